@@ -1,0 +1,16 @@
+//! What the eBPF programs and userspace agree on: the binary records that cross
+//! the ring buffer, the tail and the carrier, and the table of probes.
+//!
+//! No dependency, no allocation: this crate is compiled for BPF, for the
+//! machine that records, and, through the carrier, read by the build of
+//! luo-trace that runs in the *next* kernel. Layouts here change only together
+//! with [`event::FORMAT`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod maps;
+pub mod probes;
+
+pub use event::{Event, Kind};
+pub use probes::{Capture, Class, PROBES, Phase, Probe, ProbeId};

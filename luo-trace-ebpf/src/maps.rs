@@ -1,0 +1,105 @@
+//! Values of the maps that the programs and userspace share, and the numbers
+//! that userspace writes into the programs before it loads them.
+
+use crate::probes::{Capture, Class, Probe};
+
+/// Names of the maps in the eBPF object.
+pub mod name {
+    /// Ring buffer of [`crate::Event`].
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU [`super::CpuStats`], one slot.
+    pub const STATS: &str = "STATS";
+    /// [`super::TailTarget`], one slot.
+    pub const TAIL: &str = "TAIL";
+    /// Per-CPU [`super::HotStats`], indexed by probe id.
+    pub const HOT: &str = "HOT";
+}
+
+/// Helper numbers that no kernel has: placeholders in the programs which
+/// userspace replaces for the mechanism it attaches with.
+pub mod marker {
+    /// `is this the function's return?`: becomes a constant or the kfunc
+    /// `bpf_session_is_return`.
+    pub const IS_RETURN: i32 = 0x0070_0001;
+}
+
+/// What one CPU has counted since attach.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuStats {
+    /// Records made, whatever became of them; also the next `seq`.
+    pub seen: u64,
+    /// Records for which the ring buffer had no room.
+    pub lost: u64,
+    /// Records stored into the tail.
+    pub tail_stored: u64,
+    /// Stores into the tail that the kernel refused.
+    pub tail_refused: u64,
+    /// Hits of [`Class::Hot`] probes, which make no record.
+    pub hot: u64,
+}
+
+/// Where the thread that calls `reboot()` wants its records.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TailTarget {
+    /// Address of slot 0 in that thread's memory.
+    pub base: u64,
+    /// Slots there.
+    pub slots: u32,
+    /// Thread id, 0 while nobody is armed.
+    pub tid: u32,
+    /// Next free slot.
+    pub next: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Sum over the hits of one hot probe.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HotStats {
+    /// Returns seen.
+    pub count: u64,
+    /// Returns with a negative errno or a null pointer.
+    pub failed: u64,
+    /// Time inside, entry to return, ns.
+    pub total_ns: u64,
+    /// Longest, ns.
+    pub max_ns: u64,
+}
+
+/// The attach cookie of a probe: all that the programs need to know of it.
+#[must_use]
+pub const fn cookie(probe: &Probe) -> u64 {
+    let hot = matches!(probe.class, Class::Hot) as u64;
+    probe.id as u64 | (probe.capture as u64) << 8 | hot << 16
+}
+
+/// Probe number in a cookie.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_probe(cookie: u64) -> u8 {
+    cookie as u8
+}
+
+/// Capture in a cookie.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_capture(cookie: u64) -> u8 {
+    (cookie >> 8) as u8
+}
+
+/// Whether the cookie is of a hot probe.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_hot(cookie: u64) -> bool {
+    cookie >> 16 & 1 == 1
+}
+
+/// [`Capture::DeviceIoctl`] as the programs compare it.
+pub const DEVICE_IOCTL: u8 = Capture::DeviceIoctl as u8;
+/// [`Capture::SessionIoctl`] as the programs compare it.
+pub const SESSION_IOCTL: u8 = Capture::SessionIoctl as u8;
+/// [`Capture::KernelName`] as the programs compare it.
+pub const KERNEL_NAME: u8 = Capture::KernelName as u8;

@@ -1,0 +1,416 @@
+//! The probe table: the one place that names a kernel symbol.
+//!
+//! Attach, doctor, join and the docs read it; the programs see of each probe
+//! what [`crate::maps::cookie`] packs.
+
+/// Stable number of a probe in records and carriers. Numbers are never reused;
+/// the holes are room to grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "each is documented by its row in PROBES")]
+pub enum ProbeId {
+    // /dev/liveupdate and its sessions.
+    LuoOpen = 1,
+    LuoRelease = 2,
+    LuoIoctl = 3,
+    LuoSessionIoctl = 4,
+    LuoSessionCreate = 5,
+    LuoSessionRetrieve = 6,
+    LuoSessionAlloc = 7,
+    LuoSessionPreserveFd = 8,
+    LuoSessionRetrieveFd = 9,
+    LuoSessionFinish = 10,
+    LuoSessionRelease = 11,
+    LuoSessionSerialize = 12,
+    LuoSessionDeserialize = 13,
+    // Files of a session.
+    LuoPreserveFile = 20,
+    LuoRetrieveFile = 21,
+    LuoFileFreeze = 22,
+    LuoFileUnfreeze = 23,
+    LuoFileFinish = 24,
+    LuoFileDeserialize = 25,
+    LuoFileUnpreserveFiles = 26,
+    LuoFlbFilePreserve = 27,
+    LuoFlbSerialize = 28,
+    // The memfd file handler.
+    MemfdLuoPreserve = 35,
+    MemfdLuoFreeze = 36,
+    MemfdLuoRetrieve = 37,
+    MemfdLuoFinish = 38,
+    MemfdLuoUnpreserve = 39,
+    // Kexec HandOver.
+    KhoFillKimage = 50,
+    KhoPreserveFolio = 51,
+    KhoPreservePages = 52,
+    KhoPreserveVmalloc = 53,
+    KhoAllocPreserve = 54,
+    KhoRestoreFolio = 55,
+    KhoRestorePages = 56,
+    KhoRestoreVmalloc = 57,
+    KhoAddSubtree = 58,
+    KhoRetrieveSubtree = 59,
+    // Loading the next kernel.
+    KexecFileLoad = 70,
+    KimageLoadSegment = 71,
+    // The way down, in the order in which it is walked.
+    KernelKexec = 80,
+    LiveupdateReboot = 81,
+    KernelRestartPrepare = 82,
+    DeviceShutdown = 83,
+    MigrateToRebootCpu = 84,
+    SyscoreShutdown = 85,
+    MachineShutdown = 86,
+    NativeMachineShutdown = 87,
+    NativeStopOtherCpus = 88,
+    LapicShutdown = 89,
+    HpetDisable = 90,
+    KmsgDumpDesc = 91,
+    MachineKexec = 92,
+}
+
+/// What a record of the probe holds in `a`, `b`, `c` at entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Capture {
+    /// The first three arguments.
+    Args = 0,
+    /// `a` = ioctl command, `b` = struct file; the name in the uapi struct
+    /// (`liveupdate_ioctl_{create,retrieve}_session`) as name records before it.
+    DeviceIoctl = 1,
+    /// `a` = ioctl command, `b` = token of the uapi struct where the command
+    /// has one, `c` = struct file.
+    SessionIoctl = 2,
+    /// The arguments, and the string at the first one as name records before it.
+    KernelName = 3,
+}
+
+/// How a probe's hits are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ends a phase: kept even when the carrier is full.
+    Boundary,
+    /// A span of its own; the oldest go first when the carrier is full.
+    Span,
+    /// Once per page: summed in the kernel, no record (but in the tail).
+    Hot,
+}
+
+/// Which part of a live update a probe belongs to, for grouping and docs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Phase {
+    /// Before the blackout, in the old kernel.
+    Preserve,
+    /// Loading of the next kernel's image.
+    Load,
+    /// `old.freeze`.
+    Freeze,
+    /// `old.shutdown`.
+    Shutdown,
+    /// `old.stop`.
+    Stop,
+    /// `new.restore`.
+    Restore,
+    /// After the blackout, in the new kernel.
+    Finish,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Its number.
+    pub id: ProbeId,
+    /// Its name everywhere: the symbol it has in the reference series, v7.3.
+    pub name: &'static str,
+    /// Other symbols to try, in order, where a kernel lacks `name`.
+    pub alternatives: &'static [&'static str],
+    /// File of the kernel that defines it, v7.3.
+    pub file: &'static str,
+    /// Its prototype there.
+    pub proto: &'static str,
+    /// Where in a live update it runs.
+    pub phase: Phase,
+    /// What is captured.
+    pub capture: Capture,
+    /// How hits are kept.
+    pub class: Class,
+    /// Whether it returns at all on the way into the next kernel.
+    pub returns: bool,
+    /// What a run lacks without it.
+    pub absence: &'static str,
+}
+
+impl Probe {
+    /// The row with this number, if this build knows it.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<&'static Self> {
+        PROBES.iter().find(|p| p.id as u8 == number)
+    }
+
+    /// The row of `id`.
+    ///
+    /// # Panics
+    /// Never: a test walks every id.
+    #[must_use]
+    pub fn of(id: ProbeId) -> &'static Self {
+        Self::from_number(id as u8).expect("every ProbeId has a row")
+    }
+
+    /// All symbols to try, best first.
+    pub fn symbols(&self) -> impl Iterator<Item = &'static str> {
+        core::iter::once(self.name).chain(self.alternatives.iter().copied())
+    }
+}
+
+/// Digest of the table as far as records depend on it; a carrier written with
+/// another table is read by number, and unknown numbers are counted.
+#[must_use]
+pub fn table_digest() -> u64 {
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    let mut eat = |byte: u8| sum = (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    for probe in PROBES {
+        eat(probe.id as u8);
+        eat(probe.capture as u8);
+        probe.name.bytes().for_each(&mut eat);
+    }
+    sum
+}
+
+const fn row(
+    id: ProbeId,
+    name: &'static str,
+    file: &'static str,
+    proto: &'static str,
+    phase: Phase,
+    absence: &'static str,
+) -> Probe {
+    Probe {
+        id,
+        name,
+        alternatives: &[],
+        file,
+        proto,
+        phase,
+        capture: Capture::Args,
+        class: Class::Span,
+        returns: true,
+        absence,
+    }
+}
+
+impl Probe {
+    const fn capture(mut self, capture: Capture) -> Self {
+        self.capture = capture;
+        self
+    }
+    const fn boundary(mut self) -> Self {
+        self.class = Class::Boundary;
+        self
+    }
+    const fn hot(mut self) -> Self {
+        self.class = Class::Hot;
+        self
+    }
+    const fn alternatives(mut self, symbols: &'static [&'static str]) -> Self {
+        self.alternatives = symbols;
+        self
+    }
+    const fn no_return(mut self) -> Self {
+        self.returns = false;
+        self
+    }
+}
+
+const CORE: &str = "kernel/liveupdate/luo_core.c";
+const SESSION: &str = "kernel/liveupdate/luo_session.c";
+const FILE: &str = "kernel/liveupdate/luo_file.c";
+const FLB: &str = "kernel/liveupdate/luo_flb.c";
+const MEMFD: &str = "mm/memfd_luo.c";
+const KHO: &str = "kernel/liveupdate/kexec_handover.c";
+
+/// Every probe, in the order of [`ProbeId`].
+#[rustfmt::skip]
+pub const PROBES: &[Probe] = &[
+    row(ProbeId::LuoOpen, "luo_open", CORE,
+        "int luo_open(struct inode *inodep, struct file *filep)",
+        Phase::Restore, "the start of new.restore: it falls back to the first LUO ioctl"),
+    row(ProbeId::LuoRelease, "luo_release", CORE,
+        "int luo_release(struct inode *inodep, struct file *filep)",
+        Phase::Restore, "when the device became free; collect then polls for it"),
+    row(ProbeId::LuoIoctl, "luo_ioctl", CORE,
+        "long luo_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
+        Phase::Restore, "which sessions were created and retrieved, and by whom")
+        .capture(Capture::DeviceIoctl),
+    row(ProbeId::LuoSessionIoctl, "luo_session_ioctl", SESSION,
+        "long luo_session_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
+        Phase::Restore, "the preserve, retrieve and finish ioctls with their tokens: \
+         the restore window cannot be closed").capture(Capture::SessionIoctl),
+    row(ProbeId::LuoSessionCreate, "luo_session_create", SESSION,
+        "int luo_session_create(const char *name, struct file **filep)",
+        Phase::Preserve, "the cost of creating a session").capture(Capture::KernelName),
+    row(ProbeId::LuoSessionRetrieve, "luo_session_retrieve", SESSION,
+        "int luo_session_retrieve(const char *name, struct file **filep)",
+        Phase::Restore, "the cost of retrieving a session").capture(Capture::KernelName),
+    row(ProbeId::LuoSessionAlloc, "luo_session_alloc", SESSION,
+        "struct luo_session *luo_session_alloc(const char *name)",
+        Phase::Restore, "session names on the spans of session ioctls").capture(Capture::KernelName),
+    row(ProbeId::LuoSessionPreserveFd, "luo_session_preserve_fd", SESSION,
+        "int luo_session_preserve_fd(struct luo_session *session, struct luo_ucmd *ucmd)",
+        Phase::Preserve, "session names on the spans of preserve ioctls"),
+    row(ProbeId::LuoSessionRetrieveFd, "luo_session_retrieve_fd", SESSION,
+        "int luo_session_retrieve_fd(struct luo_session *session, struct luo_ucmd *ucmd)",
+        Phase::Restore, "session names on the spans of retrieve ioctls"),
+    row(ProbeId::LuoSessionFinish, "luo_session_finish", SESSION,
+        "int luo_session_finish(struct luo_session *session, struct luo_ucmd *ucmd)",
+        Phase::Finish, "session names on the spans of finish ioctls"),
+    row(ProbeId::LuoSessionRelease, "luo_session_release", SESSION,
+        "int luo_session_release(struct inode *inodep, struct file *filep)",
+        Phase::Finish, "that a session was closed: un-preserved before the kexec, finished after it"),
+    row(ProbeId::LuoSessionSerialize, "luo_session_serialize", SESSION,
+        "int luo_session_serialize(void)",
+        Phase::Freeze, "the share of freezing and serialising sessions in old.freeze"),
+    row(ProbeId::LuoSessionDeserialize, "luo_session_deserialize", SESSION,
+        "int luo_session_deserialize(void)",
+        Phase::Restore, "the cost of deserialisation, paid by the first opener of the device"),
+
+    row(ProbeId::LuoPreserveFile, "luo_preserve_file", FILE,
+        "int luo_preserve_file(struct luo_file_set *file_set, u64 token, int fd)",
+        Phase::Preserve, "the share of the file handler in a preserve"),
+    row(ProbeId::LuoRetrieveFile, "luo_retrieve_file", FILE,
+        "int luo_retrieve_file(struct luo_file_set *file_set, u64 token, struct file **filep)",
+        Phase::Restore, "the share of the file handler in a retrieve"),
+    row(ProbeId::LuoFileFreeze, "luo_file_freeze", FILE,
+        "int luo_file_freeze(struct luo_file_set *file_set, struct luo_file_set_ser *file_set_ser)",
+        Phase::Freeze, "the freeze of each session"),
+    row(ProbeId::LuoFileUnfreeze, "luo_file_unfreeze", FILE,
+        "void luo_file_unfreeze(struct luo_file_set *file_set, struct luo_file_set_ser *file_set_ser)",
+        Phase::Freeze, "the rollback of a refused freeze"),
+    row(ProbeId::LuoFileFinish, "luo_file_finish", FILE,
+        "int luo_file_finish(struct luo_file_set *file_set)",
+        Phase::Finish, "the share of the file handlers in a finish"),
+    row(ProbeId::LuoFileDeserialize, "luo_file_deserialize", FILE,
+        "int luo_file_deserialize(struct luo_file_set *file_set, struct luo_file_set_ser *file_set_ser)",
+        Phase::Restore, "the deserialisation of each session"),
+    row(ProbeId::LuoFileUnpreserveFiles, "luo_file_unpreserve_files", FILE,
+        "void luo_file_unpreserve_files(struct luo_file_set *file_set)",
+        Phase::Preserve, "that a session was rolled back before the kexec"),
+    row(ProbeId::LuoFlbFilePreserve, "luo_flb_file_preserve", FLB,
+        "int luo_flb_file_preserve(struct liveupdate_file_handler *fh)",
+        Phase::Preserve, "the share of file-lifecycle-bound data in a preserve"),
+    row(ProbeId::LuoFlbSerialize, "luo_flb_serialize", FLB,
+        "void luo_flb_serialize(void)",
+        Phase::Freeze, "the share of file-lifecycle-bound data in old.freeze"),
+
+    row(ProbeId::MemfdLuoPreserve, "memfd_luo_preserve", MEMFD,
+        "int memfd_luo_preserve(struct liveupdate_file_op_args *args)",
+        Phase::Preserve, "the cost of preserving each memfd"),
+    row(ProbeId::MemfdLuoFreeze, "memfd_luo_freeze", MEMFD,
+        "int memfd_luo_freeze(struct liveupdate_file_op_args *args)",
+        Phase::Freeze, "the cost of freezing each memfd"),
+    row(ProbeId::MemfdLuoRetrieve, "memfd_luo_retrieve", MEMFD,
+        "int memfd_luo_retrieve(struct liveupdate_file_op_args *args)",
+        Phase::Restore, "the cost of retrieving each memfd"),
+    row(ProbeId::MemfdLuoFinish, "memfd_luo_finish", MEMFD,
+        "void memfd_luo_finish(struct liveupdate_file_op_args *args)",
+        Phase::Finish, "the cost of finishing each memfd"),
+    row(ProbeId::MemfdLuoUnpreserve, "memfd_luo_unpreserve", MEMFD,
+        "void memfd_luo_unpreserve(struct liveupdate_file_op_args *args)",
+        Phase::Preserve, "the cost of rolling back each memfd"),
+
+    row(ProbeId::KhoFillKimage, "kho_fill_kimage", KHO,
+        "int kho_fill_kimage(struct kimage *image)",
+        Phase::Load, "the cost of adding KHO's segments to the image"),
+    row(ProbeId::KhoPreserveFolio, "kho_preserve_folio", KHO,
+        "int kho_preserve_folio(struct folio *folio)",
+        Phase::Preserve, "number and time of preserved folios").hot(),
+    row(ProbeId::KhoPreservePages, "kho_preserve_pages", KHO,
+        "int kho_preserve_pages(struct page *page, unsigned long nr_pages)",
+        Phase::Preserve, "number and time of preserved page ranges").hot(),
+    row(ProbeId::KhoPreserveVmalloc, "kho_preserve_vmalloc", KHO,
+        "int kho_preserve_vmalloc(void *ptr, struct kho_vmalloc *preservation)",
+        Phase::Preserve, "the cost of preserving vmalloc areas"),
+    row(ProbeId::KhoAllocPreserve, "kho_alloc_preserve", KHO,
+        "void *kho_alloc_preserve(size_t size)",
+        Phase::Preserve, "the cost of preserved allocations"),
+    row(ProbeId::KhoRestoreFolio, "kho_restore_folio", KHO,
+        "struct folio *kho_restore_folio(phys_addr_t phys)",
+        Phase::Restore, "number and time of restored folios").hot(),
+    row(ProbeId::KhoRestorePages, "kho_restore_pages", KHO,
+        "struct page *kho_restore_pages(phys_addr_t phys, unsigned long nr_pages)",
+        Phase::Restore, "number and time of restored page ranges").hot(),
+    row(ProbeId::KhoRestoreVmalloc, "kho_restore_vmalloc", KHO,
+        "void *kho_restore_vmalloc(const struct kho_vmalloc *preservation)",
+        Phase::Restore, "the cost of restoring vmalloc areas"),
+    row(ProbeId::KhoAddSubtree, "kho_add_subtree", KHO,
+        "int kho_add_subtree(const char *name, void *blob, size_t size)",
+        Phase::Preserve, "who adds state to KHO at run time"),
+    row(ProbeId::KhoRetrieveSubtree, "kho_retrieve_subtree", KHO,
+        "int kho_retrieve_subtree(const char *name, phys_addr_t *phys, size_t *size)",
+        Phase::Restore, "who looks state up in KHO at run time"),
+
+    row(ProbeId::KexecFileLoad, "__x64_sys_kexec_file_load", "kernel/kexec_file.c",
+        "long kexec_file_load(int kernel_fd, int initrd_fd, unsigned long cmdline_len, \
+         const char *cmdline_ptr, unsigned long flags)",
+        Phase::Load, "when the next kernel was loaded, and whether inside the blackout")
+        .alternatives(&["__arm64_sys_kexec_file_load"]),
+    row(ProbeId::KimageLoadSegment, "kimage_load_segment", "kernel/kexec_core.c",
+        "int kimage_load_segment(struct kimage *image, int idx)",
+        Phase::Load, "the cost of copying each segment of the image"),
+
+    row(ProbeId::KernelKexec, "kernel_kexec", "kernel/kexec_core.c",
+        "int kernel_kexec(void)",
+        Phase::Freeze, "the start of every window: nothing can be measured").boundary(),
+    row(ProbeId::LiveupdateReboot, "liveupdate_reboot", CORE,
+        "int liveupdate_reboot(void)",
+        Phase::Freeze, "the end of old.freeze").boundary(),
+    row(ProbeId::KernelRestartPrepare, "kernel_restart_prepare", "kernel/reboot.c",
+        "void kernel_restart_prepare(char *cmd)",
+        Phase::Shutdown, "the share of reboot notifiers and devices in old.shutdown"),
+    row(ProbeId::DeviceShutdown, "device_shutdown", "drivers/base/core.c",
+        "void device_shutdown(void)",
+        Phase::Shutdown, "the share of devices in old.shutdown"),
+    row(ProbeId::MigrateToRebootCpu, "migrate_to_reboot_cpu", "kernel/reboot.c",
+        "void migrate_to_reboot_cpu(void)",
+        Phase::Shutdown, "the wait for the reboot CPU"),
+    row(ProbeId::SyscoreShutdown, "syscore_shutdown", "drivers/base/syscore.c",
+        "void syscore_shutdown(void)",
+        Phase::Shutdown, "the end of old.shutdown").boundary(),
+    row(ProbeId::MachineShutdown, "machine_shutdown", "arch/x86/kernel/reboot.c",
+        "void machine_shutdown(void)",
+        Phase::Stop, "the share of the machine's shutdown in old.stop"),
+    row(ProbeId::NativeMachineShutdown, "native_machine_shutdown", "arch/x86/kernel/reboot.c",
+        "void native_machine_shutdown(void)",
+        Phase::Stop, "the share of the machine's shutdown in old.stop (x86)"),
+    row(ProbeId::NativeStopOtherCpus, "native_stop_other_cpus", "arch/x86/kernel/smp.c",
+        "void native_stop_other_cpus(int wait)",
+        Phase::Stop, "the wait for the other CPUs (x86)").alternatives(&["smp_send_stop"]),
+    row(ProbeId::LapicShutdown, "lapic_shutdown", "arch/x86/kernel/apic/apic.c",
+        "void lapic_shutdown(void)",
+        Phase::Stop, "the local APIC's shutdown (x86)"),
+    row(ProbeId::HpetDisable, "hpet_disable", "arch/x86/kernel/hpet.c",
+        "void hpet_disable(void)",
+        Phase::Stop, "the HPET's shutdown (x86)"),
+    row(ProbeId::KmsgDumpDesc, "kmsg_dump_desc", "kernel/printk/printk.c",
+        "void kmsg_dump_desc(enum kmsg_dump_reason reason, const char *desc)",
+        Phase::Stop, "the cost of kmsg dumpers (pstore)"),
+    row(ProbeId::MachineKexec, "machine_kexec", "arch/x86/kernel/machine_kexec_64.c",
+        "void machine_kexec(struct kimage *image)",
+        Phase::Stop, "the end of old.stop: it falls back to the last stamp of the old kernel")
+        .boundary().no_return(),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_ascend_and_names_are_unique() {
+        for pair in PROBES.windows(2) {
+            assert!(pair[0].id < pair[1].id, "{} before {}", pair[0].name, pair[1].name);
+        }
+        for (i, probe) in PROBES.iter().enumerate() {
+            assert!(PROBES[i + 1..].iter().all(|other| other.name != probe.name));
+            assert!(!probe.absence.is_empty() && probe.proto.contains('('));
+        }
+    }
+}

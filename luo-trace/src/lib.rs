@@ -1,0 +1,15 @@
+//! Blackout-window profiler and tracing toolkit for Linux live update.
+//!
+//! Data goes one way: kernel → [`probes`] → [`record`] → [`carrier`] ═kexec═>
+//! [`collect`] → [`join`] → a [`reports::model::Run`], which `reports` renders.
+
+pub mod carrier;
+pub mod cli;
+pub mod clock;
+pub mod collect;
+pub mod exit;
+pub mod join;
+pub mod lab;
+pub mod liveupdate;
+pub mod probes;
+pub mod record;

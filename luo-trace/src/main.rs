@@ -1,0 +1,3 @@
+//! The `luo-trace` command.
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! Runs of luo-trace: the file format, statistics and reports.
+//!
+//! A [`model::Run`] is one live update. This crate reads, writes, summarises and
+//! renders runs; it knows no kernel and builds on any desktop.
+#![forbid(unsafe_code)]
+
+pub mod model;
+pub mod render;
+pub mod stats;

@@ -1,0 +1,348 @@
+//! The run: one live update, one `NAME.run.json`.
+//!
+//! Times are integer nanoseconds. `t` and `start_t` are relative to the entry
+//! of `kernel_kexec` in the old kernel (negative before it) and lie on one
+//! clock: the old kernel's `CLOCK_BOOTTIME`, carried on across the kexec by the
+//! cycle counter. Readers ignore fields they do not know.
+
+
+
+use serde::{Deserialize, Serialize};
+
+/// The schema this build writes: family, then major version.
+pub const SCHEMA: &str = "luo-trace.run/1";
+
+/// One live update.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Unique name of the run: the old and new kernel's boot ids and the count.
+    pub id: String,
+    /// When the run was written, RFC 3339 in UTC by the new kernel's `CLOCK_REALTIME`.
+    pub captured_at: String,
+    /// The machine.
+    pub host: Host,
+    /// Kernel before the kexec; `None` when no carrier arrived.
+    pub old_kernel: Option<Kernel>,
+    /// Kernel after the kexec.
+    pub new_kernel: Kernel,
+    /// Kexecs since the last cold boot, as KHO counts them.
+    pub kexec_count: Option<u64>,
+    /// How the two halves were put on one clock.
+    pub clock: Clock,
+    /// The windows that could be measured.
+    pub windows: Vec<Window>,
+    /// Contiguous partition of the window `restore`, in time order.
+    pub phases: Vec<Phase>,
+    /// Calls of probed functions, in order of start.
+    pub spans: Vec<Span>,
+    /// Calls of per-page functions, summed by name and kernel.
+    #[serde(default)]
+    pub aggregates: Vec<Aggregate>,
+    /// Marks set by programs.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
+    /// What luo-trace itself cost.
+    pub self_cost: SelfCost,
+    /// Shares of the default window by how they are known.
+    pub coverage: Coverage,
+    /// What could not be seen, and why.
+    #[serde(default)]
+    pub holes: Vec<Hole>,
+    /// Advice with its measured cost.
+    #[serde(default)]
+    pub lints: Vec<Lint>,
+    /// Events lost on the way.
+    pub loss: Loss,
+    /// How the probes were attached on each side, for the reader of a report.
+    #[serde(default)]
+    pub attach: Vec<Attach>,
+    /// The same window by a clock outside the VM; lab only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Witness>,
+    /// What the lab ran, when it was the lab.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab: Option<Lab>,
+}
+
+/// The machine that was updated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// `uname -m`.
+    pub machine: String,
+    /// Model name of the first CPU.
+    pub cpu_model: String,
+    /// CPUs online.
+    pub cpus: u32,
+    /// Memory that the kernel manages, bytes.
+    pub memory_bytes: u64,
+    /// Hypervisor by its CPUID vendor, or `none`.
+    pub virtualization: String,
+}
+
+/// One of the two kernels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// `uname -r`.
+    pub release: String,
+    /// `uname -v`.
+    pub version: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// `/proc/cmdline`.
+    pub cmdline: String,
+}
+
+/// A side of the kexec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelSide {
+    /// Before.
+    Old,
+    /// After.
+    New,
+}
+
+/// The clock that both halves are on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Clock {
+    /// The counter that ran on through the kexec (`tsc`, `cntvct`), or `none`.
+    pub source: String,
+    /// Its frequency by the old kernel's clock, Hz; 0 when unknown.
+    pub hz_old: f64,
+    /// Its frequency by the new kernel's clock, Hz; 0 when unknown.
+    pub hz_new: f64,
+    /// Bound on the error of an interval across the kexec, ns.
+    pub error_ns: u64,
+    /// Anchor samples used, both sides.
+    pub anchors: u32,
+    /// What speaks against the clock, if anything.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// An interval with named ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// `kernel`, `restore` or `workload`.
+    pub name: String,
+    /// Which workload, for `workload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
+    /// Start, ns.
+    pub start: i64,
+    /// End, ns.
+    pub end: i64,
+    /// `end - start`.
+    pub duration_ns: i64,
+    /// Bound on the error of the duration, ns.
+    pub error_ns: u64,
+}
+
+/// The window that reports quote unless asked otherwise.
+pub const DEFAULT_WINDOW: &str = "restore";
+
+/// Where a stamp comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// An eBPF probe, through the ring buffer.
+    Probe,
+    /// An eBPF probe, stored straight into the preserved tail.
+    Tail,
+    /// The kernel's boot ftrace.
+    Ftrace,
+    /// A printk line.
+    Kmsg,
+    /// A mark.
+    Mark,
+    /// Computed from stamps on both sides of something unseen.
+    Derived,
+}
+
+/// One piece of the partition of a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// `old.freeze`, `gap.handoff`, `new.restore`, …
+    pub id: String,
+    /// Start, ns.
+    pub start_t: i64,
+    /// Length, ns.
+    pub duration_ns: i64,
+    /// How its end is known; `derived` where the phase itself was not seen.
+    pub source: Source,
+    /// Bound on the error of the duration, ns.
+    pub error_ns: u64,
+}
+
+/// One call of one probed function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// Number within the run, from 0.
+    pub id: u32,
+    /// The span it ran inside of.
+    pub parent: Option<u32>,
+    /// The probe's name: the function's symbol in the reference series.
+    pub name: String,
+    /// Which kernel ran it.
+    pub kernel: KernelSide,
+    /// Start, ns.
+    pub start_t: i64,
+    /// Length, ns; `None` when it did not return before its kernel ended.
+    pub duration_ns: Option<i64>,
+    /// CPU at entry.
+    pub cpu: u32,
+    /// Process id.
+    pub pid: u32,
+    /// Task name.
+    pub comm: String,
+    /// Return value, errno negated as the kernel has it; pointers are shown as 0.
+    pub ret: Option<i64>,
+    /// Arguments that matter: `session`, `token`, `cmd`, `device`, `bytes`, …
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub args: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Calls that are too many to keep one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aggregate {
+    /// The probe's name.
+    pub name: String,
+    /// Which kernel.
+    pub kernel: KernelSide,
+    /// Calls.
+    pub count: u64,
+    /// Calls that failed.
+    pub failed: u64,
+    /// Time inside, ns.
+    pub total_ns: u64,
+    /// Longest call, ns.
+    pub max_ns: u64,
+}
+
+/// A mark set by a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// When, ns.
+    pub t: i64,
+    /// Its text.
+    pub text: String,
+    /// Who.
+    pub pid: u32,
+    /// Who, by name.
+    pub comm: String,
+}
+
+/// What luo-trace itself cost, ns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfCost {
+    /// From exec of `collect` to all probes armed.
+    pub attach_ns: u64,
+    /// From exec of `record` to all probes armed, in the old kernel.
+    #[serde(default)]
+    pub attach_old_ns: Option<u64>,
+    /// Preserving the carrier, before the window.
+    pub preserve_ns: u64,
+    /// Freezing the carrier, inside the window.
+    pub freeze_ns: u64,
+    /// Retrieving the carrier.
+    pub retrieve_ns: u64,
+    /// The sum of what lies inside the default window.
+    pub in_window_ns: u64,
+}
+
+/// Shares of the default window; their sum is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Between two stamps of running kernels.
+    pub measured: f64,
+    /// Between two stamps with no clock in between.
+    pub derived: f64,
+    /// Neither.
+    pub unknown: f64,
+}
+
+/// Something that could not be seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// Phase, window, probe or file.
+    pub r#where: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Advice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lint {
+    /// Stable name.
+    pub id: String,
+    /// `note` or `warning`.
+    pub severity: String,
+    /// What was seen and what to do.
+    pub text: String,
+    /// What it cost, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_ns: Option<u64>,
+}
+
+/// Events lost on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Records made by the probes, both sides.
+    pub events_seen: u64,
+    /// Records that did not make it into the run.
+    pub events_lost: u64,
+    /// Records in the carrier that were not whole.
+    pub torn_records: u64,
+}
+
+/// How one side was attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// Which kernel.
+    pub kernel: KernelSide,
+    /// `kprobe.session`, `kprobe.multi`, `fentry` or `kprobe`.
+    pub mechanism: String,
+    /// Probes in place.
+    pub attached: u32,
+    /// Probes that could not be placed, by name.
+    #[serde(default)]
+    pub missing: Vec<String>,
+}
+
+/// The window by a clock outside the VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// Length by that clock, ns.
+    pub duration_ns: i64,
+    /// What was measured, and its error.
+    pub how: String,
+}
+
+/// What the lab ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lab {
+    /// The workload's spec, e.g. `memfd=4x1M`.
+    pub workload: String,
+    /// Accelerator: `tcg` or `kvm`.
+    pub accel: String,
+    /// Sessions, preserved files and bytes whose content was verified after the update.
+    pub verified_files: u64,
+    /// Bytes verified.
+    pub verified_bytes: u64,
+}
+
+impl Run {
+    /// The window with this name, the first if there are several workloads.
+    #[must_use]
+    pub fn window(&self, name: &str) -> Option<&Window> {
+        self.windows.iter().find(|w| w.name == name)
+    }
+
+    /// The phase with this id.
+    #[must_use]
+    pub fn phase(&self, id: &str) -> Option<&Phase> {
+        self.phases.iter().find(|p| p.id == id)
+    }
+}
