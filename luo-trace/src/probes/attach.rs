@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Instant;
 
 use aya::maps::{Array, Map, PerCpuArray, RingBuf};
@@ -11,7 +11,7 @@ use luo_trace_ebpf::maps::{cookie, name};
 
 use super::bpf::{self, AttachTo, KprobePmu};
 use super::object::{IsReturn, Programs};
-use super::{ArmError, Missing, Placed, Probes, btf, symbols};
+use super::{ArmError, Diagnostics, Missing, Placed, Probes, btf, symbols};
 
 /// How probes are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -82,6 +82,7 @@ fn finish(
 ) -> Result<Probes, ArmError> {
     let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
     let Attached { links, programs: fds, placed, missing } = attached;
+    let tail = programs.take_map(name::TAIL)?;
     Ok(Probes {
         mechanism,
         placed,
@@ -89,14 +90,40 @@ fn finish(
         tail_refused: programs.tail_refused().map(str::to_owned),
         took: start.elapsed(),
         events: RingBuf::try_from(Map::RingBuf(programs.take_map(name::EVENTS)?)).map_err(broken)?,
-        tail: Array::try_from(Map::Array(programs.take_map(name::TAIL)?)).map_err(broken)?,
+        tail_id: tail.info().map_err(broken)?.id(),
+        tail: Array::try_from(Map::Array(tail)).map_err(broken)?,
         stats: PerCpuArray::try_from(Map::PerCpuArray(programs.take_map(name::STATS)?))
             .map_err(broken)?,
         hot: PerCpuArray::try_from(Map::PerCpuArray(programs.take_map(name::HOT)?))
             .map_err(broken)?,
+        object: programs,
         programs: fds,
         _links: links,
     })
+}
+
+pub(super) fn diagnostics(
+    object: &mut Programs,
+    mechanism: Mechanism,
+) -> Result<Diagnostics, ArmError> {
+    let to = match mechanism {
+        Mechanism::Session => AttachTo::KprobeSession,
+        Mechanism::Multi => AttachTo::KprobeMulti,
+        Mechanism::Kprobe => AttachTo::Kprobe,
+        // A trampoline's program array would need trampoline programs in it.
+        Mechanism::Fentry => {
+            return Err(ArmError::NoMechanism("diagnostics are for kprobe mechanisms".into()));
+        }
+    };
+    let program = object.load("luo_diagnose", to, IsReturn::Always(false))?;
+    let slot = object.take_map(name::DIAGNOSTICS)?;
+    let fd = program.as_raw_fd().to_ne_bytes();
+    bpf::map_update(slot.fd().as_fd(), 0, &fd)
+        .map_err(|error| ArmError::Map { name: name::DIAGNOSTICS.into(), error })?;
+    let id = bpf::program_id(&program)
+        .map_err(|error| ArmError::Map { name: name::DIAGNOSTICS.into(), error })?;
+    let logger = aya_log::EbpfLogger::init_from_id(id).map_err(|e| ArmError::Object(e.to_string()))?;
+    Ok(Diagnostics { logger, _program: program, _slot: slot })
 }
 
 fn attach(

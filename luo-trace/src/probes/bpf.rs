@@ -183,6 +183,15 @@ pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()>
 
 /// Hits that the kernel skipped because another program ran on that CPU.
 pub fn recursion_misses(program: impl AsFd) -> io::Result<u64> {
+    Ok(info(program)?.recursion_misses)
+}
+
+/// The program's id.
+pub fn program_id(program: impl AsFd) -> io::Result<u32> {
+    Ok(info(program)?.id)
+}
+
+fn info(program: impl AsFd) -> io::Result<bpf_prog_info> {
     // SAFETY: plain old data.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut attr = zeroed_attr();
@@ -190,7 +199,7 @@ pub fn recursion_misses(program: impl AsFd) -> io::Result<u64> {
     attr.info.info = &raw mut info as u64;
     attr.info.info_len = u32::try_from(size_of::<bpf_prog_info>()).map_err(io::Error::other)?;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info.recursion_misses)
+    Ok(info)
 }
 
 fn zeroed_attr() -> bpf_attr {

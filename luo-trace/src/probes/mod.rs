@@ -81,10 +81,13 @@ pub struct Probes {
     pub took: Duration,
     /// Records.
     pub events: RingBuf<MapData>,
+    /// Id of the map [`Probes::tail`], by which another process finds it.
+    pub tail_id: u32,
     /// Where the thread that reboots wants its records.
     pub tail: Array<MapData, [u64; 3]>,
     stats: PerCpuArray<MapData, [u64; 5]>,
     hot: PerCpuArray<MapData, [u64; 4]>,
+    object: object::Programs,
     programs: Vec<OwnedFd>,
     _links: Vec<OwnedFd>,
 }
@@ -95,6 +98,21 @@ impl std::fmt::Debug for Probes {
             .field("mechanism", &self.mechanism)
             .field("placed", &self.placed.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// What the programs have to say beyond their records.
+pub struct Diagnostics {
+    logger: aya_log::EbpfLogger<&'static dyn log::Log>,
+    _program: OwnedFd,
+    // A program array is emptied when its last descriptor is closed.
+    _slot: MapData,
+}
+
+impl Diagnostics {
+    /// Passes it on to the `log` crate.
+    pub fn flush(&mut self) {
+        self.logger.flush();
     }
 }
 
@@ -117,6 +135,15 @@ impl Probes {
     /// Attaches the whole table with the best mechanism that works, or with `wanted`.
     pub fn arm(wanted: Option<Mechanism>) -> Result<Self, ArmError> {
         attach::arm(wanted)
+    }
+
+    /// Loads the program that says what the tail stores ran into, and opens what
+    /// the programs log. Not part of arming: nothing waits for it.
+    ///
+    /// # Errors
+    /// The kernel refuses it; tracing goes on without.
+    pub fn diagnostics(&mut self) -> Result<Diagnostics, ArmError> {
+        attach::diagnostics(&mut self.object, self.mechanism)
     }
 
     /// Takes the records that wait in the ring buffer.
