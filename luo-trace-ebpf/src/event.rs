@@ -134,11 +134,19 @@ impl Event {
     /// The bytes of a name record ([`Kind::Name`] or [`Kind::NameRest`]).
     #[must_use]
     pub const fn name_bytes(&self) -> [u8; NAME_CHUNK] {
-        let words = [self.a.to_ne_bytes(), self.b.to_ne_bytes(), self.c.to_ne_bytes()];
+        let words = [
+            self.a.to_ne_bytes(),
+            self.b.to_ne_bytes(),
+            self.c.to_ne_bytes(),
+        ];
         let mut out = [0; NAME_CHUNK];
         let mut i = 0;
         while i < NAME_CHUNK {
-            out[i] = if i < 24 { words[i / 8][i % 8] } else { self.comm[i - 24] };
+            out[i] = if i < 24 {
+                words[i / 8][i % 8]
+            } else {
+                self.comm[i - 24]
+            };
             i += 1;
         }
         out
