@@ -165,8 +165,21 @@ impl Event {
     /// The record as it lies in memory.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; size_of::<Self>()] {
-        let Self { boot_ns, a, b, c, comm, tgid, tid, seq, cpu, probe, kind, check, reserved } =
-            self;
+        let Self {
+            boot_ns,
+            a,
+            b,
+            c,
+            comm,
+            tgid,
+            tid,
+            seq,
+            cpu,
+            probe,
+            kind,
+            check,
+            reserved,
+        } = self;
         let mut out = [0; size_of::<Self>()];
         let [comm, comm_end] = comm;
         for (i, word) in [boot_ns, a, b, c, comm, comm_end].into_iter().enumerate() {
@@ -187,22 +200,32 @@ impl Event {
     /// it brings one, sealed, then the event as the kernel made it.
     pub fn from_ring(item: &[u8]) -> impl Iterator<Item = Self> {
         let event = Self::from_bytes(item);
-        let name: Option<[u8; SESSION_NAME_LEN]> =
-            item.get(size_of::<Self>()..size_of::<Named>()).and_then(|b| b.try_into().ok());
+        let name: Option<[u8; SESSION_NAME_LEN]> = item
+            .get(size_of::<Self>()..size_of::<Named>())
+            .and_then(|b| b.try_into().ok());
         // What follows the NUL is whatever lay on the stack.
-        let len = name.and_then(|n| n.iter().position(|&b| b == 0)).unwrap_or(SESSION_NAME_LEN);
+        let len = name
+            .and_then(|n| n.iter().position(|&b| b == 0))
+            .unwrap_or(SESSION_NAME_LEN);
         let part = move |kind: Kind, from: usize| {
             let (event, name) = (event?, name?);
             let byte = |i: usize| if from + i < len { name[from + i] } else { 0 };
             let word = |i: usize| u64::from_ne_bytes(core::array::from_fn(|k| byte(i + k)));
-            let mut part = Self { a: word(0), b: word(8), c: word(16), ..event };
+            let mut part = Self {
+                a: word(0),
+                b: word(8),
+                c: word(16),
+                ..event
+            };
             part.comm = [word(24), word(32)];
             part.kind = kind as u8;
             part.seal();
             let blank = byte(0) == 0 && matches!(kind, Kind::NameRest);
             (!blank).then_some(part)
         };
-        [part(Kind::Name, 0), part(Kind::NameRest, NAME_CHUNK), event].into_iter().flatten()
+        [part(Kind::Name, 0), part(Kind::NameRest, NAME_CHUNK), event]
+            .into_iter()
+            .flatten()
     }
 
     /// The task's name, NUL-padded.
@@ -248,13 +271,21 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut torn = bytes;
             torn[bit / 8] ^= 1 << (bit % 8);
-            assert!(!Event::from_bytes(&torn).is_some_and(|e| e.is_intact()), "bit {bit}");
+            assert!(
+                !Event::from_bytes(&torn).is_some_and(|e| e.is_intact()),
+                "bit {bit}"
+            );
         }
         assert_eq!(Event::from_bytes(&bytes[1..]), None);
     }
 
     fn named(name: &str) -> ([u8; size_of::<Named>()], Event) {
-        let mut event = Event { boot_ns: 9, seq: 3, kind: Kind::Entry as u8, ..Event::default() };
+        let mut event = Event {
+            boot_ns: 9,
+            seq: 3,
+            kind: Kind::Entry as u8,
+            ..Event::default()
+        };
         event.seal();
         let mut item = [0; size_of::<Named>()];
         item[..size_of::<Event>()].copy_from_slice(&event.to_bytes());

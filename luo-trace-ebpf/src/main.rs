@@ -6,7 +6,10 @@
 //! and return are attached apart.
 #![no_std]
 #![no_main]
-#![allow(missing_docs, reason = "the macros drop doc comments from the functions they rewrite")]
+#![allow(
+    missing_docs,
+    reason = "the macros drop doc comments from the functions they rewrite"
+)]
 
 use core::mem::MaybeUninit;
 
@@ -15,8 +18,7 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_comm, bpf_get_func_arg, bpf_get_func_ret,
-    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str,
-    bpf_ringbuf_output,
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str, bpf_ringbuf_output,
 };
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_user, bpf_probe_write_user,
@@ -197,7 +199,10 @@ fn stamp(cookie: u64, kind: Kind) -> Event {
     unsafe {
         event.boot_ns = bpf_ktime_get_boot_ns();
         event.cpu = bpf_get_smp_processor_id() as u16;
-        bpf_get_current_comm((&raw mut event.comm).cast(), size_of_val(&event.comm) as u32);
+        bpf_get_current_comm(
+            (&raw mut event.comm).cast(),
+            size_of_val(&event.comm) as u32,
+        );
     }
     event
 }
@@ -207,7 +212,9 @@ fn stamp(cookie: u64, kind: Kind) -> Event {
 /// `named` says that it is the head of a filled [`Named`].
 #[inline(always)]
 fn submit<C: aya_ebpf::EbpfContext>(ctx: &C, event: &mut Event, named: bool) {
-    let Some(stats) = STATS.get_ptr_mut(0) else { return };
+    let Some(stats) = STATS.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: a per-CPU slot, and the program does not migrate.
     let stats = unsafe { &mut *stats };
     event.seq = stats.seen as u32;
@@ -218,11 +225,24 @@ fn submit<C: aya_ebpf::EbpfContext>(ctx: &C, event: &mut Event, named: bool) {
         return;
     }
     let used = EVENTS.query(BPF_RB_AVAIL_DATA.into());
-    let wake = u64::from(if used > WAKE_AT { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP });
-    let size = if named { size_of::<Named>() } else { size_of::<Event>() };
+    let wake = u64::from(if used > WAKE_AT {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    });
+    let size = if named {
+        size_of::<Named>()
+    } else {
+        size_of::<Event>()
+    };
     // SAFETY: `named` vouches for the memory behind the event.
     let full = unsafe {
-        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), (&raw mut *event).cast(), size as u64, wake)
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw mut *event).cast(),
+            size as u64,
+            wake,
+        )
     };
     if full != 0 {
         stats.lost += 1;
@@ -241,7 +261,10 @@ pub fn luo_diagnose(ctx: ProbeContext) -> u32 {
     if let Some(target) = TAIL.get_ptr(0) {
         // SAFETY: reads aligned words of a map value.
         let (next, errno) = unsafe { ((*target).next, (*target).errno) };
-        warn!(&ctx, "store into tail slot {} refused: errno {}", next, errno);
+        warn!(
+            &ctx,
+            "store into tail slot {} refused: errno {}", next, errno
+        );
     }
     0
 }
@@ -249,7 +272,8 @@ pub fn luo_diagnose(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn on_tail(tid: u32) -> bool {
     // SAFETY: reads one aligned word of a map value.
-    TAIL.get_ptr(0).is_some_and(|target| unsafe { (*target).tid } == tid && tid != 0)
+    TAIL.get_ptr(0)
+        .is_some_and(|target| unsafe { (*target).tid } == tid && tid != 0)
 }
 
 /// What became of a record that may belong into the tail.
@@ -262,7 +286,9 @@ enum Tail {
 
 #[inline(always)]
 fn store_in_tail(event: &Event, stats: &mut CpuStats) -> Tail {
-    let Some(target) = TAIL.get_ptr_mut(0) else { return Tail::NotOurs };
+    let Some(target) = TAIL.get_ptr_mut(0) else {
+        return Tail::NotOurs;
+    };
     // SAFETY: only the armed thread gets past the first test, so only one
     // program at a time writes `next`.
     let target = unsafe { &mut *target };
@@ -293,7 +319,9 @@ fn start_key(event: &Event) -> u64 {
 #[inline(always)]
 fn sum_hot(event: &Event, ret: u64) {
     let key = start_key(event);
-    let Some(start) = STARTS.get_ptr(&key) else { return };
+    let Some(start) = STARTS.get_ptr(&key) else {
+        return;
+    };
     // SAFETY: a value of the map, read once; the key is this thread's own.
     let ns = event.boot_ns.saturating_sub(unsafe { *start });
     let _ = STARTS.remove(&key);
@@ -301,7 +329,9 @@ fn sum_hot(event: &Event, ret: u64) {
         // SAFETY: a per-CPU slot, and the program does not migrate.
         unsafe { (*stats).hot += 1 };
     }
-    let Some(sum) = HOT.get_ptr_mut(u32::from(event.probe)) else { return };
+    let Some(sum) = HOT.get_ptr_mut(u32::from(event.probe)) else {
+        return;
+    };
     // SAFETY: as above.
     let sum = unsafe { &mut *sum };
     sum.count += 1;

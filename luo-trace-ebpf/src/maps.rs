@@ -44,7 +44,13 @@ pub struct CpuStats {
 
 impl From<[u64; 5]> for CpuStats {
     fn from([seen, lost, tail_stored, tail_refused, hot]: [u64; 5]) -> Self {
-        Self { seen, lost, tail_stored, tail_refused, hot }
+        Self {
+            seen,
+            lost,
+            tail_stored,
+            tail_refused,
+            hot,
+        }
     }
 }
 
@@ -66,8 +72,18 @@ pub struct TailTarget {
 
 impl From<TailTarget> for [u64; 3] {
     fn from(target: TailTarget) -> Self {
-        let TailTarget { base, slots, tid, next, errno } = target;
-        [base, u64::from(slots) | u64::from(tid) << 32, u64::from(next) | u64::from(errno) << 32]
+        let TailTarget {
+            base,
+            slots,
+            tid,
+            next,
+            errno,
+        } = target;
+        [
+            base,
+            u64::from(slots) | u64::from(tid) << 32,
+            u64::from(next) | u64::from(errno) << 32,
+        ]
     }
 }
 
@@ -87,7 +103,12 @@ pub struct HotStats {
 
 impl From<[u64; 4]> for HotStats {
     fn from([count, failed, total_ns, max_ns]: [u64; 4]) -> Self {
-        Self { count, failed, total_ns, max_ns }
+        Self {
+            count,
+            failed,
+            total_ns,
+            max_ns,
+        }
     }
 }
 

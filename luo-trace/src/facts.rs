@@ -32,7 +32,9 @@ pub struct Meta {
 }
 
 fn read_trimmed(path: &str) -> String {
-    fs::read_to_string(path).map(|s| s.trim().to_owned()).unwrap_or_default()
+    fs::read_to_string(path)
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// The running kernel.
@@ -53,9 +55,19 @@ pub fn host() -> Host {
     let cpuinfo = read_trimmed("/proc/cpuinfo");
     let meminfo = read_trimmed("/proc/meminfo");
     Host {
-        machine: rustix::system::uname().machine().to_string_lossy().into_owned(),
-        cpu_model: field(&cpuinfo, "model name").unwrap_or("unknown").to_owned(),
-        cpus: cpuinfo.lines().filter(|l| l.starts_with("processor")).count().try_into().unwrap_or(0),
+        machine: rustix::system::uname()
+            .machine()
+            .to_string_lossy()
+            .into_owned(),
+        cpu_model: field(&cpuinfo, "model name")
+            .unwrap_or("unknown")
+            .to_owned(),
+        cpus: cpuinfo
+            .lines()
+            .filter(|l| l.starts_with("processor"))
+            .count()
+            .try_into()
+            .unwrap_or(0),
         memory_bytes: field(&meminfo, "MemTotal")
             .and_then(|v| v.trim_end_matches("kB").trim().parse::<u64>().ok())
             .unwrap_or(0)
@@ -75,20 +87,30 @@ fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 fn virtualization(cpuinfo: &str) -> String {
     #[cfg(target_arch = "x86_64")]
     {
-        let guest = field(cpuinfo, "flags").is_some_and(|f| f.split(' ').any(|f| f == "hypervisor"));
+        let guest =
+            field(cpuinfo, "flags").is_some_and(|f| f.split(' ').any(|f| f == "hypervisor"));
         if !guest {
             return "none".to_owned();
         }
         let leaf = core::arch::x86_64::__cpuid(0x4000_0000);
-        let vendor: Vec<u8> =
-            [leaf.ebx, leaf.ecx, leaf.edx].iter().flat_map(|word| word.to_le_bytes()).collect();
-        String::from_utf8_lossy(&vendor).trim_end_matches('\0').trim().to_owned()
+        let vendor: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        String::from_utf8_lossy(&vendor)
+            .trim_end_matches('\0')
+            .trim()
+            .to_owned()
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
         let _ = cpuinfo;
         let model = read_trimmed("/sys/firmware/devicetree/base/hypervisor/compatible");
-        if model.is_empty() { "unknown".to_owned() } else { model.trim_end_matches('\0').to_owned() }
+        if model.is_empty() {
+            "unknown".to_owned()
+        } else {
+            model.trim_end_matches('\0').to_owned()
+        }
     }
 }
 
@@ -118,7 +140,8 @@ pub fn counter_is_invariant() -> bool {
     {
         let flags = read_trimmed("/proc/cpuinfo");
         let flags = field(&flags, "flags").unwrap_or_default().to_owned();
-        flags.split(' ').any(|f| f == "constant_tsc") && flags.split(' ').any(|f| f == "nonstop_tsc")
+        flags.split(' ').any(|f| f == "constant_tsc")
+            && flags.split(' ').any(|f| f == "nonstop_tsc")
     }
     #[cfg(not(target_arch = "x86_64"))]
     true

@@ -35,7 +35,12 @@ pub struct Options {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     pub initrd: Option<PathBuf>,
     /// … and this command line
-    #[arg(long, value_name = "TEXT", requires = "kernel", conflicts_with = "reuse_cmdline")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernel",
+        conflicts_with = "reuse_cmdline"
+    )]
     pub cmdline: Option<String>,
     /// … and the running kernel's command line
     #[arg(long, requires = "kernel")]
@@ -74,11 +79,17 @@ pub fn run(options: &Options) -> anyhow::Result<Exit> {
 }
 
 fn load(options: &Options) -> anyhow::Result<()> {
-    let (Some(kernel), Some(initrd)) = (&options.kernel, &options.initrd) else { return Ok(()) };
+    let (Some(kernel), Some(initrd)) = (&options.kernel, &options.initrd) else {
+        return Ok(());
+    };
     let cmdline = match &options.cmdline {
         Some(text) => text.clone(),
         None if options.reuse_cmdline => crate::facts::kernel().cmdline,
-        None => return Err(Failure::bad_input("say what the new kernel's command line is: --cmdline TEXT or --reuse-cmdline")),
+        None => {
+            return Err(Failure::bad_input(
+                "say what the new kernel's command line is: --cmdline TEXT or --reuse-cmdline",
+            ));
+        }
     };
     liveupdate::kexec::load(kernel, initrd, &cmdline).map_err(Failure::environment)
 }
@@ -89,7 +100,13 @@ fn start_record(session: &str) -> anyhow::Result<(State, Option<Child>)> {
     let (reader, writer) = io::pipe()?;
     let fd = inheritable(&writer)?;
     let mut child = Command::new("/proc/self/exe")
-        .args(["record", "--session", session, "--ready-fd", &fd.to_string()])
+        .args([
+            "record",
+            "--session",
+            session,
+            "--ready-fd",
+            &fd.to_string(),
+        ])
         .stdin(Stdio::null())
         .spawn()
         .context("cannot start `luo-trace record`")?;
@@ -134,15 +151,26 @@ fn arm(state: &State) -> anyhow::Result<Armed> {
     let tail = Tail::open(state.open_carrier()?)?;
     tail.clear();
     let mut target = Array::try_from(Map::Array(MapData::from_id(state.tail_map)?))?;
-    let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-    let armed = TailTarget { base: tail.address(), slots: tail.slots(), tid, next: 0, errno: 0 };
+    let tid = rustix::thread::gettid()
+        .as_raw_nonzero()
+        .get()
+        .cast_unsigned();
+    let armed = TailTarget {
+        base: tail.address(),
+        slots: tail.slots(),
+        tid,
+        next: 0,
+        errno: 0,
+    };
     target.set(0, <[u64; 3]>::from(armed), 0)?;
     Ok(Armed { tail, target })
 }
 
 impl Armed {
     fn disarm(&mut self) {
-        let _ = self.target.set(0, <[u64; 3]>::from(TailTarget::default()), 0);
+        let _ = self
+            .target
+            .set(0, <[u64; 3]>::from(TailTarget::default()), 0);
     }
 }
 
@@ -162,7 +190,9 @@ fn jump(tail: Option<&Tail>) -> io::Error {
 
 fn refused(error: &io::Error) -> anyhow::Error {
     let why = match error.raw_os_error() {
-        Some(libc::EINVAL) => "no image is loaded, or LUO refused to freeze: see the kernel log".to_owned(),
+        Some(libc::EINVAL) => {
+            "no image is loaded, or LUO refused to freeze: see the kernel log".to_owned()
+        }
         Some(libc::EBUSY) => "another load or kexec is under way: try again".to_owned(),
         Some(libc::EPERM) => "CAP_SYS_BOOT is needed: run as root".to_owned(),
         _ => "see the kernel log for the file that could not be frozen".to_owned(),

@@ -57,26 +57,37 @@ impl Log {
     /// last backward jump, where the kernel changed over to the cycle counter.
     #[must_use]
     pub fn placeable(&self) -> &[Line] {
-        let jump = self.lines.windows(2).rposition(|w| w[1].stamp_us < w[0].stamp_us);
+        let jump = self
+            .lines
+            .windows(2)
+            .rposition(|w| w[1].stamp_us < w[0].stamp_us);
         &self.lines[jump.map_or(0, |at| at + 1)..]
     }
 
     /// KHO's count of kexecs, 0 when this kernel was not booted by one.
     #[must_use]
     pub fn kexec_count(&self) -> u64 {
-        self.lines.iter().find_map(|l| exec_from(&l.text)).map_or(0, |(_, count)| count)
+        self.lines
+            .iter()
+            .find_map(|l| exec_from(&l.text))
+            .map_or(0, |(_, count)| count)
     }
 
     /// Release of the kernel before this one, by KHO.
     #[must_use]
     pub fn previous_release(&self) -> Option<&str> {
-        self.lines.iter().find_map(|l| exec_from(&l.text)).map(|(release, _)| release)
+        self.lines
+            .iter()
+            .find_map(|l| exec_from(&l.text))
+            .map(|(release, _)| release)
     }
 }
 
 /// `KHO: exec from: 7.3.4 (count 1)` (kernel/liveupdate/kexec_handover.c, v7.3).
 fn exec_from(text: &str) -> Option<(&str, u64)> {
-    let (release, rest) = text.strip_prefix("KHO: exec from: ")?.split_once(" (count ")?;
+    let (release, rest) = text
+        .strip_prefix("KHO: exec from: ")?
+        .split_once(" (count ")?;
     Some((release, rest.strip_suffix(')')?.parse().ok()?))
 }
 
@@ -107,7 +118,11 @@ pub fn offset() -> io::Result<PrintkOffset> {
         .filter_map(|(i, &(before_ns, after_ns))| {
             let text = format!("{tag} {i}");
             let line = log.lines.iter().rev().find(|l| l.text == text)?;
-            Some(PrintkSandwich { before_ns, stamp_us: line.stamp_us, after_ns })
+            Some(PrintkSandwich {
+                before_ns,
+                stamp_us: line.stamp_us,
+                after_ns,
+            })
         })
         .collect();
     PrintkOffset::new(&sandwiches).map_err(io::Error::other)
@@ -146,7 +161,9 @@ pub fn first_initcall_cycles() -> Option<u64> {
     }
     let trace = File::open(format!("{base}/trace")).ok()?;
     let lines = io::BufRead::lines(io::BufReader::new(trace));
-    lines.map_while(Result::ok).find_map(|line| initcall_stamp(&line))
+    lines
+        .map_while(Result::ok)
+        .find_map(|line| initcall_stamp(&line))
 }
 
 /// `swapper/0-1 [000] .....  1234567890: initcall_start: func=…`
@@ -160,14 +177,22 @@ mod tests {
     use super::*;
 
     fn line(stamp_us: u64, text: &str) -> Line {
-        Line { seq: 0, stamp_us, text: text.to_owned() }
+        Line {
+            seq: 0,
+            stamp_us,
+            text: text.to_owned(),
+        }
     }
 
     #[test]
     fn records_are_parsed_without_their_dictionary() {
         assert_eq!(
             parse("6,339,5140900,-;NET: Registered\n SUBSYSTEM=net\n"),
-            Some(Line { seq: 339, stamp_us: 5_140_900, text: "NET: Registered".into() })
+            Some(Line {
+                seq: 339,
+                stamp_us: 5_140_900,
+                text: "NET: Registered".into()
+            })
         );
         assert_eq!(parse("6,x,1,-;text"), None);
         assert_eq!(parse("nonsense"), None);
@@ -175,23 +200,38 @@ mod tests {
 
     #[test]
     fn only_lines_after_the_last_backward_jump_can_be_placed() {
-        let log = Log { lines: vec![line(0, "Linux version"), line(44_000, "tsc: Detected"), line(496, "clocksource"), line(500, "x")] };
+        let log = Log {
+            lines: vec![
+                line(0, "Linux version"),
+                line(44_000, "tsc: Detected"),
+                line(496, "clocksource"),
+                line(500, "x"),
+            ],
+        };
         assert_eq!(log.placeable(), &log.lines[2..]);
-        let steady = Log { lines: vec![line(1, "a"), line(2, "b")] };
+        let steady = Log {
+            lines: vec![line(1, "a"), line(2, "b")],
+        };
         assert_eq!(steady.placeable().len(), 2);
         assert!(Log::default().placeable().is_empty());
     }
 
     #[test]
     fn kho_tells_where_it_came_from() {
-        let log = Log { lines: vec![line(1, "KHO: exec from: 7.3.4 (count 3)")] };
-        assert_eq!((log.previous_release(), log.kexec_count()), (Some("7.3.4"), 3));
+        let log = Log {
+            lines: vec![line(1, "KHO: exec from: 7.3.4 (count 3)")],
+        };
+        assert_eq!(
+            (log.previous_release(), log.kexec_count()),
+            (Some("7.3.4"), 3)
+        );
         assert_eq!(Log::default().kexec_count(), 0);
     }
 
     #[test]
     fn a_boot_trace_line_gives_its_counter() {
-        let text = "       swapper/0-1       [000] .....    9012345678: initcall_start: func=trace_init";
+        let text =
+            "       swapper/0-1       [000] .....    9012345678: initcall_start: func=trace_init";
         assert_eq!(initcall_stamp(text), Some(9_012_345_678));
         assert_eq!(initcall_stamp("# tracer: nop"), None);
     }

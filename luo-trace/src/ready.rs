@@ -32,7 +32,9 @@ impl Started {
     /// then is the exec, and no clock tells more of it.
     #[must_use]
     pub fn now() -> Self {
-        Self { boot_ns: boot_ns().saturating_sub(nanos(ClockId::ProcessCPUTime)) }
+        Self {
+            boot_ns: boot_ns().saturating_sub(nanos(ClockId::ProcessCPUTime)),
+        }
     }
 
     /// Time since then, ns.
@@ -96,7 +98,9 @@ fn notify(socket: &[u8]) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(READY, &address).map(drop)
+    UnixDatagram::unbound()?
+        .send_to_addr(READY, &address)
+        .map(drop)
 }
 
 #[cfg(test)]

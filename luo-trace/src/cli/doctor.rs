@@ -76,25 +76,52 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
 }
 
 fn examine(mechanism: Option<Mechanism>) -> Report {
-    let mut checks = vec![root(), luo(), kho(), btf(), lockdown(), clock(), boot_trace()];
+    let mut checks = vec![
+        root(),
+        luo(),
+        kho(),
+        btf(),
+        lockdown(),
+        clock(),
+        boot_trace(),
+    ];
     let mut probes = Vec::new();
     match Probes::arm(mechanism) {
         Ok(armed) => {
             checks.extend(attached(&armed));
             probes = states(&armed);
         }
-        Err(error) => checks.push(Check { name: "probes", status: Status::Unusable, text: first_line(&error) }),
+        Err(error) => checks.push(Check {
+            name: "probes",
+            status: Status::Unusable,
+            text: first_line(&error),
+        }),
     }
     let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
-    Report { luo_trace: env!("CARGO_PKG_VERSION"), kernel: facts::kernel(), status, checks, probes }
+    Report {
+        luo_trace: env!("CARGO_PKG_VERSION"),
+        kernel: facts::kernel(),
+        status,
+        checks,
+        probes,
+    }
 }
 
 fn first_line(error: &ArmError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn check(name: &'static str, status: Status, text: impl Into<String>) -> Check {
-    Check { name, status, text: text.into() }
+    Check {
+        name,
+        status,
+        text: text.into(),
+    }
 }
 
 fn root() -> Check {
@@ -115,10 +142,18 @@ fn luo() -> Check {
 fn kho() -> Check {
     let text = match kmsg::Log::read() {
         Ok(log) => match (log.previous_release(), log.kexec_count()) {
-            (Some(release), count) => format!("this kernel came from {release} by kexec number {count}"),
+            (Some(release), count) => {
+                format!("this kernel came from {release} by kexec number {count}")
+            }
             (None, _) => "cold boot".to_owned(),
         },
-        Err(error) => return check("KHO", Status::Degraded, format!("/dev/kmsg cannot be read ({error})")),
+        Err(error) => {
+            return check(
+                "KHO",
+                Status::Degraded,
+                format!("/dev/kmsg cannot be read ({error})"),
+            );
+        }
     };
     check("KHO", Status::Ok, text)
 }
@@ -127,14 +162,22 @@ fn btf() -> Check {
     if facts::has_btf() {
         check("BTF", Status::Ok, "/sys/kernel/btf/vmlinux")
     } else {
-        check("BTF", Status::Note, "none: kprobe.session and fentry are out, kprobe.multi serves as well")
+        check(
+            "BTF",
+            Status::Note,
+            "none: kprobe.session and fentry are out, kprobe.multi serves as well",
+        )
     }
 }
 
 fn lockdown() -> Check {
     match facts::lockdown().as_deref() {
         None | Some("none") => check("lockdown", Status::Ok, "off"),
-        Some(level) => check("lockdown", Status::Degraded, format!("{level}: the tail cannot be written")),
+        Some(level) => check(
+            "lockdown",
+            Status::Degraded,
+            format!("{level}: the tail cannot be written"),
+        ),
     }
 }
 
@@ -142,12 +185,22 @@ fn clock() -> Check {
     let source = facts::clocksource();
     let name = counter::NAME;
     if !facts::counter_is_invariant() {
-        return check("clock", Status::Degraded, format!("the CPU does not promise an invariant {name}: durations across the kexec may be off"));
+        return check(
+            "clock",
+            Status::Degraded,
+            format!(
+                "the CPU does not promise an invariant {name}: durations across the kexec may be off"
+            ),
+        );
     }
     if source == name || source.starts_with("arch_sys_counter") {
         check("clock", Status::Ok, format!("{name}, invariant"))
     } else {
-        check("clock", Status::Note, format!("clocksource is {source}; {name} is invariant and carries the trace across"))
+        check(
+            "clock",
+            Status::Note,
+            format!("clocksource is {source}; {name} is invariant and carries the trace across"),
+        )
     }
 }
 
@@ -166,12 +219,27 @@ fn boot_trace() -> Check {
 fn attached(armed: &Probes) -> Vec<Check> {
     let (placed, all) = (armed.placed.len(), PROBES.len());
     let took = armed.took.as_secs_f64() * 1e3;
-    let status = if placed == all { Status::Ok } else { Status::Degraded };
+    let status = if placed == all {
+        Status::Ok
+    } else {
+        Status::Degraded
+    };
     let tail = match &armed.tail_refused {
-        None => check("tail", Status::Ok, "the old kernel's last records can be stored"),
+        None => check(
+            "tail",
+            Status::Ok,
+            "the old kernel's last records can be stored",
+        ),
         Some(why) => check("tail", Status::Degraded, why.clone()),
     };
-    vec![check("probes", status, format!("{placed} of {all} by {} in {took:.1} ms", armed.mechanism)), tail]
+    vec![
+        check(
+            "probes",
+            status,
+            format!("{placed} of {all} by {} in {took:.1} ms", armed.mechanism),
+        ),
+        tail,
+    ]
 }
 
 fn states(armed: &Probes) -> Vec<ProbeState> {
@@ -180,7 +248,11 @@ fn states(armed: &Probes) -> Vec<ProbeState> {
         .iter()
         .map(|p| ProbeState {
             name: p.probe.name,
-            status: if p.symbol == p.probe.name { "attached" } else { "alternative" },
+            status: if p.symbol == p.probe.name {
+                "attached"
+            } else {
+                "alternative"
+            },
             symbol: Some(p.symbol),
             why: None,
             lost: None,

@@ -49,7 +49,12 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { Exit::BadInput } else { Exit::Success }.into();
+            return if error.use_stderr() {
+                Exit::BadInput
+            } else {
+                Exit::Success
+            }
+            .into();
         }
     };
     log_to_stderr(&cli);
@@ -85,7 +90,12 @@ fn log_to_stderr(cli: &Cli) {
             use std::io::Write as _;
             match record.level() {
                 log::Level::Info => writeln!(out, "luo-trace: {}", record.args()),
-                level => writeln!(out, "luo-trace: {}: {}", level.as_str().to_lowercase(), record.args()),
+                level => writeln!(
+                    out,
+                    "luo-trace: {}: {}",
+                    level.as_str().to_lowercase(),
+                    record.args()
+                ),
             }
         })
         .init();
@@ -110,5 +120,11 @@ pub(crate) fn need_luo() -> anyhow::Result<()> {
         )))
     }
 }
-pub(crate) fn size(t:&str)->Result<u64,String>{t.parse().map_err(|_|"x".into())}
-pub(crate) fn duration(t:&str)->Result<std::time::Duration,String>{t.parse().map(std::time::Duration::from_secs).map_err(|_|"x".into())}
+pub(crate) fn size(t: &str) -> Result<u64, String> {
+    t.parse().map_err(|_| "x".into())
+}
+pub(crate) fn duration(t: &str) -> Result<std::time::Duration, String> {
+    t.parse()
+        .map(std::time::Duration::from_secs)
+        .map_err(|_| "x".into())
+}

@@ -28,13 +28,21 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let text = reports::render::text::render(&set);
     match &options.output {
-        Some(path) => reports::model::durable::write(path, text.as_bytes()).map_err(Failure::bad_input)?,
-        None => std::io::stdout().write_all(text.as_bytes()).or_else(ignore_closed_pipe)?,
+        Some(path) => {
+            reports::model::durable::write(path, text.as_bytes()).map_err(Failure::bad_input)?
+        }
+        None => std::io::stdout()
+            .write_all(text.as_bytes())
+            .or_else(ignore_closed_pipe)?,
     }
     Ok(Exit::Success)
 }
 
 /// `luo-trace report … | head` is no error.
 fn ignore_closed_pipe(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }

@@ -13,7 +13,10 @@ pub(super) fn read(bridge: Option<&Bridge>, holes: &mut Vec<Hole>) -> Boot {
     let log = match Log::read() {
         Ok(log) => log,
         Err(error) => {
-            holes.push(hole("new.early", format!("/dev/kmsg cannot be read ({error})")));
+            holes.push(hole(
+                "new.early",
+                format!("/dev/kmsg cannot be read ({error})"),
+            ));
             return Boot::default();
         }
     };
@@ -37,12 +40,18 @@ pub(super) fn read(bridge: Option<&Bridge>, holes: &mut Vec<Hole>) -> Boot {
             if complete {
                 boot.first_stamp = lines.first().map(&stamp);
             } else {
-                holes.push(hole("gap.handoff", "the kernel log has lost its beginning: boot with a larger log_buf_len"));
+                holes.push(hole(
+                    "gap.handoff",
+                    "the kernel log has lost its beginning: boot with a larger log_buf_len",
+                ));
             }
             boot.exec_init = lines.iter().find(|l| is_exec_init(&l.text)).map(&stamp);
         }
         Err(error) => {
-            holes.push(hole("new.early", format!("the kernel log's stamps could not be placed ({error})")));
+            holes.push(hole(
+                "new.early",
+                format!("the kernel log's stamps could not be placed ({error})"),
+            ));
         }
     }
     boot
@@ -54,7 +63,9 @@ fn is_exec_init(text: &str) -> bool {
 }
 
 fn first_initcall(bridge: Option<&Bridge>) -> Option<Stamp> {
-    let at = bridge?.new_fit().boot_at(Cycles(kmsg::first_initcall_cycles()?));
+    let at = bridge?
+        .new_fit()
+        .boot_at(Cycles(kmsg::first_initcall_cycles()?));
     Some(Stamp {
         boot_ns: at.mid,
         error_ns: at.mid.abs_diff(at.lo).max(at.hi.abs_diff(at.mid)),
@@ -64,6 +75,10 @@ fn first_initcall(bridge: Option<&Bridge>) -> Option<Stamp> {
 
 /// The time of day, RFC 3339 in UTC.
 pub(super) fn now_rfc3339() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    jiff::Timestamp::from_second(seconds.try_into().unwrap_or(0)).map(|t| t.to_string()).unwrap_or_default()
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    jiff::Timestamp::from_second(seconds.try_into().unwrap_or(0))
+        .map(|t| t.to_string())
+        .unwrap_or_default()
 }

@@ -32,19 +32,46 @@ pub(super) fn take(name: &SessionName) -> Arrival {
         Err(error) => return Arrival::Absent(error.to_string()),
     };
     match read(&session) {
-        Ok((old, anchors)) => Arrival::Here(Box::new(Retrieved { session, old, anchors })),
+        Ok((old, anchors)) => Arrival::Here(Box::new(Retrieved {
+            session,
+            old,
+            anchors,
+        })),
         Err(why) => Arrival::Absent(why),
     }
 }
 
 fn read(session: &Session) -> Result<(OldHalf, Vec<Anchor>), String> {
-    let fd = session.retrieve_fd(CARRIER_TOKEN).map_err(|e| e.to_string())?;
+    let fd = session
+        .retrieve_fd(CARRIER_TOKEN)
+        .map_err(|e| e.to_string())?;
     let bytes = format::read_fd(fd).map_err(|e| e.to_string())?;
     let contents = format::read(&bytes).map_err(|e| e.to_string())?;
-    let meta: Meta = serde_json::from_slice(&contents.meta)
-        .map_err(|e| format!("the carrier's facts are not readable ({e}): collect with the version that recorded"))?;
+    let meta: Meta = serde_json::from_slice(&contents.meta).map_err(|e| {
+        format!(
+            "the carrier's facts are not readable ({e}): collect with the version that recorded"
+        )
+    })?;
     let dropped = contents.detail.dropped() + contents.boundary.dropped();
-    let Contents { mut anchors, reboot_anchors, events, tail, hot, torn, .. } = contents;
+    let Contents {
+        mut anchors,
+        reboot_anchors,
+        events,
+        tail,
+        hot,
+        torn,
+        ..
+    } = contents;
     anchors.extend(reboot_anchors);
-    Ok((OldHalf { meta, events, tail, hot, dropped, torn }, anchors))
+    Ok((
+        OldHalf {
+            meta,
+            events,
+            tail,
+            hot,
+            dropped,
+            torn,
+        },
+        anchors,
+    ))
 }

@@ -74,20 +74,29 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     crate::cli::need_root()?;
     writable(&options.output)?;
     let probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
-    let armed = Armed { attach_ns: started.elapsed_ns(), boot_ns: crate::ready::boot_ns() };
-    ready.announce().context("whoever waits on --ready-fd is gone")?;
+    let armed = Armed {
+        attach_ns: started.elapsed_ns(),
+        boot_ns: crate::ready::boot_ns(),
+    };
+    ready
+        .announce()
+        .context("whoever waits on --ready-fd is gone")?;
     if let Err(error) = crate::cli::need_luo() {
         log::warn!("{error:#}");
     }
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let watched = runtime.block_on(Watch::new(probes, options, name).run());
     let (run, session) = finish(options, armed, watched);
     let found = run.old_kernel.is_some();
     reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;
     if let Some(session) = session {
         // The run is safe on disk: the carrier may go.
-        session.finish().context("the run is written, but our session could not be finished")?;
+        session
+            .finish()
+            .context("the run is written, but our session could not be finished")?;
     }
     summary(&run, &options.output);
     Ok(if found { Exit::Success } else { Exit::Partial })
@@ -95,9 +104,15 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
 
 /// Finds out before the blackout's end, not after it, that the output cannot be written.
 fn writable(output: &Path) -> anyhow::Result<()> {
-    let dir = output.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = output
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     tempfile::tempfile_in(dir).map(drop).map_err(|e| {
-        Failure::bad_input(format!("cannot write {}: {e}; choose another -o FILE", output.display()))
+        Failure::bad_input(format!(
+            "cannot write {}: {e}; choose another -o FILE",
+            output.display()
+        ))
     })
 }
 
@@ -165,8 +180,20 @@ impl<'o> Watch<'o> {
             }
         }
         self.settle().await;
-        let Self { probes, events, anchors, arrival, .. } = self;
-        Watched { probes, events, anchors, arrival, holes }
+        let Self {
+            probes,
+            events,
+            anchors,
+            arrival,
+            ..
+        } = self;
+        Watched {
+            probes,
+            events,
+            anchors,
+            arrival,
+            holes,
+        }
     }
 
     fn drain(&mut self) {
@@ -179,7 +206,9 @@ impl<'o> Watch<'o> {
 
     /// One look; true when the restore is done.
     fn step(&mut self) -> bool {
-        if matches!(self.arrival, Arrival::Awaited) && (self.options.first || self.progress.device_is_free()) {
+        if matches!(self.arrival, Arrival::Awaited)
+            && (self.options.first || self.progress.device_is_free())
+        {
             self.arrival = carrier::take(&self.name);
             if let Arrival::Here(retrieved) = &self.arrival {
                 self.progress.expect(&retrieved.old, self.name.as_str());
@@ -205,7 +234,8 @@ impl<'o> Watch<'o> {
             }
             self.arrival = carrier::take(&self.name);
             if matches!(self.arrival, Arrival::Awaited) {
-                self.arrival = Arrival::Absent("/dev/liveupdate stayed busy until the time-out".into());
+                self.arrival =
+                    Arrival::Absent("/dev/liveupdate stayed busy until the time-out".into());
             }
         }
         if let Arrival::Here(retrieved) = &self.arrival {
@@ -230,14 +260,27 @@ impl<'o> Watch<'o> {
 
 /// Joins what was watched with what arrived.
 fn finish(options: &Options, armed: Armed, watched: Watched) -> (Run, Option<Session>) {
-    let Watched { probes, events, anchors, arrival, mut holes } = watched;
+    let Watched {
+        probes,
+        events,
+        anchors,
+        arrival,
+        mut holes,
+    } = watched;
     let (retrieved, absent) = match arrival {
         Arrival::Here(retrieved) => (Some(*retrieved), None),
         Arrival::Absent(why) => (None, Some(why)),
-        Arrival::Awaited => (None, Some("the watch ended before it was looked for".to_owned())),
+        Arrival::Awaited => (
+            None,
+            Some("the watch ended before it was looked for".to_owned()),
+        ),
     };
     let (session, old, old_anchors) = match retrieved {
-        Some(Retrieved { session, old, anchors }) => (Some(session), Some(old), anchors),
+        Some(Retrieved {
+            session,
+            old,
+            anchors,
+        }) => (Some(session), Some(old), anchors),
         None => (None, None, Vec::new()),
     };
     let bridge = match (&old, &absent) {
@@ -247,7 +290,10 @@ fn finish(options: &Options, armed: Armed, watched: Watched) -> (Run, Option<Ses
     let boot = boot::read(bridge.as_ref().ok(), &mut holes);
     let old = old.filter(|old| belongs(old, &boot, &mut holes));
     if let Some(why) = absent {
-        holes.push(join::hole("old", format!("no carrier arrived, so this run has the new kernel's half only: {why}")));
+        holes.push(join::hole(
+            "old",
+            format!("no carrier arrived, so this run has the new kernel's half only: {why}"),
+        ));
     }
     let count = old_anchors.len() + anchors.len();
     let new = NewHalf {
@@ -265,13 +311,20 @@ fn finish(options: &Options, armed: Armed, watched: Watched) -> (Run, Option<Ses
         captured_at: boot::now_rfc3339(),
         holes,
     };
-    let run = join::join(Halves { old, new, bridge, anchors: u32::try_from(count).unwrap_or(u32::MAX) });
+    let run = join::join(Halves {
+        old,
+        new,
+        bridge,
+        anchors: u32::try_from(count).unwrap_or(u32::MAX),
+    });
     (run, session)
 }
 
 /// Whether the carrier is of the boot right before this one.
 fn belongs(old: &OldHalf, boot: &join::Boot, holes: &mut Vec<reports::model::Hole>) -> bool {
-    let Some(count) = boot.kexec_count else { return true };
+    let Some(count) = boot.kexec_count else {
+        return true;
+    };
     if old.meta.kexec_count + 1 == count {
         return true;
     }
@@ -294,7 +347,11 @@ fn summary(run: &Run, output: &Path) {
             format!("restore window {ms:.3} ms")
         },
     );
-    log::info!("{window}; {} spans; written to {}", run.spans.len(), output.display());
+    log::info!(
+        "{window}; {} spans; written to {}",
+        run.spans.len(),
+        output.display()
+    );
     for hole in &run.holes {
         log::warn!("{}: {}", hole.r#where, hole.why);
     }

@@ -35,7 +35,8 @@ impl Progress {
         }
         self.last = Some(Instant::now());
         self.fresh = true;
-        let is = |probe: ProbeId, kind: Kind| event.probe == probe as u8 && event.kind == kind as u8;
+        let is =
+            |probe: ProbeId, kind: Kind| event.probe == probe as u8 && event.kind == kind as u8;
         if is(ProbeId::LuoOpen, Kind::Return) && event.a & 0xffff_ffff == 0 {
             self.opened = true;
             self.open_now = true;
@@ -64,7 +65,9 @@ impl Progress {
 
     /// Whether everything expected has happened. Looks again only after new records.
     pub(super) fn done(&mut self, until: Until, events: &[Event]) -> bool {
-        let Some(expected) = &mut self.expected else { return false };
+        let Some(expected) = &mut self.expected else {
+            return false;
+        };
         if !self.fresh {
             return expected.done(until);
         }
@@ -86,17 +89,26 @@ impl Progress {
 
     /// What did not come back in time.
     pub(super) fn left_over(&self) -> Vec<Hole> {
-        let Some(expected) = &self.expected else { return Vec::new() };
+        let Some(expected) = &self.expected else {
+            return Vec::new();
+        };
         let mut holes = Vec::new();
         if !expected.files.is_empty() {
             let sessions: Vec<_> = expected.files.sessions().collect();
             holes.push(join::hole(
                 "new.restore",
-                format!("{} preserved files were not retrieved before the time-out, of: {}", expected.files.len(), sessions.join(", ")),
+                format!(
+                    "{} preserved files were not retrieved before the time-out, of: {}",
+                    expected.files.len(),
+                    sessions.join(", ")
+                ),
             ));
         } else if !expected.sessions.is_empty() {
             let sessions: Vec<_> = expected.sessions.iter().map(String::as_str).collect();
-            holes.push(join::hole("new.finish", format!("not finished before the time-out: {}", sessions.join(", "))));
+            holes.push(join::hole(
+                "new.finish",
+                format!("not finished before the time-out: {}", sessions.join(", ")),
+            ));
         }
         holes
     }

@@ -47,10 +47,16 @@ pub(super) fn measure(
             .sum()
     };
     let freeze = freeze(own, spans);
-    let freeze_ns = freeze.and_then(|s| u64::try_from(s.duration_ns?).ok()).unwrap_or(0);
-    let window = windows.iter().find(|w| w.name == reports::model::DEFAULT_WINDOW);
+    let freeze_ns = freeze
+        .and_then(|s| u64::try_from(s.duration_ns?).ok())
+        .unwrap_or(0);
+    let window = windows
+        .iter()
+        .find(|w| w.name == reports::model::DEFAULT_WINDOW);
     let inside = |start: i64, end: i64| -> u64 {
-        window.map_or(0, |w| u64::try_from(end.min(w.end) - start.max(w.start)).unwrap_or(0))
+        window.map_or(0, |w| {
+            u64::try_from(end.min(w.end) - start.max(w.start)).unwrap_or(0)
+        })
     };
     let retrieve_inside: u64 = spans
         .iter()

@@ -119,29 +119,47 @@ impl Timeline<'_> {
     fn new(&self, boot_ns: i64) -> i64 {
         // A stamp from before the boot clock started lies as far before its zero.
         let from_zero = u64::try_from(boot_ns).unwrap_or(0);
-        self.bridge.map_or(boot_ns, |b| b.to_old(from_zero) + boot_ns.min(0)) - self.zero
+        self.bridge
+            .map_or(boot_ns, |b| b.to_old(from_zero) + boot_ns.min(0))
+            - self.zero
     }
 }
 
 /// Joins the halves. Never fails: what is missing becomes a hole.
 #[must_use]
 pub fn join(halves: Halves) -> Run {
-    let Halves { old, new, bridge, anchors } = halves;
+    let Halves {
+        old,
+        new,
+        bridge,
+        anchors,
+    } = halves;
     let mut holes = new.holes.clone();
     let bridge = bridge.map_err(|why| {
-        holes.push(hole("restore", format!("the two kernels' clocks could not be joined: {why}")));
+        holes.push(hole(
+            "restore",
+            format!("the two kernels' clocks could not be joined: {why}"),
+        ));
     });
     let bridge = bridge.ok();
-    let old_events = old.as_ref().map(|o| in_order(o.events.iter().chain(&o.tail))).unwrap_or_default();
+    let old_events = old
+        .as_ref()
+        .map(|o| in_order(o.events.iter().chain(&o.tail)))
+        .unwrap_or_default();
     let new_events = in_order(&new.events);
     let kexec = phases::last_kexec(&old_events);
     if old.is_some() && kexec.is_none() {
         holes.push(hole("restore", "the entry of kernel_kexec was not seen"));
     }
-    let timeline = Timeline { zero: kexec.map_or(0, u64::cast_signed), bridge: bridge.as_ref() };
+    let timeline = Timeline {
+        zero: kexec.map_or(0, u64::cast_signed),
+        bridge: bridge.as_ref(),
+    };
 
     let mut spans = spans::build(&old_events, KernelSide::Old, |t| timeline.old(t));
-    spans.append(spans::build(&new_events, KernelSide::New, |t| timeline.new(t.cast_signed())));
+    spans.append(spans::build(&new_events, KernelSide::New, |t| {
+        timeline.new(t.cast_signed())
+    }));
     let own = cost::Own::of(old.as_ref().map(|o| &o.meta), &new);
     let found = phases::find(&phases::Input {
         old: &old_events,
@@ -156,7 +174,14 @@ pub fn join(halves: Halves) -> Run {
     });
     holes.extend(found.holes);
     holes.extend(missing_holes(old.as_ref(), &new));
-    let self_cost = cost::measure(old.as_ref().map(|o| &o.meta), &new, &own, &spans.spans, &found.windows, &timeline);
+    let self_cost = cost::measure(
+        old.as_ref().map(|o| &o.meta),
+        &new,
+        &own,
+        &spans.spans,
+        &found.windows,
+        &timeline,
+    );
     let loss = loss(old.as_ref(), &old_events, &new_events);
     holes.extend(loss_holes(old.as_ref(), loss));
     let clock = clock(bridge.as_ref(), anchors, old.is_some());
@@ -180,7 +205,11 @@ pub fn join(halves: Halves) -> Run {
         holes,
         lints,
         loss,
-        attach: old.iter().map(|o| o.meta.attach.clone()).chain([new.attach.clone()]).collect(),
+        attach: old
+            .iter()
+            .map(|o| o.meta.attach.clone())
+            .chain([new.attach.clone()])
+            .collect(),
         witness: None,
         lab: None,
     }
@@ -193,7 +222,10 @@ pub fn spans_of(events: &[Event], kernel: KernelSide) -> Vec<reports::model::Spa
 }
 
 pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {
-    Hole { r#where: place.into(), why: why.into() }
+    Hole {
+        r#where: place.into(),
+        why: why.into(),
+    }
 }
 
 /// Records in the order in which they were made.
@@ -206,7 +238,11 @@ fn in_order<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<Event> {
 fn run_id(old: Option<&OldHalf>, new: &NewHalf) -> String {
     let short = |id: &str| id.chars().take(8).collect::<String>();
     let from = old.map_or_else(|| "unknown".to_owned(), |o| short(&o.meta.kernel.boot_id));
-    let count = new.boot.kexec_count.map(|n| format!("-{n}")).unwrap_or_default();
+    let count = new
+        .boot
+        .kexec_count
+        .map(|n| format!("-{n}"))
+        .unwrap_or_default();
     format!("{from}-{}{count}", short(&new.kernel.boot_id))
 }
 
@@ -226,7 +262,11 @@ fn clock(bridge: Option<&Bridge>, anchors: u32, has_old: bool) -> Clock {
             hz_new: 0.0,
             error_ns: 0,
             anchors,
-            warnings: if has_old { vec!["the two kernels are on clocks of their own".into()] } else { Vec::new() },
+            warnings: if has_old {
+                vec!["the two kernels are on clocks of their own".into()]
+            } else {
+                Vec::new()
+            },
         },
     }
 }
@@ -259,7 +299,9 @@ fn aggregates(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Aggregate> {
             })
             .collect::<Vec<_>>()
     };
-    let mut all = old.map(|o| side(KernelSide::Old, &o.hot)).unwrap_or_default();
+    let mut all = old
+        .map(|o| side(KernelSide::Old, &o.hot))
+        .unwrap_or_default();
     all.extend(side(KernelSide::New, &new.hot));
     all
 }
@@ -285,9 +327,10 @@ fn numbered(events: &[Event]) -> (u64, u64) {
         *highest = (*highest).max(u64::from(event.seq) + 1);
         *count += 1;
     }
-    cpus.values().fold((0, 0), |(seen, lost), (highest, count)| {
-        (seen + highest, lost + highest.saturating_sub(*count))
-    })
+    cpus.values()
+        .fold((0, 0), |(seen, lost), (highest, count)| {
+            (seen + highest, lost + highest.saturating_sub(*count))
+        })
 }
 
 /// Whether the record stands for a hit of its own, not for a name that comes with one.
@@ -308,11 +351,20 @@ fn loss_holes(old: Option<&OldHalf>, loss: Loss) -> Vec<Hole> {
             let why = old.meta.tail_refused.clone().unwrap_or_else(|| {
                 "another process than `luo-trace kexec` called reboot()".to_owned()
             });
-            holes.push(hole("old.tail", format!("nothing was recorded in the tail: {why}")));
+            holes.push(hole(
+                "old.tail",
+                format!("nothing was recorded in the tail: {why}"),
+            ));
         }
     }
     if loss.torn_records > 0 {
-        holes.push(hole("carrier", format!("{} records arrived torn and were left out", loss.torn_records)));
+        holes.push(hole(
+            "carrier",
+            format!(
+                "{} records arrived torn and were left out",
+                loss.torn_records
+            ),
+        ));
     }
     holes
 }
@@ -324,7 +376,9 @@ fn missing_holes(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Hole> {
             .map(|(name, why)| hole(format!("{kernel}: {name}"), why.clone()))
             .collect::<Vec<_>>()
     };
-    let mut all = old.map(|o| side("old", &o.meta.missing)).unwrap_or_default();
+    let mut all = old
+        .map(|o| side("old", &o.meta.missing))
+        .unwrap_or_default();
     all.extend(side("new", &new.missing));
     all
 }

@@ -107,16 +107,54 @@ fn boundaries(input: &Input<'_>, clock_error: u64) -> Vec<Boundary> {
             source: s.source,
         })
     };
-    let new = |t: Option<i64>| t.map(|t| At { t, error_ns: clock_error, source: Source::Probe });
+    let new = |t: Option<i64>| {
+        t.map(|t| At {
+            t,
+            error_ns: clock_error,
+            source: Source::Probe,
+        })
+    };
     vec![
-        Boundary { phase: "old.freeze", what: "the return of liveupdate_reboot", at: old(ProbeId::LiveupdateReboot, Kind::Return) },
-        Boundary { phase: "old.shutdown", what: "the return of syscore_shutdown", at: old(ProbeId::SyscoreShutdown, Kind::Return) },
-        Boundary { phase: "old.stop", what: "the entry of machine_kexec", at: old(ProbeId::MachineKexec, Kind::Entry) },
-        Boundary { phase: GAP, what: "the new kernel's first stamp", at: boot(input.boot.first_stamp) },
-        Boundary { phase: "new.early", what: "the first initcall (boot trace off)", at: boot(input.boot.first_initcall) },
-        Boundary { phase: "new.initcalls", what: "the exec of init", at: boot(input.boot.exec_init) },
-        Boundary { phase: "new.userspace", what: "the first open of /dev/liveupdate", at: new(first_open(input)) },
-        Boundary { phase: "new.restore", what: "the last retrieve", at: new(last_retrieve(input)) },
+        Boundary {
+            phase: "old.freeze",
+            what: "the return of liveupdate_reboot",
+            at: old(ProbeId::LiveupdateReboot, Kind::Return),
+        },
+        Boundary {
+            phase: "old.shutdown",
+            what: "the return of syscore_shutdown",
+            at: old(ProbeId::SyscoreShutdown, Kind::Return),
+        },
+        Boundary {
+            phase: "old.stop",
+            what: "the entry of machine_kexec",
+            at: old(ProbeId::MachineKexec, Kind::Entry),
+        },
+        Boundary {
+            phase: GAP,
+            what: "the new kernel's first stamp",
+            at: boot(input.boot.first_stamp),
+        },
+        Boundary {
+            phase: "new.early",
+            what: "the first initcall (boot trace off)",
+            at: boot(input.boot.first_initcall),
+        },
+        Boundary {
+            phase: "new.initcalls",
+            what: "the exec of init",
+            at: boot(input.boot.exec_init),
+        },
+        Boundary {
+            phase: "new.userspace",
+            what: "the first open of /dev/liveupdate",
+            at: new(first_open(input)),
+        },
+        Boundary {
+            phase: "new.restore",
+            what: "the last retrieve",
+            at: new(last_retrieve(input)),
+        },
     ]
 }
 
@@ -127,8 +165,16 @@ fn old_stamp(input: &Input<'_>, id: ProbeId, kind: Kind) -> Option<At> {
         .old
         .iter()
         .find(|e| e.boot_ns >= start && e.probe == id as u8 && e.kind == kind as u8)?;
-    let source = if input.tail.contains(event) { Source::Tail } else { Source::Probe };
-    Some(At { t: input.timeline.old(event.boot_ns), error_ns: 1, source })
+    let source = if input.tail.contains(event) {
+        Source::Tail
+    } else {
+        Source::Probe
+    };
+    Some(At {
+        t: input.timeline.old(event.boot_ns),
+        error_ns: 1,
+        source,
+    })
 }
 
 /// The first opening of the device by anyone but us; where that probe is
@@ -138,7 +184,9 @@ fn first_open(input: &Input<'_>) -> Option<i64> {
         input
             .new
             .iter()
-            .find(|e| e.probe == probe as u8 && e.kind == Kind::Entry as u8 && !input.own.pid(e.tgid))
+            .find(|e| {
+                e.probe == probe as u8 && e.kind == Kind::Entry as u8 && !input.own.pid(e.tgid)
+            })
             .map(|e| input.timeline.new(e.boot_ns.cast_signed()))
     };
     first(ProbeId::LuoOpen).or_else(|| first(ProbeId::LuoIoctl))
@@ -157,17 +205,28 @@ fn last_retrieve(input: &Input<'_>) -> Option<i64> {
 /// Cuts the window at the boundaries that are known and in order. A phase whose
 /// end is not known runs on to the next known boundary, and a hole says so.
 fn partition(boundaries: &[Boundary], found: &mut Found) {
-    let mut start = At { t: 0, error_ns: 0, source: Source::Probe };
+    let mut start = At {
+        t: 0,
+        error_ns: 0,
+        source: Source::Probe,
+    };
     let mut open: Option<&Boundary> = None;
     for boundary in boundaries {
         let at = boundary.at.filter(|at| at.t >= start.t);
         let Some(at) = at else {
-            let why = if boundary.at.is_some() { "lies before the one before it" } else { "was not seen" };
+            let why = if boundary.at.is_some() {
+                "lies before the one before it"
+            } else {
+                "was not seen"
+            };
             let first = open.unwrap_or(boundary).phase;
             found.holes.push(hole(
                 boundary.phase,
                 if first == boundary.phase {
-                    format!("{} {why}: what follows is counted in {first}", boundary.what)
+                    format!(
+                        "{} {why}: what follows is counted in {first}",
+                        boundary.what
+                    )
                 } else {
                     format!("{} {why}: counted in {first}", boundary.what)
                 },
@@ -180,7 +239,11 @@ fn partition(boundaries: &[Boundary], found: &mut Found) {
             id: phase.phase.to_owned(),
             start_t: start.t,
             duration_ns: at.t - start.t,
-            source: if phase.phase == GAP { Source::Derived } else { at.source },
+            source: if phase.phase == GAP {
+                Source::Derived
+            } else {
+                at.source
+            },
             error_ns: phase_error(phase.phase, start, at),
         });
         start = at;
@@ -201,15 +264,29 @@ fn coverage(phases: &[Phase], window: i64) -> Coverage {
     let share = |id: &dyn Fn(&Phase) -> bool| {
         let sum: i64 = phases.iter().filter(|p| id(p)).map(|p| p.duration_ns).sum();
         #[expect(clippy::cast_precision_loss, reason = "a share")]
-        if window > 0 { sum as f64 / window as f64 } else { 0.0 }
+        if window > 0 {
+            sum as f64 / window as f64
+        } else {
+            0.0
+        }
     };
     let derived = share(&|p| p.source == Source::Derived);
     // The gap ends at the new kernel's first stamp; where it had to be drawn out
     // past that, nobody knows what it holds.
-    let blind = !phases.iter().any(|p| p.id == "new.early" || p.id == "new.initcalls");
+    let blind = !phases
+        .iter()
+        .any(|p| p.id == "new.early" || p.id == "new.initcalls");
     if blind {
-        Coverage { measured: 1.0 - derived, derived: 0.0, unknown: derived }
+        Coverage {
+            measured: 1.0 - derived,
+            derived: 0.0,
+            unknown: derived,
+        }
     } else {
-        Coverage { measured: 1.0 - derived, derived, unknown: 0.0 }
+        Coverage {
+            measured: 1.0 - derived,
+            derived,
+            unknown: 0.0,
+        }
     }
 }

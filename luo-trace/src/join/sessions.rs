@@ -43,8 +43,13 @@ impl Outstanding {
     #[must_use]
     pub fn preserved(spans: &[Span], own: &str) -> Self {
         let mut files = BTreeSet::new();
-        for span in spans.iter().filter(|s| s.kernel == KernelSide::Old && s.ret == Some(0)) {
-            let Some(session) = session(span).filter(|s| *s != own) else { continue };
+        for span in spans
+            .iter()
+            .filter(|s| s.kernel == KernelSide::Old && s.ret == Some(0))
+        {
+            let Some(session) = session(span).filter(|s| *s != own) else {
+                continue;
+            };
             if is_command(span, "PRESERVE_FD")
                 && let Some(token) = token(span)
             {
@@ -59,7 +64,10 @@ impl Outstanding {
 
     /// Takes off what the spans of the new kernel retrieved.
     pub fn settle(&mut self, spans: &[Span]) {
-        for span in spans.iter().filter(|s| s.kernel == KernelSide::New && s.ret == Some(0)) {
+        for span in spans
+            .iter()
+            .filter(|s| s.kernel == KernelSide::New && s.ret == Some(0))
+        {
             if is_command(span, "RETRIEVE_FD")
                 && let (Some(session), Some(token)) = (session(span), token(span))
             {
@@ -82,7 +90,11 @@ impl Outstanding {
 
     /// The sessions of those that are left.
     pub fn sessions(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(|(session, _)| session.as_str()).collect::<BTreeSet<_>>().into_iter()
+        self.files
+            .iter()
+            .map(|(session, _)| session.as_str())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
     }
 }
 

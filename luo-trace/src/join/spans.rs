@@ -48,7 +48,8 @@ pub(super) fn build(events: &[Event], kernel: KernelSide, at: impl Fn(u64) -> i6
     let mut spans: Vec<Span> = Vec::new();
     for event in events {
         let thread = threads.entry(event.tid).or_default();
-        let (Some(kind), Some(probe)) = (Kind::from_u8(event.kind), Probe::from_number(event.probe))
+        let (Some(kind), Some(probe)) =
+            (Kind::from_u8(event.kind), Probe::from_number(event.probe))
         else {
             continue;
         };
@@ -61,15 +62,34 @@ pub(super) fn build(events: &[Event], kernel: KernelSide, at: impl Fn(u64) -> i6
             }
             Kind::Entry => {
                 let name = thread.name.take().map(|bytes| text(&bytes));
-                enter(thread, &mut spans, &mut sessions, probe, event, name, kernel, at(event.boot_ns));
+                enter(
+                    thread,
+                    &mut spans,
+                    &mut sessions,
+                    probe,
+                    event,
+                    name,
+                    kernel,
+                    at(event.boot_ns),
+                );
             }
-            Kind::Return => leave(thread, &mut spans, &mut sessions, probe, event, at(event.boot_ns)),
+            Kind::Return => leave(
+                thread,
+                &mut spans,
+                &mut sessions,
+                probe,
+                event,
+                at(event.boot_ns),
+            ),
         }
     }
     Spans { spans }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one place that makes a span of its parts")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one place that makes a span of its parts"
+)]
 fn enter(
     thread: &mut Thread,
     spans: &mut Vec<Span>,
@@ -84,17 +104,28 @@ fn enter(
     if matches!(
         probe.id,
         ProbeId::LuoSessionPreserveFd | ProbeId::LuoSessionRetrieveFd | ProbeId::LuoSessionFinish
-    ) && let Some(ioctl) = thread.open.iter().rev().find(|o| o.probe == ProbeId::LuoSessionIoctl)
+    ) && let Some(ioctl) = thread
+        .open
+        .iter()
+        .rev()
+        .find(|o| o.probe == ProbeId::LuoSessionIoctl)
     {
         sessions.link(ioctl.entry.c, event.a);
         if let Some(session) = sessions.of_file(ioctl.entry.c) {
-            spans[ioctl.index].args.insert("session".into(), session.into());
+            spans[ioctl.index]
+                .args
+                .insert("session".into(), session.into());
         }
     }
     let index = spans.len();
     let mut args = arguments(probe, event, name.as_deref(), sessions);
     // What a handler does belongs to the file and session whose ioctl it serves.
-    if let Some(ioctl) = thread.open.iter().rev().find(|o| o.probe == ProbeId::LuoSessionIoctl) {
+    if let Some(ioctl) = thread
+        .open
+        .iter()
+        .rev()
+        .find(|o| o.probe == ProbeId::LuoSessionIoctl)
+    {
         for key in ["session", "token"] {
             if let (None, Some(value)) = (args.get(key), spans[ioctl.index].args.get(key)) {
                 args.insert(key.into(), value.clone());
@@ -114,7 +145,12 @@ fn enter(
         ret: None,
         args,
     });
-    thread.open.push(Open { index, probe: probe.id, entry: *event, name });
+    thread.open.push(Open {
+        index,
+        probe: probe.id,
+        entry: *event,
+        name,
+    });
 }
 
 fn leave(
@@ -126,8 +162,12 @@ fn leave(
     end_t: i64,
 ) {
     // A return without its entry: the entry was lost, which the numbers count.
-    let Some(depth) = thread.open.iter().rposition(|o| o.probe == probe.id) else { return };
-    let Some(open) = thread.open.drain(depth..).next() else { return };
+    let Some(depth) = thread.open.iter().rposition(|o| o.probe == probe.id) else {
+        return;
+    };
+    let Some(open) = thread.open.drain(depth..).next() else {
+        return;
+    };
     let span = &mut spans[open.index];
     span.duration_ns = Some(end_t - span.start_t);
     span.ret = return_value(probe, event.a);
@@ -169,7 +209,9 @@ fn arguments(
                 put("session", session.into());
             }
         }
-        ProbeId::LuoSessionPreserveFd | ProbeId::LuoSessionRetrieveFd | ProbeId::LuoSessionFinish => {
+        ProbeId::LuoSessionPreserveFd
+        | ProbeId::LuoSessionRetrieveFd
+        | ProbeId::LuoSessionFinish => {
             if let Some(session) = sessions.of_pointer(event.a) {
                 put("session", session.into());
             }
@@ -197,18 +239,27 @@ fn command(cmd: u64) -> Value {
 /// The return value as the prototype has it; pointers are not for reports, so
 /// they become 0, or the errno that they hold.
 fn return_value(probe: &Probe, raw: u64) -> Option<i64> {
-    let (kind, _) = probe.proto.split_once(probe.proto.split('(').next()?.rsplit([' ', '*']).next()?)?;
+    let (kind, _) = probe
+        .proto
+        .split_once(probe.proto.split('(').next()?.rsplit([' ', '*']).next()?)?;
     let kind = kind.trim();
     if kind == "void" {
         None
     } else if kind.ends_with('*') {
         let errno = raw.cast_signed();
-        Some(if (-4095..0).contains(&errno) { errno } else { 0 })
+        Some(if (-4095..0).contains(&errno) {
+            errno
+        } else {
+            0
+        })
     } else if kind == "long" {
         Some(raw.cast_signed())
     } else {
         // An int: the upper half of the register is not defined.
-        #[expect(clippy::cast_possible_truncation, reason = "the lower half is the value")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the lower half is the value"
+        )]
         Some(i64::from((raw as u32).cast_signed()))
     }
 }
@@ -229,7 +280,10 @@ mod tests {
         assert_eq!(of(ProbeId::LuoOpen, 0x1234_0000_0000), Some(0));
         assert_eq!(of(ProbeId::LuoIoctl, (-22_i64).cast_unsigned()), Some(-22));
         assert_eq!(of(ProbeId::LuoSessionAlloc, 0xffff_8881_0000_0000), Some(0));
-        assert_eq!(of(ProbeId::LuoSessionAlloc, (-12_i64).cast_unsigned()), Some(-12));
+        assert_eq!(
+            of(ProbeId::LuoSessionAlloc, (-12_i64).cast_unsigned()),
+            Some(-12)
+        );
         assert_eq!(of(ProbeId::DeviceShutdown, 7), None);
     }
 }

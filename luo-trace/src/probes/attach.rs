@@ -81,7 +81,12 @@ fn finish(
     start: Instant,
 ) -> Result<Probes, ArmError> {
     let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
-    let Attached { links, programs: fds, placed, missing } = attached;
+    let Attached {
+        links,
+        programs: fds,
+        placed,
+        missing,
+    } = attached;
     let tail = programs.take_map(name::TAIL)?;
     Ok(Probes {
         mechanism,
@@ -89,7 +94,8 @@ fn finish(
         missing,
         tail_refused: programs.tail_refused().map(str::to_owned),
         took: start.elapsed(),
-        events: RingBuf::try_from(Map::RingBuf(programs.take_map(name::EVENTS)?)).map_err(broken)?,
+        events: RingBuf::try_from(Map::RingBuf(programs.take_map(name::EVENTS)?))
+            .map_err(broken)?,
         tail_id: tail.info().map_err(broken)?.id(),
         tail: Array::try_from(Map::Array(tail)).map_err(broken)?,
         stats: PerCpuArray::try_from(Map::PerCpuArray(programs.take_map(name::STATS)?))
@@ -112,18 +118,29 @@ pub(super) fn diagnostics(
         Mechanism::Kprobe => AttachTo::Kprobe,
         // A trampoline's program array would need trampoline programs in it.
         Mechanism::Fentry => {
-            return Err(ArmError::NoMechanism("diagnostics are for kprobe mechanisms".into()));
+            return Err(ArmError::NoMechanism(
+                "diagnostics are for kprobe mechanisms".into(),
+            ));
         }
     };
     let program = object.load("luo_diagnose", to, IsReturn::Always(false))?;
     let slot = object.take_map(name::DIAGNOSTICS)?;
     let fd = program.as_raw_fd().to_ne_bytes();
-    bpf::map_update(slot.fd().as_fd(), 0, &fd)
-        .map_err(|error| ArmError::Map { name: name::DIAGNOSTICS.into(), error })?;
-    let id = bpf::program_id(&program)
-        .map_err(|error| ArmError::Map { name: name::DIAGNOSTICS.into(), error })?;
-    let logger = aya_log::EbpfLogger::init_from_id(id).map_err(|e| ArmError::Object(e.to_string()))?;
-    Ok(Diagnostics { logger, _program: program, _slot: slot })
+    bpf::map_update(slot.fd().as_fd(), 0, &fd).map_err(|error| ArmError::Map {
+        name: name::DIAGNOSTICS.into(),
+        error,
+    })?;
+    let id = bpf::program_id(&program).map_err(|error| ArmError::Map {
+        name: name::DIAGNOSTICS.into(),
+        error,
+    })?;
+    let logger =
+        aya_log::EbpfLogger::init_from_id(id).map_err(|e| ArmError::Object(e.to_string()))?;
+    Ok(Diagnostics {
+        logger,
+        _program: program,
+        _slot: slot,
+    })
 }
 
 fn attach(
@@ -187,8 +204,10 @@ fn link_table(programs: Vec<(OwnedFd, bool)>, to: AttachTo) -> Result<Attached, 
         programs
             .iter()
             .map(|(program, returning)| {
-                let chosen: Vec<_> =
-                    placed.iter().filter(|p| !returning || p.probe.returns).collect();
+                let chosen: Vec<_> = placed
+                    .iter()
+                    .filter(|p| !returning || p.probe.returns)
+                    .collect();
                 let symbols: Vec<_> = chosen.iter().map(|p| c_symbol(p.symbol)).collect();
                 let cookies: Vec<_> = chosen.iter().map(|p| cookie(p.probe)).collect();
                 bpf::link_multi(program.as_fd(), to, *returning, &symbols, &cookies)
@@ -210,7 +229,12 @@ fn link_table(programs: Vec<(OwnedFd, bool)>, to: AttachTo) -> Result<Attached, 
         }
     };
     let programs = programs.into_iter().map(|(program, _)| program).collect();
-    Ok(Attached { links, programs, placed, missing })
+    Ok(Attached {
+        links,
+        programs,
+        placed,
+        missing,
+    })
 }
 
 fn fentry(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
@@ -222,10 +246,16 @@ fn fentry(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmE
     let (mut links, mut fds, mut placed) = (Vec::new(), Vec::new(), Vec::new());
     for one in candidates {
         let Some(&id) = ids.get(one.symbol) else {
-            missing.push(Missing { probe: one.probe, why: "not in the kernel's BTF".into() });
+            missing.push(Missing {
+                probe: one.probe,
+                why: "not in the kernel's BTF".into(),
+            });
             continue;
         };
-        let halves = [("luo_fexit", AttachTo::Fexit(id)), ("luo_fentry", AttachTo::Fentry(id))];
+        let halves = [
+            ("luo_fexit", AttachTo::Fexit(id)),
+            ("luo_fentry", AttachTo::Fentry(id)),
+        ];
         let mut why = None;
         for (name, to) in halves.into_iter().skip(usize::from(!one.probe.returns)) {
             let linked = or_unavailable(programs.load(name, to, IsReturn::Always(false)))?
@@ -243,14 +273,24 @@ fn fentry(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmE
         }
         match why {
             None => placed.push(one),
-            Some(why) => missing.push(Missing { probe: one.probe, why }),
+            Some(why) => missing.push(Missing {
+                probe: one.probe,
+                why,
+            }),
         }
     }
     if placed.is_empty() {
-        let why = missing.first().map_or(String::new(), |m| format!(": {}", m.why));
+        let why = missing
+            .first()
+            .map_or(String::new(), |m| format!(": {}", m.why));
         return Ok(Err(format!("no trampoline could be attached{why}")));
     }
-    Ok(Ok(Attached { links, programs: fds, placed, missing }))
+    Ok(Ok(Attached {
+        links,
+        programs: fds,
+        placed,
+        missing,
+    }))
 }
 
 fn kprobe(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
@@ -275,7 +315,13 @@ fn kprobe(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmE
             .iter()
             .filter(|(_, returning)| !returning || one.probe.returns)
             .map(|(program, returning)| {
-                bpf::link_kprobe(program.as_fd(), &pmu, &symbol, *returning, cookie(one.probe))
+                bpf::link_kprobe(
+                    program.as_fd(),
+                    &pmu,
+                    &symbol,
+                    *returning,
+                    cookie(one.probe),
+                )
             })
             .collect();
         match result {
@@ -283,11 +329,19 @@ fn kprobe(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmE
                 links.extend(both);
                 placed.push(one);
             }
-            Err(error) => missing.push(Missing { probe: one.probe, why: error.to_string() }),
+            Err(error) => missing.push(Missing {
+                probe: one.probe,
+                why: error.to_string(),
+            }),
         }
     }
     let programs = halves.into_iter().map(|(program, _)| program).collect();
-    Ok(Ok(Attached { links, programs, placed, missing }))
+    Ok(Ok(Attached {
+        links,
+        programs,
+        placed,
+        missing,
+    }))
 }
 
 fn c_symbol(symbol: &str) -> CString {

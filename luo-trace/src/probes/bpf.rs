@@ -210,9 +210,18 @@ fn zeroed_attr() -> bpf_attr {
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: `attr` is a whole, initialised bpf_attr whose pointers the caller keeps alive.
     let ret = unsafe {
-        libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as u32,
+            &raw mut *attr,
+            size_of::<bpf_attr>(),
+        )
     };
-    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
 }
 
 fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {

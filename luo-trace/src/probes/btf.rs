@@ -93,13 +93,28 @@ mod tests {
     fn functions_are_found_by_name_past_types_of_every_length() {
         // int (id 1), struct of one member (id 2), func "b" (id 3), func "a" (id 4).
         let types = [
-            0, 1 << 24, 4, 32, //
-            0, 4 << 24 | 1, 4, 0, 1, 0, //
-            3, KIND_FUNC << 24, 0, //
-            1, KIND_FUNC << 24, 0,
+            0,
+            1 << 24,
+            4,
+            32, //
+            0,
+            4 << 24 | 1,
+            4,
+            0,
+            1,
+            0, //
+            3,
+            KIND_FUNC << 24,
+            0, //
+            1,
+            KIND_FUNC << 24,
+            0,
         ];
         let found = find(&blob(&types, b"\0a\0b\0"), &["a", "b", "c"]).expect("well formed");
-        assert_eq!(found, HashMap::from([("b".to_owned(), 3), ("a".to_owned(), 4)]));
+        assert_eq!(
+            found,
+            HashMap::from([("b".to_owned(), 3), ("a".to_owned(), 4)])
+        );
     }
 
     #[test]

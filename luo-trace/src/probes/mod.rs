@@ -23,15 +23,23 @@ pub use attach::Mechanism;
 pub enum ArmError {
     #[error("not allowed to load eBPF ({0}): run luo-trace as root")]
     Privilege(io::Error),
-    #[error("the embedded eBPF object is unusable ({0}): rebuild luo-trace with `cargo xtask build`")]
+    #[error(
+        "the embedded eBPF object is unusable ({0}): rebuild luo-trace with `cargo xtask build`"
+    )]
     Object(String),
     #[error("cannot create the eBPF map {name}: {error}; is CONFIG_BPF_SYSCALL on?")]
     Map { name: String, error: io::Error },
     #[error("the kernel refuses the eBPF program {program}: {error}; its verifier says:\n{log}")]
-    Load { program: String, error: io::Error, log: String },
+    Load {
+        program: String,
+        error: io::Error,
+        log: String,
+    },
     #[error("no way to attach probes works on this kernel: {0}; see `luo-trace doctor`")]
     NoMechanism(String),
-    #[error("none of the functions in the probe table exists on this kernel: is CONFIG_LIVEUPDATE on?")]
+    #[error(
+        "none of the functions in the probe table exists on this kernel: is CONFIG_LIVEUPDATE on?"
+    )]
     NothingPlaced,
 }
 
@@ -44,7 +52,10 @@ impl ArmError {
         if error.raw_os_error() == Some(libc::EPERM) {
             Self::Privilege(error)
         } else {
-            Self::Map { name: name.to_owned(), error }
+            Self::Map {
+                name: name.to_owned(),
+                error,
+            }
         }
     }
 }
@@ -162,7 +173,13 @@ impl Probes {
         let mut totals = Totals::default();
         if let Ok(cpus) = self.stats.get(&0, 0) {
             for cpu in cpus.iter() {
-                let CpuStats { seen, lost, tail_stored, tail_refused, hot } = (*cpu).into();
+                let CpuStats {
+                    seen,
+                    lost,
+                    tail_stored,
+                    tail_refused,
+                    hot,
+                } = (*cpu).into();
                 totals.seen += seen;
                 totals.lost += lost;
                 totals.tail_stored += tail_stored;
@@ -186,7 +203,12 @@ impl Probes {
             .filter_map(|probe| {
                 let mut sum = HotStats::default();
                 for cpu in self.hot.get(&u32::from(probe.id as u8), 0).ok()?.iter() {
-                    let HotStats { count, failed, total_ns, max_ns } = (*cpu).into();
+                    let HotStats {
+                        count,
+                        failed,
+                        total_ns,
+                        max_ns,
+                    } = (*cpu).into();
                     sum.count += count;
                     sum.failed += failed;
                     sum.total_ns += total_ns;

@@ -52,24 +52,38 @@ impl Programs {
         for (name, map) in std::mem::take(&mut object.maps) {
             let data = MapData::create(map.clone(), &name, None)
                 .map_err(|error| ArmError::from_map(&name, error))?;
-            fill_section(&data, &map).map_err(|error| ArmError::Map { name: name.clone(), error })?;
+            fill_section(&data, &map).map_err(|error| ArmError::Map {
+                name: name.clone(),
+                error,
+            })?;
             maps.insert(name, (data, map));
         }
         let text: HashSet<usize> = HashSet::from_iter(object.functions.keys().map(|k| k.0));
         object
             .relocate_maps(
-                maps.iter().map(|(n, (data, map))| (n.as_str(), data.fd().as_fd().as_raw_fd(), map)),
+                maps.iter()
+                    .map(|(n, (data, map))| (n.as_str(), data.fd().as_fd().as_raw_fd(), map)),
                 &text,
             )
             .and_then(|()| object.relocate_calls(&text))
             .map_err(|e| ArmError::Object(e.to_string()))?;
-        let maps = maps.into_iter().map(|(name, (data, _))| (name, data)).collect();
-        Ok(Self { object, license, maps, tail_refused: None })
+        let maps = maps
+            .into_iter()
+            .map(|(name, (data, _))| (name, data))
+            .collect();
+        Ok(Self {
+            object,
+            license,
+            maps,
+            tail_refused: None,
+        })
     }
 
     /// Takes a map out, to be wrapped as its type.
     pub fn take_map(&mut self, name: &str) -> Result<MapData, ArmError> {
-        self.maps.remove(name).ok_or_else(|| ArmError::Object(format!("map {name} is not in it")))
+        self.maps
+            .remove(name)
+            .ok_or_else(|| ArmError::Object(format!("map {name} is not in it")))
     }
 
     /// Why stores into the tail are not possible, once a program was loaded without them.
@@ -95,8 +109,9 @@ impl Programs {
                 let mut without = code.clone();
                 remove_tail_stores(&mut without);
                 if let Ok(fd) = bpf::load(to, &without, &self.license, None) {
-                    self.tail_refused =
-                        Some(format!("the kernel refuses bpf_probe_write_user ({first}; lockdown?)"));
+                    self.tail_refused = Some(format!(
+                        "the kernel refuses bpf_probe_write_user ({first}; lockdown?)"
+                    ));
                     return Ok(fd);
                 }
                 self.load_code(name, to, &code)
@@ -111,14 +126,22 @@ impl Programs {
             let log = String::from_utf8_lossy(&log[..end]);
             let tail: Vec<_> = log.lines().rev().take(12).collect();
             let tail: Vec<_> = tail.into_iter().rev().collect();
-            ArmError::Load { program: name.to_owned(), error, log: tail.join("\n") }
+            ArmError::Load {
+                program: name.to_owned(),
+                error,
+                log: tail.join("\n"),
+            }
         })
     }
 
     fn instructions(&self, name: &str) -> Result<Vec<bpf_insn>, ArmError> {
         let missing = || ArmError::Object(format!("program {name} is not in it"));
         let program = self.object.programs.get(name).ok_or_else(missing)?;
-        let function = self.object.functions.get(&program.function_key()).ok_or_else(missing)?;
+        let function = self
+            .object
+            .functions
+            .get(&program.function_key())
+            .ok_or_else(missing)?;
         Ok(function.instructions.clone())
     }
 }
@@ -191,7 +214,10 @@ mod tests {
 
         let mut session = code;
         answer_marker(&mut session, IsReturn::Kfunc(4711));
-        assert_eq!((session[0].code, session[0].src_reg(), session[0].imm), (CALL, 2, 4711));
+        assert_eq!(
+            (session[0].code, session[0].src_reg(), session[0].imm),
+            (CALL, 2, 4711)
+        );
 
         let mut locked = code;
         remove_tail_stores(&mut locked);

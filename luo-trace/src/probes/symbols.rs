@@ -17,14 +17,22 @@ const LISTS: [&str; 2] = [
 /// Places each probe on the first of its symbols without asking the kernel:
 /// right on the reference series, and cheap to find wrong.
 pub fn assume(table: &'static [Probe]) -> Vec<Placed> {
-    let of_arch = |symbol: &&str| match symbol.strip_prefix("__").and_then(|s| s.split_once("_sys_")) {
+    let of_arch = |symbol: &&str| match symbol
+        .strip_prefix("__")
+        .and_then(|s| s.split_once("_sys_"))
+    {
         Some(("x64", _)) => cfg!(target_arch = "x86_64"),
         Some(("arm64", _)) => cfg!(target_arch = "aarch64"),
         _ => true,
     };
     table
         .iter()
-        .filter_map(|probe| Some(Placed { probe, symbol: probe.symbols().find(of_arch)? }))
+        .filter_map(|probe| {
+            Some(Placed {
+                probe,
+                symbol: probe.symbols().find(of_arch)?,
+            })
+        })
         .collect()
 }
 
@@ -33,14 +41,27 @@ pub fn resolve(table: &'static [Probe]) -> (Vec<Placed>, Vec<Missing>) {
     let wanted: HashSet<&str> = table.iter().flat_map(Probe::symbols).collect();
     let (available, list) = LISTS
         .iter()
-        .find_map(|path| Some((first_words(path, 0, &wanted)?, "not traceable here (inlined, renamed or not built)")))
-        .or_else(|| Some((first_words("/proc/kallsyms", 2, &wanted)?, "not in /proc/kallsyms")))
+        .find_map(|path| {
+            Some((
+                first_words(path, 0, &wanted)?,
+                "not traceable here (inlined, renamed or not built)",
+            ))
+        })
+        .or_else(|| {
+            Some((
+                first_words("/proc/kallsyms", 2, &wanted)?,
+                "not in /proc/kallsyms",
+            ))
+        })
         .unwrap_or_default();
     let (mut placed, mut missing) = (Vec::new(), Vec::new());
     for probe in table {
         match probe.symbols().find(|s| available.contains(*s)) {
             Some(symbol) => placed.push(Placed { probe, symbol }),
-            None => missing.push(Missing { probe, why: list.to_owned() }),
+            None => missing.push(Missing {
+                probe,
+                why: list.to_owned(),
+            }),
         }
     }
     (placed, missing)

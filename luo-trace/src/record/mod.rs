@@ -65,7 +65,9 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
     let meta = meta(&options.session, &probes, attach_ns);
-    carrier.set_meta(&serde_json::to_vec(&meta)?).map_err(Failure::environment)?;
+    carrier
+        .set_meta(&serde_json::to_vec(&meta)?)
+        .map_err(Failure::environment)?;
     carrier.seal_initialised(boot_id(&meta.kernel.boot_id));
     session
         .preserve_fd(carrier.fd(), CARRIER_TOKEN)
@@ -73,9 +75,13 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let state = State::publish(&options.session, carrier.fd().as_raw_fd(), &probes)
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
     tell(&probes, attach_ns, carrier.size());
-    ready.announce().context("whoever waits on --ready-fd is gone")?;
+    ready
+        .announce()
+        .context("whoever waits on --ready-fd is gone")?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(drain(&mut probes, &mut carrier))?;
     drop(state);
     un_preserve(session, &carrier)
@@ -139,7 +145,10 @@ fn move_records(probes: &mut Probes, carrier: &mut Carrier, before: u64) -> anyh
 /// A signal came before the kexec: give the memory back and say so.
 fn un_preserve(session: Session, carrier: &Carrier) -> anyhow::Result<Exit> {
     drop(session);
-    log::info!("stopped before a kexec: the carrier ({} KiB) is no longer preserved", carrier.size() >> 10);
+    log::info!(
+        "stopped before a kexec: the carrier ({} KiB) is no longer preserved",
+        carrier.size() >> 10
+    );
     Ok(Exit::Success)
 }
 
@@ -152,7 +161,12 @@ fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
         carrier >> 10,
     );
     for missing in &probes.missing {
-        log::warn!("{}: {}; lost by it: {}", missing.probe.name, missing.why, missing.probe.absence);
+        log::warn!(
+            "{}: {}; lost by it: {}",
+            missing.probe.name,
+            missing.why,
+            missing.probe.absence
+        );
     }
     if let Some(why) = &probes.tail_refused {
         log::warn!("the last records of the old kernel will be missing: {why}");
@@ -181,20 +195,30 @@ pub fn attached(probes: &Probes, kernel: KernelSide) -> Attach {
         kernel,
         mechanism: probes.mechanism.to_string(),
         attached: u32::try_from(probes.placed.len()).unwrap_or(u32::MAX),
-        missing: probes.missing.iter().map(|m| m.probe.name.to_owned()).collect(),
+        missing: probes
+            .missing
+            .iter()
+            .map(|m| m.probe.name.to_owned())
+            .collect(),
     }
 }
 
 /// What is not in place, and why.
 #[must_use]
 pub fn missing(probes: &Probes) -> Vec<(String, String)> {
-    probes.missing.iter().map(|m| (m.probe.name.to_owned(), m.why.clone())).collect()
+    probes
+        .missing
+        .iter()
+        .map(|m| (m.probe.name.to_owned(), m.why.clone()))
+        .collect()
 }
 
 fn boot_id(text: &str) -> [u8; 16] {
     let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     std::array::from_fn(|i| {
-        hex.get(i * 2..i * 2 + 2).and_then(|h| u8::from_str_radix(h, 16).ok()).unwrap_or(0)
+        hex.get(i * 2..i * 2 + 2)
+            .and_then(|h| u8::from_str_radix(h, 16).ok())
+            .unwrap_or(0)
     })
 }
 

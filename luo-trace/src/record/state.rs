@@ -48,7 +48,10 @@ impl State {
             path: Some(path.clone()),
         };
         let write = || {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(DIRECTORY)?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(DIRECTORY)?;
             let new = path.with_extension("new");
             fs::OpenOptions::new()
                 .write(true)
@@ -92,15 +95,28 @@ impl Drop for State {
 
 fn path(session: &str) -> PathBuf {
     // A session name may hold what a file name may not.
-    let name: String =
-        session.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("_{b:02x}") }).collect();
+    let name: String = session
+        .bytes()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() {
+                char::from(b).to_string()
+            } else {
+                format!("_{b:02x}")
+            }
+        })
+        .collect();
     PathBuf::from(format!("{DIRECTORY}/{name}.json"))
 }
 
 /// Field 22 of /proc/PID/stat (proc(5)).
 fn start_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_ascii_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -109,7 +125,10 @@ mod tests {
 
     #[test]
     fn session_names_make_distinct_file_names() {
-        assert_eq!(path("luo-trace"), PathBuf::from("/run/luo-trace/luo_2dtrace.json"));
+        assert_eq!(
+            path("luo-trace"),
+            PathBuf::from("/run/luo-trace/luo_2dtrace.json")
+        );
         assert_ne!(path("a/b"), path("a_b"));
     }
 

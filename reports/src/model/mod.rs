@@ -5,8 +5,6 @@
 //! clock: the old kernel's `CLOCK_BOOTTIME`, carried on across the kexec by the
 //! cycle counter. Readers ignore fields they do not know.
 
-
-
 use serde::{Deserialize, Serialize};
 
 /// The schema this build writes: family, then major version.
