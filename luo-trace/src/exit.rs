@@ -36,18 +36,29 @@ pub struct Failure {
 impl Failure {
     /// A failure of the machine or kernel (exit 1).
     pub fn environment(message: impl fmt::Display) -> anyhow::Error {
-        Self { exit: Exit::Environment, message: message.to_string() }.into()
+        Self {
+            exit: Exit::Environment,
+            message: message.to_string(),
+        }
+        .into()
     }
 
     /// Wrong usage or bad input (exit 2).
     pub fn bad_input(message: impl fmt::Display) -> anyhow::Error {
-        Self { exit: Exit::BadInput, message: message.to_string() }.into()
+        Self {
+            exit: Exit::BadInput,
+            message: message.to_string(),
+        }
+        .into()
     }
 
     /// The exit status that an error chain asks for.
     #[must_use]
     pub fn exit_of(error: &anyhow::Error) -> Exit {
-        error.chain().find_map(|e| e.downcast_ref::<Self>()).map_or(Exit::Environment, |f| f.exit)
+        error
+            .chain()
+            .find_map(|e| e.downcast_ref::<Self>())
+            .map_or(Exit::Environment, |f| f.exit)
     }
 }
 
