@@ -401,7 +401,7 @@ fn events(slots: &Slots<'_>, torn: &mut u64) -> Vec<Event> {
     let mut whole = Vec::new();
     for event in slots
         .iter()
-        .map(wire::event_from_bytes)
+        .filter_map(Event::from_bytes)
         .filter(|event| !event.is_blank())
     {
         if event.is_intact() {

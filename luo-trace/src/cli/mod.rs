@@ -1,6 +1,7 @@
 //! The command line: one file per command, thin.
 
 mod doctor;
+pub mod lab;
 mod report;
 
 use std::path::Path;
@@ -10,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 use crate::liveupdate::DEVICE_PATH;
+pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
 use crate::ready::Started;
 use crate::{collect, kexec, record};
 
@@ -37,6 +39,10 @@ enum Command {
     Kexec(kexec::Options),
     /// Watch the restore in the new kernel and write the run
     Collect(collect::Options),
+    /// Real live updates in virtual machines
+    Lab(lab::Options),
+    #[command(hide = true)]
+    LabAgent(crate::lab::agent::Options),
     /// Show one run, or the distribution of many
     Report(report::Options),
 }
@@ -45,6 +51,9 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let started = Started::now();
+    if std::process::id() == 1 {
+        return crate::lab::guest::main();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -73,6 +82,8 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Record(options) => record::run(&options, started),
         Command::Kexec(options) => kexec::run(&options),
         Command::Collect(options) => collect::run(&options, started),
+        Command::Lab(options) => lab::run(options),
+        Command::LabAgent(options) => crate::lab::agent::run(options),
         Command::Report(options) => report::run(&options),
     }
 }
@@ -119,12 +130,4 @@ pub(crate) fn need_luo() -> anyhow::Result<()> {
             "this kernel has no {DEVICE_PATH}: boot it with liveupdate=on kho=on (CONFIG_LIVEUPDATE, Linux 6.19 or newer)"
         )))
     }
-}
-pub(crate) fn size(t: &str) -> Result<u64, String> {
-    t.parse().map_err(|_| "x".into())
-}
-pub(crate) fn duration(t: &str) -> Result<std::time::Duration, String> {
-    t.parse()
-        .map(std::time::Duration::from_secs)
-        .map_err(|_| "x".into())
 }

@@ -3,7 +3,7 @@
 
 pub mod state;
 
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -95,7 +95,8 @@ fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session>
 
 /// Waits for a signal, moving records into the carrier meanwhile.
 async fn drain(probes: &mut Probes, carrier: &mut Carrier) -> anyhow::Result<()> {
-    let ring = AsyncFd::new(RingFd(probes.events.as_raw_fd()))?;
+    // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
+    let ring = unsafe { AsyncFd::register(probes.events.as_fd().try_clone_to_owned()?)? };
     let mut logger = probes.diagnostics();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -220,12 +221,4 @@ fn boot_id(text: &str) -> [u8; 16] {
             .and_then(|h| u8::from_str_radix(h, 16).ok())
             .unwrap_or(0)
     })
-}
-
-struct RingFd(RawFd);
-
-impl AsRawFd for RingFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
 }

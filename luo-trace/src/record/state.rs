@@ -3,15 +3,13 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::RawFd;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::probes::Probes;
-
-const DIRECTORY: &str = "/run/luo-trace";
 
 /// What the file says. Removed when `record` ends of its own accord; a stale one
 /// is told by its process.
@@ -48,10 +46,6 @@ impl State {
             path: Some(path.clone()),
         };
         let write = || {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(DIRECTORY)?;
             let new = path.with_extension("new");
             fs::OpenOptions::new()
                 .write(true)
@@ -105,7 +99,7 @@ fn path(session: &str) -> PathBuf {
             }
         })
         .collect();
-    PathBuf::from(format!("{DIRECTORY}/{name}.json"))
+    PathBuf::from(format!("/run/luo-trace-{name}.json"))
 }
 
 /// Field 22 of /proc/PID/stat (proc(5)).
@@ -127,7 +121,7 @@ mod tests {
     fn session_names_make_distinct_file_names() {
         assert_eq!(
             path("luo-trace"),
-            PathBuf::from("/run/luo-trace/luo_2dtrace.json")
+            PathBuf::from("/run/luo-trace-luo_2dtrace.json")
         );
         assert_ne!(path("a/b"), path("a_b"));
     }
