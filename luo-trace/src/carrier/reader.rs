@@ -10,8 +10,8 @@ use luo_trace_ebpf::{Event, Probe, probes};
 use rustix::fs::{FileType, fstat};
 
 use super::layout::{
-    self, Counters, Descriptor, Header, MAX_SIZE, PAGE, RingHead, SECTIONS, STATE_OFFSET, Section,
-    TwinHead,
+    self, CHECK_OFFSET, Counters, Descriptor, HEADER_SIZE, Header, MAX_SIZE, PAGE, RingHead,
+    SECTION_COUNT, STATE_OFFSET, Section, TwinHead,
 };
 use super::{CarrierError, wire};
 use crate::clock::{Anchor, AnchorRecord};
@@ -166,7 +166,7 @@ fn read_at_start(fd: impl AsFd, len: u64) -> Result<Vec<u8>, CarrierError> {
 /// The header at the start of a carrier of `actual` bytes, if all it says holds.
 fn header(bytes: &[u8], actual: u64) -> Result<Header, CarrierError> {
     if !bytes.starts_with(&layout::MAGIC) {
-        return Err(match bytes.first_chunk::<{ STATE_OFFSET as usize + 8 }>() {
+        return Err(match bytes.first_chunk::<{ STATE_OFFSET + 8 }>() {
             // Killed before the header: all there is is the flag.
             Some(
                 &[
@@ -233,18 +233,13 @@ fn check_version(header: &Header) -> Result<(), CarrierError> {
 
 /// Checks the sum over the header, which a newer minor version has more of.
 fn check_sum(header: &Header, bytes: &[u8]) -> Result<(), CarrierError> {
-    let size = header.header_size as usize;
-    if size < size_of::<Header>() || size > PAGE as usize || header.section_count < SECTIONS as u32
-    {
+    let size = header.header_size;
+    if size < HEADER_SIZE || u64::from(size) > PAGE || header.section_count < SECTION_COUNT {
         return Err(CarrierError::HeaderDamaged);
     }
-    let mut copy = bytes
-        .get(..size)
-        .ok_or(CarrierError::HeaderDamaged)?
-        .to_vec();
-    let from = STATE_OFFSET as usize;
-    let to = layout::CHECK_OFFSET as usize + size_of_val(&header.check);
-    copy[from..to].fill(0);
+    let covered = bytes.get(..size as usize);
+    let mut copy = covered.ok_or(CarrierError::HeaderDamaged)?.to_vec();
+    copy[STATE_OFFSET..CHECK_OFFSET + size_of_val(&header.check)].fill(0);
     if crc32fast::hash(&copy) == header.check {
         Ok(())
     } else {
@@ -351,7 +346,7 @@ impl<'a> Slots<'a> {
             bytes: range
                 .and_then(|(from, to)| bytes.get(from..to))
                 .unwrap_or_default(),
-            head: section.shape().head() as usize,
+            head: section.shape().head_size(),
             size: (slot_size as usize).max(1),
             count: slots,
         }
@@ -399,11 +394,11 @@ impl<'a> Slots<'a> {
 
 fn events(slots: &Slots<'_>, torn: &mut u64) -> Vec<Event> {
     let mut whole = Vec::new();
-    for event in slots
+    for slot in slots
         .iter()
-        .map(wire::event_from_bytes)
-        .filter(|event| !event.is_blank())
+        .filter(|slot| slot.iter().any(|byte| *byte != 0))
     {
+        let event = wire::event_from_bytes(slot);
         if event.is_intact() {
             whole.push(event);
         } else {
