@@ -19,7 +19,11 @@ fuzz_target!(|data: (Vec<[u64; 3]>, Vec<[u64; 3]>, u64)| {
     }
     let lines: Vec<PrintkSandwich> = old
         .iter()
-        .map(|a| PrintkSandwich { before_ns: a.before, stamp_us: a.boot_ns, after_ns: a.after })
+        .map(|a| PrintkSandwich {
+            before_ns: a.before,
+            stamp_us: a.boot_ns,
+            after_ns: a.after,
+        })
         .collect();
     if let Ok(offset) = PrintkOffset::new(&lines) {
         assert!(offset.boot_ns(at) <= offset.boot_ns(at.saturating_add(1)));
@@ -28,6 +32,11 @@ fuzz_target!(|data: (Vec<[u64; 3]>, Vec<[u64; 3]>, u64)| {
 
 fn anchors(raw: &[[u64; 3]]) -> Vec<Anchor> {
     raw.iter()
-        .map(|&[before, boot_ns, after]| Anchor { before, boot_ns, after, realtime_ns: 0 })
+        .map(|&[before, boot_ns, after]| Anchor {
+            before,
+            boot_ns,
+            after,
+            realtime_ns: 0,
+        })
         .collect()
 }

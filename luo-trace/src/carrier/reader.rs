@@ -166,32 +166,10 @@ fn read_at_start(fd: impl AsFd, len: u64) -> Result<Vec<u8>, CarrierError> {
 /// The header at the start of a carrier of `actual` bytes, if all it says holds.
 fn header(bytes: &[u8], actual: u64) -> Result<Header, CarrierError> {
     if !bytes.starts_with(&layout::MAGIC) {
-        return Err(match bytes.first_chunk::<{ STATE_OFFSET + 8 }>() {
-            // Killed before the header: all there is is the flag.
-            Some(
-                &[
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    ref state @ ..,
-                ],
-            ) if layout::flags(u64::from_le_bytes(*state)) == Some(layout::INCOMPLETE) => {
-                CarrierError::Incomplete
-            }
-            _ => CarrierError::NotACarrier,
+        return Err(if is_unfinished(bytes) {
+            CarrierError::Incomplete
+        } else {
+            CarrierError::NotACarrier
         });
     }
     let room = size_of::<Header>();
@@ -220,6 +198,17 @@ fn header(bytes: &[u8], actual: u64) -> Result<Header, CarrierError> {
     }
     check_sections(&header)?;
     Ok(header)
+}
+
+/// Whether the writer was killed before it stored the magic, which comes last.
+fn is_unfinished(bytes: &[u8]) -> bool {
+    let state = bytes
+        .get(STATE_OFFSET..)
+        .and_then(|rest| rest.first_chunk());
+    bytes.starts_with(&[0; layout::MAGIC.len()])
+        && state.is_some_and(|state| {
+            layout::flags(u64::from_le_bytes(*state)) == Some(layout::INCOMPLETE)
+        })
 }
 
 fn check_version(header: &Header) -> Result<(), CarrierError> {

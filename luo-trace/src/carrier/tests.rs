@@ -207,6 +207,8 @@ fn a_kill_before_completion_is_told() {
     let state = layout::state(layout::INCOMPLETE);
     half[layout::STATE_OFFSET..layout::STATE_OFFSET + 8].copy_from_slice(&state.to_le_bytes());
     assert!(matches!(read(&half), Err(CarrierError::Incomplete)));
+    half[..8].fill(0);
+    assert!(matches!(read(&half), Err(CarrierError::Incomplete)));
 }
 
 #[test]

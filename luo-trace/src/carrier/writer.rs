@@ -77,7 +77,10 @@ impl Carrier {
         };
         header.check = crc32fast::hash(bytemuck::bytes_of(&header));
         header.state = layout::state(layout::INCOMPLETE);
-        self.map.store(0, bytemuck::bytes_of(&header));
+        // The magic last: a header that has it is whole.
+        let (magic, rest) = bytemuck::bytes_of(&header).split_at(layout::MAGIC.len());
+        self.map.store(magic.len(), rest);
+        self.map.store(0, magic);
         self.set_flags(self.flags & !layout::INCOMPLETE);
     }
 
