@@ -1,6 +1,8 @@
 //! Where everything lies in a carrier. All numbers are little-endian, which
 //! both supported architectures are.
 
+use std::mem::offset_of;
+
 use bytemuck::{Pod, Zeroable};
 use luo_trace_ebpf::{Event, event};
 
@@ -45,8 +47,10 @@ pub enum Section {
     Counters = 7,
 }
 
+/// Number of [`Section`]s, as the header states it.
+pub const SECTION_COUNT: u32 = 8;
 /// Number of [`Section`]s.
-pub const SECTIONS: usize = 8;
+pub const SECTIONS: usize = SECTION_COUNT as usize;
 
 impl Section {
     /// All of them, in order.
@@ -105,8 +109,14 @@ impl Shape {
     /// Bytes before the first slot.
     #[must_use]
     pub const fn head(self) -> u64 {
+        self.head_size() as u64
+    }
+
+    /// Bytes before the first slot.
+    #[must_use]
+    pub const fn head_size(self) -> usize {
         match self {
-            Self::Anchors | Self::EventRing => size_of::<RingHead>() as u64,
+            Self::Anchors | Self::EventRing => size_of::<RingHead>(),
             Self::Twin | Self::Events => 0,
         }
     }
@@ -122,8 +132,10 @@ impl Shape {
     }
 }
 
+/// Bytes of an event, as the header states it.
+pub const EVENT_SIZE: u16 = 72;
 /// Bytes of an event.
-pub const EVENT_SLOT: u32 = 72;
+pub const EVENT_SLOT: u32 = EVENT_SIZE as u32;
 /// Bytes of an anchor.
 pub const ANCHOR_SLOT: u32 = 48;
 /// Bytes of one entry of the hot table.
@@ -184,13 +196,15 @@ pub struct Header {
     pub sections: [Descriptor; SECTIONS],
 }
 
-const _: () = assert!(size_of::<Header>() == 72 + 24 * SECTIONS);
+/// Bytes of [`Header`].
+pub const HEADER_SIZE: u32 = 72 + 24 * SECTION_COUNT;
+const _: () = assert!(size_of::<Header>() == HEADER_SIZE as usize);
 /// Where [`Header::state`] lies.
-pub const STATE_OFFSET: u64 = 16;
+pub const STATE_OFFSET: usize = offset_of!(Header, state);
+const _: () = assert!(STATE_OFFSET == 16);
 /// Where [`Header::check`] lies.
-pub const CHECK_OFFSET: u64 = 24;
-const _: () = assert!(std::mem::offset_of!(Header, state) as u64 == STATE_OFFSET);
-const _: () = assert!(std::mem::offset_of!(Header, check) as u64 == CHECK_OFFSET);
+pub const CHECK_OFFSET: usize = offset_of!(Header, check);
+const _: () = assert!(CHECK_OFFSET == 24);
 
 /// [`Header::state`] for these flags.
 #[must_use]
@@ -200,6 +214,7 @@ pub const fn state(flags: u32) -> u64 {
 
 /// The flags in [`Header::state`], if it is whole.
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
 pub const fn flags(state: u64) -> Option<u32> {
     let (low, high) = (state as u32, (state >> 32) as u32);
     if low == !high { Some(low) } else { None }
@@ -229,7 +244,9 @@ pub struct TwinHead {
     pub check: u32,
 }
 
-const _: () = assert!(size_of::<TwinHead>() == 16);
+/// Bytes of [`TwinHead`].
+pub const TWIN_HEAD: u32 = 16;
+const _: () = assert!(size_of::<TwinHead>() == TWIN_HEAD as usize);
 
 impl TwinHead {
     /// The head of `payload`.
@@ -303,13 +320,13 @@ impl Plan {
     pub fn for_buffer(bytes: u64) -> Self {
         let detail = bytes.clamp(PAGE, MAX_SIZE / 2).next_multiple_of(PAGE);
         Self {
-            meta_bytes: twin_room(8),
+            meta_bytes: twin_room(32 << 10),
             anchor_slots: slots_in(4 * PAGE, Shape::Anchors),
             reboot_anchor_slots: slots_in(PAGE, Shape::Anchors),
             boundary_slots: slots_in(3 * PAGE, Shape::EventRing),
             detail_slots: slots_in(detail, Shape::EventRing),
             tail_slots: slots_in(64 * PAGE, Shape::Events),
-            hot_slots: twin_room(1) / HOT_ENTRY,
+            hot_slots: twin_room(4 << 10) / HOT_ENTRY,
         }
     }
 
@@ -335,9 +352,7 @@ impl Plan {
 
     /// Size and number of the slots of a section.
     fn slots(&self, section: Section) -> (u32, u32) {
-        let twin = |payload: u32| {
-            (payload.min(MAX_SIZE as u32) + size_of::<TwinHead>() as u32).next_multiple_of(8)
-        };
+        let twin = |payload: u32| (payload.min(1 << 30) + TWIN_HEAD).next_multiple_of(8);
         match section {
             Section::Meta => (twin(self.meta_bytes), 2),
             Section::Anchors => (ANCHOR_SLOT, self.anchor_slots),
@@ -351,9 +366,9 @@ impl Plan {
     }
 }
 
-/// Bytes of a value whose two copies share `pages`.
-const fn twin_room(pages: u32) -> u32 {
-    pages * PAGE as u32 / 2 - size_of::<TwinHead>() as u32
+/// Bytes of a value whose two copies share `bytes`.
+const fn twin_room(bytes: u32) -> u32 {
+    bytes / 2 - TWIN_HEAD
 }
 
 fn slots_in(bytes: u64, shape: Shape) -> u32 {

@@ -6,6 +6,8 @@
 pub mod layout;
 mod mapping;
 pub mod reader;
+#[cfg(test)]
+mod tests;
 mod wire;
 pub mod writer;
 

@@ -10,8 +10,8 @@ use luo_trace_ebpf::{Event, Probe, probes};
 use rustix::fs::{FileType, fstat};
 
 use super::layout::{
-    self, Counters, Descriptor, Header, MAX_SIZE, PAGE, RingHead, SECTIONS, STATE_OFFSET, Section,
-    TwinHead,
+    self, CHECK_OFFSET, Counters, Descriptor, HEADER_SIZE, Header, MAX_SIZE, PAGE, RingHead,
+    SECTION_COUNT, STATE_OFFSET, Section, TwinHead,
 };
 use super::{CarrierError, wire};
 use crate::clock::{Anchor, AnchorRecord};
@@ -166,32 +166,10 @@ fn read_at_start(fd: impl AsFd, len: u64) -> Result<Vec<u8>, CarrierError> {
 /// The header at the start of a carrier of `actual` bytes, if all it says holds.
 fn header(bytes: &[u8], actual: u64) -> Result<Header, CarrierError> {
     if !bytes.starts_with(&layout::MAGIC) {
-        return Err(match bytes.first_chunk::<{ STATE_OFFSET as usize + 8 }>() {
-            // Killed before the header: all there is is the flag.
-            Some(
-                &[
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    0,
-                    ref state @ ..,
-                ],
-            ) if layout::flags(u64::from_le_bytes(*state)) == Some(layout::INCOMPLETE) => {
-                CarrierError::Incomplete
-            }
-            _ => CarrierError::NotACarrier,
+        return Err(if is_unfinished(bytes) {
+            CarrierError::Incomplete
+        } else {
+            CarrierError::NotACarrier
         });
     }
     let room = size_of::<Header>();
@@ -222,6 +200,17 @@ fn header(bytes: &[u8], actual: u64) -> Result<Header, CarrierError> {
     Ok(header)
 }
 
+/// Whether the writer was killed before it stored the magic, which comes last.
+fn is_unfinished(bytes: &[u8]) -> bool {
+    let state = bytes
+        .get(STATE_OFFSET..)
+        .and_then(|rest| rest.first_chunk());
+    bytes.starts_with(&[0; layout::MAGIC.len()])
+        && state.is_some_and(|state| {
+            layout::flags(u64::from_le_bytes(*state)) == Some(layout::INCOMPLETE)
+        })
+}
+
 fn check_version(header: &Header) -> Result<(), CarrierError> {
     let Header { major, minor, .. } = *header;
     match major.cmp(&layout::MAJOR) {
@@ -233,18 +222,13 @@ fn check_version(header: &Header) -> Result<(), CarrierError> {
 
 /// Checks the sum over the header, which a newer minor version has more of.
 fn check_sum(header: &Header, bytes: &[u8]) -> Result<(), CarrierError> {
-    let size = header.header_size as usize;
-    if size < size_of::<Header>() || size > PAGE as usize || header.section_count < SECTIONS as u32
-    {
+    let size = header.header_size;
+    if size < HEADER_SIZE || u64::from(size) > PAGE || header.section_count < SECTION_COUNT {
         return Err(CarrierError::HeaderDamaged);
     }
-    let mut copy = bytes
-        .get(..size)
-        .ok_or(CarrierError::HeaderDamaged)?
-        .to_vec();
-    let from = STATE_OFFSET as usize;
-    let to = layout::CHECK_OFFSET as usize + size_of_val(&header.check);
-    copy[from..to].fill(0);
+    let covered = bytes.get(..size as usize);
+    let mut copy = covered.ok_or(CarrierError::HeaderDamaged)?.to_vec();
+    copy[STATE_OFFSET..CHECK_OFFSET + size_of_val(&header.check)].fill(0);
     if crc32fast::hash(&copy) == header.check {
         Ok(())
     } else {
@@ -351,7 +335,7 @@ impl<'a> Slots<'a> {
             bytes: range
                 .and_then(|(from, to)| bytes.get(from..to))
                 .unwrap_or_default(),
-            head: section.shape().head() as usize,
+            head: section.shape().head_size(),
             size: (slot_size as usize).max(1),
             count: slots,
         }
@@ -401,8 +385,8 @@ fn events(slots: &Slots<'_>, torn: &mut u64) -> Vec<Event> {
     let mut whole = Vec::new();
     for event in slots
         .iter()
+        .filter(|slot| slot.iter().any(|byte| *byte != 0))
         .filter_map(Event::from_bytes)
-        .filter(|event| !event.is_blank())
     {
         if event.is_intact() {
             whole.push(event);

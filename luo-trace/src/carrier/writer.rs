@@ -52,7 +52,7 @@ impl Carrier {
         };
         carrier
             .map
-            .store_word(to_usize(STATE_OFFSET), layout::state(carrier.flags));
+            .store_word(STATE_OFFSET, layout::state(carrier.flags));
         carrier.map.clear(to_usize(PAGE), len - to_usize(PAGE));
         Ok(carrier)
     }
@@ -61,23 +61,26 @@ impl Carrier {
     pub fn seal_initialised(&mut self, boot_id: [u8; 16]) {
         let mut header = Header {
             magic: layout::MAGIC,
-            header_size: size_of::<Header>() as u32,
+            header_size: layout::HEADER_SIZE,
             major: layout::MAJOR,
             minor: layout::MINOR,
             state: 0,
             check: 0,
             event_format: layout::EVENT_FORMAT,
-            event_size: layout::EVENT_SLOT as u16,
+            event_size: layout::EVENT_SIZE,
             total_size: self.size,
             table_digest: probes::table_digest(),
             boot_id,
             pid: std::process::id(),
-            section_count: SECTIONS as u32,
+            section_count: layout::SECTION_COUNT,
             sections: self.sections,
         };
         header.check = crc32fast::hash(bytemuck::bytes_of(&header));
         header.state = layout::state(layout::INCOMPLETE);
-        self.map.store(0, bytemuck::bytes_of(&header));
+        // The magic last: a header that has it is whole.
+        let (magic, rest) = bytemuck::bytes_of(&header).split_at(layout::MAGIC.len());
+        self.map.store(magic.len(), rest);
+        self.map.store(0, magic);
         self.set_flags(self.flags & !layout::INCOMPLETE);
     }
 
@@ -161,8 +164,7 @@ impl Carrier {
 
     fn set_flags(&mut self, flags: u32) {
         self.flags = flags;
-        self.map
-            .store_word(to_usize(STATE_OFFSET), layout::state(flags));
+        self.map.store_word(STATE_OFFSET, layout::state(flags));
     }
 
     /// Writes the older of two copies: void it, fill it, then vouch for it.

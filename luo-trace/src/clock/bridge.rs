@@ -14,6 +14,10 @@ const SAME_COUNTER: f64 = 0.01;
 /// linear.
 const FEWEST: usize = 8;
 
+/// Binary places of the skew: finer than any fit, so that the map is integers
+/// all through and cannot go backwards by rounding.
+const SKEW_BITS: u32 = 62;
+
 /// Which end of a kernel's anchors is next to the kexec.
 #[derive(Clone, Copy)]
 enum Side {
@@ -37,10 +41,10 @@ pub struct Bridge {
     pub warnings: Vec<String>,
     old: Fit,
     new: Fit,
-    /// `old = new + offset + skew * (new - origin)`.
+    /// `old = new + offset + skew * (new - origin)`, `skew` in 2^-[`SKEW_BITS`].
     origin: i64,
     offset: i64,
-    skew: f64,
+    skew: i64,
 }
 
 impl Bridge {
@@ -80,7 +84,7 @@ impl Bridge {
             new: new_fit,
             origin,
             offset: at_origin.saturating_sub(origin),
-            skew,
+            skew: fixed(skew),
         };
         bridge.error_ns = bridge.error_at(first).max(bridge.error_at(last));
         Ok(bridge)
@@ -91,13 +95,10 @@ impl Bridge {
     #[must_use]
     pub fn to_old(&self, boot_new_ns: u64) -> i64 {
         let new = i64::try_from(boot_new_ns).unwrap_or(i64::MAX);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "the skew is small, and so is the error of this"
-        )]
-        let skewed = (new.saturating_sub(self.origin) as f64 * self.skew).round();
-        #[expect(clippy::cast_possible_truncation, reason = "the conversion saturates")]
-        let skewed = skewed as i64;
+        let since = i128::from(new.saturating_sub(self.origin));
+        // At most a hundredth of `since`, rounded down: monotonic as a sum.
+        let skewed = (since * i128::from(self.skew)) >> SKEW_BITS;
+        let skewed = i64::try_from(skewed).unwrap_or(if skewed < 0 { i64::MIN } else { i64::MAX });
         new.saturating_add(self.offset).saturating_add(skewed)
     }
 
@@ -124,6 +125,15 @@ impl Bridge {
     pub fn new_fit(&self) -> &Fit {
         &self.new
     }
+}
+
+/// A share well below 1 in 2^-[`SKEW_BITS`].
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a share of 0.01 takes 56 bits"
+)]
+fn fixed(share: f64) -> i64 {
+    (share * 2_f64.powi(SKEW_BITS.cast_signed())) as i64
 }
 
 fn counter_ran_on(old: &[Anchor], new: &[Anchor]) -> Result<(), ClockError> {

@@ -28,6 +28,18 @@ pub struct Bounds<T> {
     pub hi: T,
 }
 
+impl<T: Copy + Ord> Bounds<T> {
+    /// At scales where floating point is coarse, `mid` may come out outside of
+    /// the bounds: they are then widened to it.
+    fn around(lo: T, mid: T, hi: T) -> Self {
+        Self {
+            lo: lo.min(mid),
+            mid,
+            hi: hi.max(mid),
+        }
+    }
+}
+
 /// A frequency known beforehand, for want of anchors to find it from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prior {
@@ -106,11 +118,11 @@ impl Fit {
         let base = whole + i128::from(self.frame.y0);
         let at = |line: &Line| rest + line.at(to_f64(x));
         let (lo, hi) = extremes(self.corners.iter().map(at));
-        Bounds {
-            lo: clamp_i64(base + floor(lo - FLOAT_NS)),
-            mid: clamp_i64(base + floor(at(&self.middle) + 0.5)),
-            hi: clamp_i64(base + ceil(hi + FLOAT_NS)),
-        }
+        Bounds::around(
+            clamp_i64(base + floor(lo - FLOAT_NS)),
+            clamp_i64(base + floor(at(&self.middle) + 0.5)),
+            clamp_i64(base + ceil(hi + FLOAT_NS)),
+        )
     }
 
     /// Counter at the instant when this kernel's `CLOCK_BOOTTIME` is `boot_ns`.
@@ -128,11 +140,11 @@ impl Fit {
         let (lo, hi) = extremes(self.corners.iter().map(at));
         let base = i128::from(x) + i128::from(self.frame.x0);
         let slack = FLOAT_NS / self.frame.rate();
-        Bounds {
-            lo: clamp_cycles(base + floor(lo - slack)),
-            mid: clamp_cycles(base + floor(at(&self.middle) + 0.5)),
-            hi: clamp_cycles(base + ceil(hi + slack)),
-        }
+        Bounds::around(
+            clamp_cycles(base + floor(lo - slack)),
+            clamp_cycles(base + floor(at(&self.middle) + 0.5)),
+            clamp_cycles(base + ceil(hi + slack)),
+        )
     }
 
     /// Whether one line passes through every anchor, as the bounds assume.
@@ -188,8 +200,8 @@ fn region(walls: &[Wall], slopes: (f64, f64), widen: f64) -> Result<Vec<Line>, f
 fn sort_by_violation(walls: &mut [Wall]) {
     let centre = |w: &Wall| {
         (
-            (w.ceiling.x + w.floor.x) / 2.0,
-            (w.ceiling.y + w.floor.y) / 2.0,
+            f64::midpoint(w.ceiling.x, w.floor.x),
+            f64::midpoint(w.ceiling.y, w.floor.y),
         )
     };
     let centres: Vec<(f64, f64)> = walls.iter().map(centre).collect();

@@ -7,6 +7,8 @@ pub mod counter;
 pub mod fit;
 pub mod printk;
 mod region;
+#[cfg(test)]
+mod tests;
 
 pub use anchor::{Anchor, AnchorRecord};
 pub use bridge::Bridge;

@@ -138,7 +138,7 @@ mod tests {
                 before_ns, stamp_us, after_ns,
             }).collect();
             if let Ok(found) = PrintkOffset::new(&sandwiches) {
-                found.boot_ns(stamp);
+                prop_assert!(found.boot_ns(stamp) <= found.boot_ns(stamp.saturating_add(1)));
             }
         }
     }
