@@ -10,7 +10,7 @@ mod ebpf;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 const OBJECT: &str = "LUO_TRACE_EBPF_OBJECT";
 
@@ -34,7 +34,7 @@ fn embed() -> Result<(), String> {
         None => build(&out_dir)?,
     };
     println!("cargo::rerun-if-changed={}", object.display());
-    let embedded = out_dir.join(format!("{}.o", ebpf::NAME));
+    let embedded = out_dir.join("luo-trace-ebpf.o");
     fs::copy(&object, &embedded)
         .map_err(|e| format!("cannot copy the eBPF object {}: {e}", object.display()))?;
     Ok(())
@@ -42,9 +42,19 @@ fn embed() -> Result<(), String> {
 
 fn build(out_dir: &Path) -> Result<PathBuf, String> {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
-    let workspace = manifest_dir.parent().ok_or("luo-trace is not in its workspace")?;
-    for input in [ebpf::NAME, "Cargo.toml", "Cargo.lock", "xtask/src/ebpf.rs"] {
-        println!("cargo::rerun-if-changed={}", workspace.join(input).display());
+    let workspace = manifest_dir
+        .parent()
+        .ok_or("luo-trace is not in its workspace")?;
+    for input in [
+        "luo-trace-ebpf",
+        "Cargo.toml",
+        "Cargo.lock",
+        "xtask/src/ebpf.rs",
+    ] {
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(input).display()
+        );
     }
     // One directory for every profile, or each would compile core anew.
     let target_dir = out_dir
@@ -54,7 +64,16 @@ fn build(out_dir: &Path) -> Result<PathBuf, String> {
         .unwrap_or(out_dir)
         .join("ebpf");
     let toolchain = ebpf::Toolchain::detect()?;
-    ebpf::build(&toolchain, workspace, &target_dir, &variable("CARGO_CFG_TARGET_ARCH")?)
+    let arch = variable("CARGO_CFG_TARGET_ARCH")?;
+    let status = ebpf::cargo(&toolchain, "build", workspace, &target_dir, &arch)?
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|e| format!("cargo does not start: {e}"))?;
+    if !status.success() {
+        return Err("the eBPF programs do not build; cargo's messages are above".to_owned());
+    }
+    Ok(target_dir.join("bpfel-unknown-none/release/luo-trace-ebpf"))
 }
 
 fn variable(key: &str) -> Result<String, String> {

@@ -1,16 +1,16 @@
-//! Builds the eBPF object with the toolchain that builds everything else.
+//! Compiles the eBPF programs with the toolchain that builds everything else.
 //!
 //! `luo-trace/build.rs` includes this file, so it needs nothing but std.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+/// Package, binary and stem of the object.
+const NAME: &str = "luo-trace-ebpf";
 /// Target whose little-endian bytecode every supported machine runs.
 const TARGET: &str = "bpfel-unknown-none";
-/// Package, binary and stem of the object.
-pub const NAME: &str = "luo-trace-ebpf";
 
 /// Variables by which an outer cargo, clippy or user would reach into the
 /// inner build, whose compiler and target are not theirs.
@@ -92,7 +92,11 @@ impl Toolchain {
 
 /// Directory of what is expensive to make and safe to delete.
 pub fn cache_dir() -> Result<PathBuf, String> {
-    let absolute = |key| env::var_os(key).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let absolute = |key| {
+        env::var_os(key)
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute())
+    };
     absolute("XDG_CACHE_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".cache")))
         .map(|dir| dir.join("luo-trace"))
@@ -101,7 +105,8 @@ pub fn cache_dir() -> Result<PathBuf, String> {
 
 /// A cargo command on the eBPF programs: `verb` is `build` or `clippy`.
 ///
-/// `arch` is the architecture whose registers the programs read.
+/// `arch` is the architecture whose registers the programs read; `target_dir`
+/// must not be one that an outer cargo holds locked.
 pub fn cargo(
     toolchain: &Toolchain,
     verb: &str,
@@ -150,30 +155,24 @@ pub fn cargo(
         // BTF is made from it.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "2")
         .env("CARGO_PROFILE_RELEASE_STRIP", "none")
-        .args([verb, "--package", NAME, "--features", "programs", "--bin", NAME])
-        .args(["--release", "--target", TARGET, "-Zbuild-std=core", "--target-dir"])
+        .args([
+            verb,
+            "--package",
+            NAME,
+            "--features",
+            "programs",
+            "--bin",
+            NAME,
+        ])
+        .args([
+            "--release",
+            "--target",
+            TARGET,
+            "-Zbuild-std=core",
+            "--target-dir",
+        ])
         .arg(target_dir);
     Ok(cargo)
-}
-
-/// Builds the object and returns where it is.
-///
-/// `target_dir` must not be the one that an outer cargo holds locked.
-pub fn build(
-    toolchain: &Toolchain,
-    workspace: &Path,
-    target_dir: &Path,
-    arch: &str,
-) -> Result<PathBuf, String> {
-    let status = cargo(toolchain, "build", workspace, target_dir, arch)?
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|e| format!("cargo does not start: {e}"))?;
-    if !status.success() {
-        return Err("the eBPF programs do not build; cargo's messages are above".to_owned());
-    }
-    Ok(target_dir.join(TARGET).join("release").join(NAME))
 }
 
 /// What `rustc ARGS` prints.
@@ -185,7 +184,10 @@ pub fn rustc(args: &[&str]) -> Result<String, String> {
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
-        Err(format!("rustc fails: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        Err(format!(
+            "rustc fails: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        ))
     }
 }
 
@@ -200,13 +202,19 @@ mod tests {
     fn the_toolchain_is_read_from_rustcs_own_words() {
         let toolchain = Toolchain::parse(VERSION, "/opt/rust\n").unwrap();
         assert_eq!(toolchain.release, "1.95.0");
-        assert_eq!(toolchain.library().to_str(), Some("/opt/rust/lib/rustlib/src/rust/library"));
+        assert_eq!(
+            toolchain.library().to_str(),
+            Some("/opt/rust/lib/rustlib/src/rust/library")
+        );
     }
 
     #[test]
     fn a_rustc_without_llvm_is_refused_by_name() {
         let error = Toolchain::parse("release: 1.95.0\n", "/").err().unwrap();
-        assert_eq!(error, "`rustc -vV` names no LLVM version; use a rustc from rustup");
+        assert_eq!(
+            error,
+            "`rustc -vV` names no LLVM version; use a rustc from rustup"
+        );
     }
 
     #[test]
