@@ -1,1 +1,3 @@
-//! (under construction)
+//! The commands, one file each.
+
+pub mod lab;
