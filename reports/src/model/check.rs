@@ -97,7 +97,7 @@ impl Run {
         let sum: f64 = shares.iter().sum();
         // Without the window there is nothing to cover: all zero is right too.
         let nothing = self.default_window().is_none() && shares.iter().all(|s| *s == 0.0);
-        if !nothing && !((sum - 1.0).abs() <= COVERAGE_SLACK) {
+        if !nothing && (sum.is_nan() || (sum - 1.0).abs() > COVERAGE_SLACK) {
             broken.push(format!("coverage sums to {sum}, not 1"));
         }
     }

@@ -93,6 +93,12 @@ impl Output {
         })
     }
 
+    /// The file that a commit makes, links followed.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes all of it and returns once it is on disk under its name.
     pub fn commit(self, bytes: &[u8]) -> Result<(), WriteError> {
         let Self { path, place } = self;

@@ -160,7 +160,7 @@ pub fn read_str(text: &str, path: &Path) -> Result<Run, FileError> {
             path: path.to_owned(),
             found: "it has no schema".to_owned(),
         },
-        _ => syntax_error(path, &error),
+        _ => syntax_error(text, path, &error),
     })?;
     check_schema(path, header.schema.as_ref())?;
     let run = serde_json::from_str::<Run>(text).map_err(|error| match error.classify() {
@@ -168,7 +168,7 @@ pub fn read_str(text: &str, path: &Path) -> Result<Run, FileError> {
             path: path.to_owned(),
             what: error.to_string(),
         },
-        _ => syntax_error(path, &error),
+        _ => syntax_error(text, path, &error),
     })?;
     check_lengths(path, &run)?;
     Ok(run)
@@ -176,35 +176,44 @@ pub fn read_str(text: &str, path: &Path) -> Result<Run, FileError> {
 
 /// Writes one run: whole, on disk, and readable by its owner only.
 pub fn write(run: &Run, path: &Path) -> Result<(), WriteError> {
-    commit(run, path, Output::create(path)?)
+    commit(run, Output::create(path)?)
 }
 
-/// Writes one run to an output that was opened before, `path` being its name.
-pub fn commit(run: &Run, path: &Path, output: Output) -> Result<(), WriteError> {
+/// Writes one run to an output that was opened before the work.
+pub fn commit(run: &Run, output: Output) -> Result<(), WriteError> {
     let unreadable = |why: String| WriteError::Unreadable {
-        path: path.to_owned(),
+        path: output.path().to_owned(),
         why,
     };
     let mut text = serde_json::to_string_pretty(run).map_err(|e| unreadable(e.to_string()))?;
     text.push('\n');
     // JSON has no NaN, and no reader takes a phase of minus one second: such a
     // run must fail here, while its carrier is still there.
-    read_str(&text, path).map_err(|e| unreadable(e.to_string()))?;
+    read_str(&text, output.path()).map_err(|e| unreadable(e.to_string()))?;
     output.commit(text.as_bytes())
 }
 
-fn syntax_error(path: &Path, error: &serde_json::Error) -> FileError {
+fn syntax_error(text: &str, path: &Path, error: &serde_json::Error) -> FileError {
     let path = path.to_owned();
-    match error.classify() {
-        Category::Eof => FileError::Truncated {
+    if error.classify() == Category::Eof || breaks_at_end(text, error) {
+        return FileError::Truncated {
             path,
             line: error.line(),
-        },
-        _ => FileError::NotJson {
-            path,
-            what: error.to_string(),
-        },
+        };
     }
+    FileError::NotJson {
+        path,
+        what: error.to_string(),
+    }
+}
+
+/// Whether an object is sound up to its last byte: one cut after the `-` or
+/// the `.` of a number is called an invalid number rather than unfinished.
+fn breaks_at_end(text: &str, error: &serde_json::Error) -> bool {
+    let last = text.lines().last().unwrap_or_default();
+    text.trim_start().starts_with('{')
+        && error.line() == text.lines().count()
+        && error.column() >= last.len()
 }
 
 fn check_schema(path: &Path, schema: Option<&serde_json::Value>) -> Result<(), FileError> {

@@ -1,6 +1,5 @@
 //! The bootstrap interval of a median, by percentiles of resamples.
 
-use super::median_of_sorted;
 use super::rng::SplitMix64;
 
 /// Same seed, same answer.
@@ -17,14 +16,22 @@ pub(super) fn median_interval(sorted: &[i64]) -> (i64, i64) {
     let n = sorted.len();
     let resamples = (DRAWS / n.max(1)).clamp(FEWEST_RESAMPLES, RESAMPLES);
     let mut rng = SplitMix64::new(SEED);
-    let mut sample = vec![0_i64; n];
+    // How often the resample has each value: as the values are sorted, its
+    // median is found by counting up to the middle.
+    let mut counts = vec![0_usize; n];
     let mut medians: Vec<i64> = (0..resamples)
-        .filter_map(|_| {
-            for value in &mut sample {
-                *value = sorted.get(rng.below(n)).copied().unwrap_or_default();
+        .map(|_| {
+            counts.fill(0);
+            for _ in 0..n {
+                if let Some(count) = counts.get_mut(rng.below(n)) {
+                    *count += 1;
+                }
             }
-            sample.sort_unstable();
-            median_of_sorted(&sample)
+            let upper = nth(sorted, &counts, n / 2);
+            if n % 2 == 1 {
+                return upper;
+            }
+            nth(sorted, &counts, (n / 2).saturating_sub(1)).midpoint(upper)
         })
         .collect();
     medians.sort_unstable();
@@ -33,4 +40,16 @@ pub(super) fn median_interval(sorted: &[i64]) -> (i64, i64) {
     let low = medians.get(tail).copied().unwrap_or_default();
     let high = medians.iter().rev().nth(tail).copied().unwrap_or_default();
     (low, high)
+}
+
+/// The `place`th value, from 0, when each is there as often as `counts` says.
+fn nth(sorted: &[i64], counts: &[usize], place: usize) -> i64 {
+    let mut passed = 0;
+    for (value, count) in sorted.iter().zip(counts) {
+        passed += count;
+        if passed > place {
+            return *value;
+        }
+    }
+    sorted.last().copied().unwrap_or_default()
 }

@@ -110,7 +110,7 @@ pub fn full_run() -> Run {
     }];
     run.witness = Some(reports::model::Witness {
         duration_ns: end + MS,
-        how: "by the host's clock, console lines, +-2 ms".to_owned(),
+        how: "by the host's clock, at two console lines, +-2 ms".to_owned(),
     });
     run.spans = spans(&run);
     run
@@ -126,6 +126,7 @@ pub fn run_without_carrier(number: i64) -> Run {
     run.coverage = Coverage::default();
     run.attach.remove(0);
     run.clock.hz_old = 0.0;
+    run.clock.error_ns = 0;
     run.self_cost = SelfCost {
         attach_ns: 99_999_999,
         ..SelfCost::default()
@@ -261,7 +262,9 @@ impl Calls {
     }
 
     fn argue(&mut self, id: u32, args: &Value) {
-        self.0[id as usize].args = args.as_object().unwrap().clone();
+        self.0[id as usize]
+            .args
+            .clone_from(args.as_object().unwrap());
     }
 }
 

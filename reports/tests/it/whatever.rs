@@ -52,11 +52,11 @@ fn base(carrier: bool) -> Value {
 }
 
 /// Another value of the same type, so that the file is still a run.
-fn twisted(value: &Value, odd: &Value, number: i64, text: &str) -> Value {
+fn twisted(value: &Value, number: i64, text: &str) -> Value {
     match value {
         Value::Number(n) if n.is_i64() => json!(number),
         Value::String(_) => json!(text),
-        _ => odd.clone(),
+        _ => value.clone(),
     }
 }
 
@@ -87,7 +87,7 @@ fn survives(text: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn odd_values_anywhere(carrier in any::<bool>(),
@@ -97,7 +97,7 @@ proptest! {
         let mut places = Vec::new();
         leaves(&json, "", &mut places);
         for (place, value, _) in &twists {
-            *json.pointer_mut(place.get(&places)).unwrap() = value.clone();
+            *json.pointer_mut(place.get(places.as_slice()).as_str()).unwrap() = value.clone();
         }
         survives(&json.to_string());
     }
@@ -113,9 +113,8 @@ proptest! {
         leaves(&json, "", &mut places);
         places.retain(|at| !at.starts_with("/schema") && !at.ends_with("kernel") && !at.ends_with("source"));
         for (place, number, text) in &twists {
-            let leaf = json.pointer_mut(place.get(&places)).unwrap();
-            let same = leaf.clone();
-            *leaf = twisted(leaf, &same, i64::from(*number), text);
+            let leaf = json.pointer_mut(place.get(places.as_slice()).as_str()).unwrap();
+            *leaf = twisted(leaf, i64::from(*number), text);
         }
         prop_assert!(survives(&json.to_string()));
     }

@@ -2,14 +2,14 @@
 
 use super::figure::{column, count, exact, frequency, percent, share};
 use super::page::Page;
-use crate::model::{Clock, DEFAULT_WINDOW, Hole, Lint, Run, SelfCost};
+use crate::model::{DEFAULT_WINDOW, Hole, Lint, Run, SelfCost};
 
 /// Writes cost, probes, clock, loss, coverage, holes and advice.
 pub(super) fn render(page: &mut Page, run: &Run) {
     self_cost(page, run);
     page.section("evidence");
     attach(page, run);
-    clock(page, &run.clock);
+    clock(page, run);
     let loss = run.loss;
     page.fact(
         "loss",
@@ -51,18 +51,23 @@ fn self_cost(page: &mut Page, run: &Run) {
         ("freeze it", freeze_ns),
         ("retrieve it", retrieve_ns),
     ];
-    for (what, ns) in old.into_iter().chain(rest) {
+    // The cost of the carrier is told by the carrier.
+    let known = if run.old_kernel.is_some() {
+        rest.len()
+    } else {
+        1
+    };
+    for (what, ns) in old.into_iter().chain(rest.into_iter().take(known)) {
         page.line(&format!("  {what:<24} {:>9}", column(i128::from(ns))));
     }
-    let part = run.default_window().map_or(String::new(), |window| {
-        let part = part_of(in_window_ns, window.duration_ns);
-        format!("{} of {DEFAULT_WINDOW}", share(part))
-    });
-    page.line(&format!(
-        "  {:<24} {:>9} {part}",
-        format!("inside {DEFAULT_WINDOW}"),
-        column(i128::from(in_window_ns))
-    ));
+    if let Some(window) = run.default_window() {
+        page.line(&format!(
+            "  {:<24} {:>9} {} of {DEFAULT_WINDOW}",
+            format!("inside {DEFAULT_WINDOW}"),
+            column(i128::from(in_window_ns)),
+            share(part_of(in_window_ns, window.duration_ns))
+        ));
+    }
 }
 
 fn part_of(ns: u64, whole: i64) -> f64 {
@@ -83,24 +88,29 @@ fn attach(page: &mut Page, run: &Run) {
     }
 }
 
-fn clock(page: &mut Page, clock: &Clock) {
+fn clock(page: &mut Page, run: &Run) {
+    let clock = &run.clock;
     let drift = (clock.hz_new / clock.hz_old - 1.0) * 1e6;
     let drift = if clock.hz_old > 0.0 && drift.is_finite() && drift.abs() < 1e6 {
         format!(" ({drift:+.3} ppm)")
     } else {
         String::new()
     };
-    page.fact(
-        "clock",
-        &format!(
-            "{}, {} old, {} new{drift}; {}; error across the kexec at most {}",
-            clock.source,
+    let joined = if run.old_kernel.is_some() {
+        format!(
+            "{} old, {} new{drift}; {}; error across the kexec at most {}",
             frequency(clock.hz_old),
             frequency(clock.hz_new),
             count(clock.anchors as usize, "anchor"),
             exact(i128::from(clock.error_ns)),
-        ),
-    );
+        )
+    } else {
+        format!(
+            "{}; there was no old kernel's half to join",
+            frequency(clock.hz_new)
+        )
+    };
+    page.fact("clock", &format!("{}, {joined}", clock.source));
     for warning in &clock.warnings {
         page.fact("", &format!("warning: {warning}"));
     }

@@ -91,8 +91,11 @@ pub(super) fn ratio(part: i64, whole: i64) -> f64 {
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     let decimals = match percent.abs() {
+        p if !p.is_finite() => return "unknown".to_owned(),
+        // What rounding leaves of a difference is nothing.
+        p if p < 1e-7 => return "0.0 %".to_owned(),
         p if p >= 99.5 => 0,
-        p if p >= 0.1 || p == 0.0 => 1,
+        p if p >= 0.0995 => 1,
         p if p >= 0.001 => 3,
         _ => return "<0.001 %".to_owned(),
     };
@@ -175,7 +178,9 @@ mod tests {
         assert_eq!(share(0.000_01), " <0.1%");
         assert_eq!(share(f64::NAN), "     -");
         assert_eq!(percent(0.007), "0.7 %");
+        assert_eq!(percent(0.000_999_6), "0.1 %");
         assert_eq!(percent(0.000_12), "0.012 %");
+        assert_eq!(percent(-1e-17), "0.0 %");
         assert_eq!(percent(0.000_000_1), "<0.001 %");
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(4 << 20), "4.00 MiB");

@@ -3,6 +3,7 @@
 mod evidence;
 mod figure;
 mod page;
+mod rows;
 mod run;
 mod set;
 mod setup;

@@ -3,7 +3,7 @@
 use super::figure::{brief, column, exact};
 use super::page::{Page, ascii, fit};
 use super::{TextOptions, evidence, setup, spans, waterfall};
-use crate::model::{DEFAULT_WINDOW, Run, Window};
+use crate::model::{DEFAULT_WINDOW, Run, Window, Witness};
 
 /// Marks that are listed.
 const MARKS: usize = 20;
@@ -55,9 +55,20 @@ fn facts(page: &mut Page, run: &Run) {
         page.fact("verified", &setup::verified(lab));
     }
     if let Some(witness) = &run.witness {
-        let length = exact(witness.duration_ns);
-        page.fact("witness", &format!("{length}, {}", witness.how));
+        page.fact("witness", &witnessed(run, witness));
     }
+}
+
+/// What the other clock says, and how far the default window is from it.
+fn witnessed(run: &Run, witness: &Witness) -> String {
+    let length = exact(witness.duration_ns);
+    let Some(window) = run.default_window() else {
+        return format!("{length} {}", witness.how);
+    };
+    let more = i128::from(witness.duration_ns) - i128::from(window.duration_ns);
+    let which = if more < 0 { "shorter" } else { "longer" };
+    let apart = exact(i128::try_from(more.unsigned_abs()).unwrap_or(i128::MAX));
+    format!("{length}, {apart} {which}; {}", witness.how)
 }
 
 /// The id, its middle left out when it is two whole boot ids long.

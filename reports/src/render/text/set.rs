@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::figure::{brief, column, count, exact, percent, ratio, share};
-use super::page::{Page, fit};
+use super::figure::{brief, column, count, exact, percent};
+use super::page::{Page, WIDTH};
+use super::rows::{self, Row};
 use super::run::why_missing;
 use super::setup;
 use crate::model::set::Set;
-use crate::model::{DEFAULT_WINDOW, Run, Source};
+use crate::model::{Coverage, DEFAULT_WINDOW, Run, Source};
 use crate::stats::{FEWEST_FOR_INTERVAL, Summary, median_ratio};
 
 /// Columns of the longest bar of the histogram.
@@ -29,81 +30,243 @@ pub(super) fn render(page: &mut Page, set: &Set) {
     }
     for (number, runs) in groups.iter().enumerate() {
         let label = if several {
-            page.gap();
-            page.line(&"-".repeat(super::page::WIDTH));
+            page.section(&"-".repeat(WIDTH));
             format!("setup {}:", number + 1)
         } else {
             "luo-trace:".to_owned()
         };
-        page.wrapped(&label, 11, &headline(runs));
-        page.gap();
-        group(page, runs);
+        Group::of(runs).render(page, &label);
     }
     skipped(page, set);
 }
 
-/// The figure to quote: `restore 577 ms +-0.7 % (n=6)`.
-fn headline(runs: &[&Run]) -> String {
-    let lengths: Vec<i64> = restores(runs);
-    let Some(summary) = Summary::of(&lengths) else {
-        return format!(
-            "{DEFAULT_WINDOW} not measured in {}",
-            count(runs.len(), "run")
-        );
-    };
-    let error = summary
-        .relative_error()
-        .map_or(String::new(), |error| format!(" +-{}", percent(error)));
-    format!(
-        "{DEFAULT_WINDOW} {}{error} (n={})",
-        brief(summary.median),
-        summary.n
-    )
+fn skipped(page: &mut Page, set: &Set) {
+    if set.skipped.is_empty() {
+        return;
+    }
+    page.section(&format!("{} skipped", count(set.skipped.len(), "file")));
+    for (_, error) in &set.skipped {
+        // The reason begins with the path.
+        page.item(&error.to_string());
+    }
 }
 
-/// Lengths of the default window in the runs that have it, ns.
-fn restores(runs: &[&Run]) -> Vec<i64> {
-    let windows = runs.iter().filter_map(|run| run.default_window());
-    windows.map(|window| window.duration_ns).collect()
+/// Runs of one setup.
+struct Group<'a> {
+    runs: &'a [&'a Run],
+    /// Lengths of the default window in the runs that have it, ns.
+    lengths: Vec<i64>,
+    windows: Vec<Row>,
+    phases: Vec<Row>,
 }
 
-fn group(page: &mut Page, runs: &[&Run]) {
-    facts(page, runs);
-    table(page, runs);
-    long_pole(page, runs);
-    percentiles(page, runs);
-    histogram(page, &restores(runs));
-    notes(page, runs);
-}
+impl<'a> Group<'a> {
+    fn of(runs: &'a [&'a Run]) -> Self {
+        let windows = runs.iter().filter_map(|run| run.default_window());
+        Self {
+            runs,
+            lengths: windows.map(|window| window.duration_ns).collect(),
+            windows: rows::windows(runs),
+            phases: rows::phases(runs),
+        }
+    }
 
-fn facts(page: &mut Page, runs: &[&Run]) {
-    let Some(first) = runs.first() else { return };
-    setup::facts(page, first);
-    let earliest = runs.iter().map(|run| run.captured_at.as_str()).min();
-    let latest = runs.iter().map(|run| run.captured_at.as_str()).max();
-    if let (Some(earliest), Some(latest)) = (earliest, latest) {
-        let text = if earliest == latest {
-            earliest.to_owned()
-        } else {
-            format!("{earliest} to {latest}")
+    fn render(&self, page: &mut Page, label: &str) {
+        page.wrapped(label, 11, &self.headline());
+        page.gap();
+        self.facts(page);
+        rows::table(page, &self.windows, &self.phases);
+        self.poles(page);
+        let all: Vec<&Row> = self.windows.iter().chain(&self.phases).collect();
+        rows::percentiles(page, &all);
+        histogram(page, &self.lengths);
+        self.evidence(page);
+        for note in self.notes() {
+            page.item(&note);
+        }
+        self.advice(page);
+    }
+
+    /// The default window over the runs that have it.
+    fn restore(&self) -> Option<&Summary> {
+        let row = self.windows.iter().find(|row| row.title == DEFAULT_WINDOW);
+        row.map(|row| &row.summary)
+    }
+
+    /// The figure to quote: `restore 577 ms +-0.7 % (n=6)`.
+    fn headline(&self) -> String {
+        let Some(summary) = self.restore() else {
+            let runs = count(self.runs.len(), "run");
+            return format!("{DEFAULT_WINDOW} not measured in {runs}");
         };
-        page.fact("captured", &text);
+        let error = summary
+            .relative_error()
+            .map_or(String::new(), |error| format!(" +-{}", percent(error)));
+        let median = brief(summary.median);
+        format!("{DEFAULT_WINDOW} {median}{error} (n={})", summary.n)
     }
-    let mut text = count(runs.len(), "run");
-    for (why, n) in tally(
-        runs.iter().filter(|r| r.default_window().is_none()),
-        |run| vec![why_missing(run)],
-    ) {
-        text.push_str(&format!(", {n} without {DEFAULT_WINDOW} ({why})"));
+
+    fn facts(&self, page: &mut Page) {
+        if let Some(first) = self.runs.first() {
+            setup::facts(page, first);
+        }
+        let captured = || self.runs.iter().map(|run| run.captured_at.as_str());
+        if let (Some(earliest), Some(latest)) = (captured().min(), captured().max()) {
+            let to = if earliest == latest { "" } else { " to " };
+            let latest = if to.is_empty() { "" } else { latest };
+            page.fact("captured", &format!("{earliest}{to}{latest}"));
+        }
+        let mut text = count(self.runs.len(), "run");
+        let without = tally(self.runs, |run| {
+            let missing = run.default_window().is_none();
+            missing.then(|| why_missing(run)).into_iter().collect()
+        });
+        for (why, n) in without {
+            text = format!("{text}, {n} without {DEFAULT_WINDOW} ({why})");
+        }
+        page.fact("n", &text);
     }
-    page.fact("n", &text);
+
+    /// What to look at first: the longest phase, and the worst run where no
+    /// percentile says how bad it gets.
+    fn poles(&self, page: &mut Page) {
+        let shares = self.phases.iter().filter(|row| row.share.is_finite());
+        if let Some(row) = shares.max_by(|a, b| a.share.total_cmp(&b.share)) {
+            let of = if row.summary.n > 1 {
+                ", by the median"
+            } else {
+                ""
+            };
+            let share = percent(row.share);
+            page.fact(
+                "long pole",
+                &format!("{}, {share} of {DEFAULT_WINDOW}{of}", row.title),
+            );
+        }
+        if let Some(summary) = self.restore()
+            && summary.percentiles.is_empty()
+            && summary.n > 1
+        {
+            let max = exact(summary.max);
+            page.fact(
+                "worst",
+                &format!("{DEFAULT_WINDOW} {max}, max of {}", summary.n),
+            );
+        }
+    }
+
+    fn evidence(&self, page: &mut Page) {
+        page.gap();
+        let sum = |of: fn(&Run) -> u64| self.runs.iter().map(|r| i128::from(of(r))).sum::<i128>();
+        page.fact(
+            "loss",
+            &format!(
+                "{} events seen, {} lost, {} torn in the carrier",
+                sum(|run| run.loss.events_seen),
+                sum(|run| run.loss.events_lost),
+                sum(|run| run.loss.torn_records)
+            ),
+        );
+        let whole = || {
+            self.runs
+                .iter()
+                .filter(|run| run.default_window().is_some())
+        };
+        let errors = whole().filter_map(|run| run.default_window());
+        if let Some(worst) = errors.map(|window| window.error_ns).max() {
+            let worst = exact(i128::from(worst));
+            page.fact("clock", &format!("error of any one run at most {worst}"));
+            let median = |of: fn(&Coverage) -> f64| {
+                let shares: Vec<f64> = whole().map(|run| of(&run.coverage)).collect();
+                percent(median_ratio(&shares).unwrap_or(f64::NAN))
+            };
+            page.fact(
+                "coverage",
+                &format!(
+                    "{} of {DEFAULT_WINDOW} measured, {} derived, {} unknown",
+                    median(|c| c.measured),
+                    median(|c| c.derived),
+                    median(|c| c.unknown)
+                ),
+            );
+        }
+        page.gap();
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let n = self.lengths.len();
+        let mut notes = Vec::new();
+        if (2..FEWEST_FOR_INTERVAL).contains(&n) {
+            notes.push(format!(
+                "with {n} runs even min .. max holds the median in less than 95 % of cases: \
+                 read the intervals as rough, or take {FEWEST_FOR_INTERVAL} runs or more"
+            ));
+        }
+        for row in self.windows.iter().chain(&self.phases) {
+            if row.summary.n != n {
+                let of = count(self.runs.len(), "run");
+                notes.push(format!("{} is in {} of {of}", row.title, row.summary.n));
+            }
+        }
+        let derived = tally(self.runs, |run| {
+            let derived = run.phases.iter().filter(|p| p.source == Source::Derived);
+            derived.map(|phase| phase.id.clone()).collect()
+        });
+        notes.extend(derived.keys().map(|phase| {
+            match phase.as_str() {
+                "gap.handoff" => "gap.handoff is derived: no Linux clock runs there, \
+                              both its ends are measured"
+                    .to_owned(),
+                other => format!("{other} is derived: its end was not seen"),
+            }
+        }));
+        let holes = tally(self.runs, |run| {
+            let holes = run.holes.iter();
+            holes
+                .map(|hole| format!("{}: {}", hole.r#where, hole.why))
+                .collect()
+        });
+        for (hole, n) in holes {
+            let of = count(self.runs.len(), "run");
+            notes.push(format!("not seen in {n} of {of}: {hole}"));
+        }
+        notes
+    }
+
+    /// Each piece of advice once, in the words of the first run that has it.
+    fn advice(&self, page: &mut Page) {
+        let counts = tally(self.runs, |run| {
+            run.lints.iter().map(|lint| lint.id.clone()).collect()
+        });
+        if !counts.is_empty() {
+            page.section("advice");
+        }
+        for (id, n) in counts {
+            let lints = || {
+                self.runs
+                    .iter()
+                    .flat_map(|r| &r.lints)
+                    .filter(|l| l.id == id)
+            };
+            let Some(first) = lints().next() else {
+                continue;
+            };
+            let costs: Vec<i64> = lints()
+                .filter_map(|lint| i64::try_from(lint.cost_ns?).ok())
+                .collect();
+            let cost = Summary::of(&costs)
+                .map_or(String::new(), |s| format!("; median {}", exact(s.median)));
+            let of = count(self.runs.len(), "run");
+            page.item(&format!(
+                "{} {id}: {} ({n} of {of}{cost})",
+                first.severity, first.text
+            ));
+        }
+    }
 }
 
-/// Counts what `of` says of each run, in the order of the words.
-fn tally<'a, 'r: 'a>(
-    runs: impl Iterator<Item = &'a &'r Run>,
-    of: impl Fn(&Run) -> Vec<String>,
-) -> BTreeMap<String, usize> {
+/// Counts the runs of which `of` says each thing, in the order of the words.
+fn tally(runs: &[&Run], of: impl Fn(&Run) -> Vec<String>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for run in runs {
         let mut said = of(run);
@@ -114,166 +277,6 @@ fn tally<'a, 'r: 'a>(
         }
     }
     counts
-}
-
-/// One row of the table: a window or a phase.
-struct Row {
-    title: String,
-    lengths: Vec<i64>,
-    /// Shares of the default window of the same run.
-    shares: Vec<f64>,
-}
-
-/// Rows by title, in the order in which they come up.
-#[derive(Default)]
-struct Rows(Vec<Row>);
-
-impl Rows {
-    fn add(&mut self, title: &str, length: i64, share: f64) {
-        let place = self.0.iter().position(|row| row.title == title);
-        let place = place.unwrap_or_else(|| {
-            self.0.push(Row {
-                title: title.to_owned(),
-                lengths: Vec::new(),
-                shares: Vec::new(),
-            });
-            self.0.len() - 1
-        });
-        if let Some(row) = self.0.get_mut(place) {
-            row.lengths.push(length);
-            if share.is_finite() {
-                row.shares.push(share);
-            }
-        }
-    }
-
-    fn windows(runs: &[&Run]) -> Self {
-        let mut rows = Self::default();
-        for run in runs {
-            let whole = run.default_window().map_or(0, |w| w.duration_ns);
-            for window in &run.windows {
-                let share = ratio(window.duration_ns, whole);
-                rows.add(&window.title(), window.duration_ns, share);
-            }
-        }
-        rows
-    }
-
-    /// Phases in the order of time; runs with more of them set the order.
-    fn phases(runs: &[&Run]) -> Self {
-        let mut fullest: Vec<&&Run> = runs.iter().collect();
-        fullest.sort_by_key(|run| std::cmp::Reverse(run.phases.len()));
-        let mut rows = Self::default();
-        for run in fullest {
-            let window = run.default_window();
-            for phase in &run.phases {
-                let inside = window.filter(|w| phase.start_t >= w.start && phase.end_t() <= w.end);
-                let share = inside.map_or(f64::NAN, |w| ratio(phase.duration_ns, w.duration_ns));
-                rows.add(&phase.id, phase.duration_ns, share);
-            }
-        }
-        rows
-    }
-
-    fn write(&self, page: &mut Page, n: usize) {
-        for row in &self.0 {
-            let Some(summary) = Summary::of(&row.lengths) else {
-                continue;
-            };
-            let share = share(median_ratio(&row.shares).unwrap_or(f64::NAN));
-            let of = if summary.n == n {
-                String::new()
-            } else {
-                format!("n={}", summary.n)
-            };
-            page.line(&format!(
-                "{:<13} {:>8} {:>8} ..{:>9} {:>8} ..{:>9} {share} {of}",
-                fit(&row.title, 13),
-                column(summary.median),
-                column(summary.ci_low),
-                column(summary.ci_high).trim_end(),
-                column(summary.min),
-                column(summary.max),
-            ));
-        }
-    }
-}
-
-fn table(page: &mut Page, runs: &[&Run]) {
-    let windows = Rows::windows(runs);
-    let phases = Rows::phases(runs);
-    if windows.0.is_empty() && phases.0.is_empty() {
-        return;
-    }
-    page.section(&format!(
-        "{:<13} {:>8} {:^20} {:^20} {:>6}",
-        "", "median", "95 % interval", "min .. max", "share"
-    ));
-    windows.write(page, runs.len());
-    page.gap();
-    phases.write(page, runs.len());
-}
-
-fn long_pole(page: &mut Page, runs: &[&Run]) {
-    let phases = Rows::phases(runs);
-    let longest = phases
-        .0
-        .iter()
-        .filter_map(|row| Some((row, median_ratio(&row.shares)?)))
-        .max_by(|(_, a), (_, b)| a.total_cmp(b));
-    if let Some((row, share)) = longest {
-        let of = if row.lengths.len() > 1 {
-            ", by the median"
-        } else {
-            ""
-        };
-        page.gap();
-        page.fact(
-            "long pole",
-            &format!("{}, {} of {DEFAULT_WINDOW}{of}", row.title, percent(share)),
-        );
-    }
-}
-
-/// The percentiles that the number of runs supports, else the largest.
-fn percentiles(page: &mut Page, runs: &[&Run]) {
-    let Some(summary) = Summary::of(&restores(runs)) else {
-        return;
-    };
-    if summary.percentiles.is_empty() {
-        if summary.n > 1 {
-            let text = format!(
-                "{DEFAULT_WINDOW} took at most {}, max of {}",
-                exact(summary.max),
-                summary.n
-            );
-            page.fact("worst", &text);
-        }
-        return;
-    }
-    let percents: Vec<f64> = summary.percentiles.iter().map(|(p, _)| *p).collect();
-    let titles: String = percents
-        .iter()
-        .map(|p| format!(" {:>9}", format!("p{p:.0}")))
-        .collect();
-    page.section(&format!("{:<13}{titles} {:>9}", "percentiles", "max"));
-    for row in Rows::windows(runs).0.iter().chain(&Rows::phases(runs).0) {
-        let Some(summary) = Summary::of(&row.lengths) else {
-            continue;
-        };
-        let mut line = format!("{:<13}", fit(&row.title, 13));
-        for place in 0..percents.len() {
-            let value = summary
-                .percentiles
-                .get(place)
-                .map(|(_, value)| column(*value));
-            line.push_str(&format!(
-                " {:>9}",
-                value.unwrap_or_else(|| "-   ".to_owned())
-            ));
-        }
-        page.line(&format!("{line} {:>9}", column(summary.max)));
-    }
 }
 
 /// The lengths of the default window in bins of equal width.
@@ -304,73 +307,5 @@ fn histogram(page: &mut Page, lengths: &[i64]) {
             column(from),
             "#".repeat(bar)
         ));
-    }
-}
-
-fn notes(page: &mut Page, runs: &[&Run]) {
-    page.gap();
-    let sum = |of: fn(&Run) -> u64| runs.iter().map(|run| i128::from(of(run))).sum::<i128>();
-    page.fact(
-        "loss",
-        &format!(
-            "{} events seen, {} lost, {} torn in the carrier",
-            sum(|run| run.loss.events_seen),
-            sum(|run| run.loss.events_lost),
-            sum(|run| run.loss.torn_records)
-        ),
-    );
-    let worst = runs.iter().filter_map(|run| run.default_window());
-    if let Some(worst) = worst.map(|window| window.error_ns).max() {
-        let text = format!("error of one run at most {}", exact(i128::from(worst)));
-        page.fact("clock", &text);
-    }
-    page.gap();
-    for note in footnotes(runs) {
-        page.item(&note);
-    }
-}
-
-fn footnotes(runs: &[&Run]) -> Vec<String> {
-    let mut notes = Vec::new();
-    let n = restores(runs).len();
-    if (2..FEWEST_FOR_INTERVAL).contains(&n) {
-        notes.push(format!(
-            "with {n} runs even min .. max holds the median in less than 95 % of cases: \
-             read the intervals as rough, or take {FEWEST_FOR_INTERVAL} runs or more"
-        ));
-    }
-    let derived = tally(runs.iter(), |run| {
-        let derived = run.phases.iter().filter(|p| p.source == Source::Derived);
-        derived.map(|phase| phase.id.clone()).collect()
-    });
-    for (phase, _) in derived {
-        notes.push(match phase.as_str() {
-            "gap.handoff" => "gap.handoff is derived: no Linux clock runs there, \
-                              both its ends are measured"
-                .to_owned(),
-            other => format!("{other} is derived: its end was not seen"),
-        });
-    }
-    let holes = tally(runs.iter(), |run| {
-        let holes = run.holes.iter();
-        holes
-            .map(|hole| format!("{}: {}", hole.r#where, hole.why))
-            .collect()
-    });
-    for (hole, n) in holes {
-        let of = count(runs.len(), "run");
-        notes.push(format!("not seen in {n} of {of}: {hole}"));
-    }
-    notes
-}
-
-fn skipped(page: &mut Page, set: &Set) {
-    if set.skipped.is_empty() {
-        return;
-    }
-    page.section(&format!("{} skipped", count(set.skipped.len(), "file")));
-    for (_, error) in &set.skipped {
-        // The reason begins with the path.
-        page.item(&error.to_string());
     }
 }

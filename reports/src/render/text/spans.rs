@@ -85,7 +85,7 @@ pub(super) fn render_brownout(page: &mut Page, run: &Run, options: TextOptions) 
         let all = Group::of(&forest, roots.clone());
         let title = format!("{title}: {}", count(roots.len(), "call"));
         page.line(&entry(0, &title, all.total, ""));
-        forest.sessions(page, &roots);
+        forest.sessions(page, &roots, options.top);
         forest.level(page, &roots, 1, options.top);
     }
 }
@@ -196,17 +196,15 @@ impl<'a> Forest<'a> {
         let Some(span) = group.members.first().and_then(|m| self.span(*m)) else {
             return;
         };
-        let mut label = span.name.clone();
-        if let [_] = group.members[..] {
-            label.push_str(&arguments(span));
-            label.push_str(&outcome(span));
-            if span.duration_ns.is_none() {
-                page.line(&unfinished(depth, &label));
-                return;
-            }
+        let label = if group.members.len() > 1 {
+            let calls = group.members.len();
+            format!("{} x{calls}{}", span.name, self.failures(group))
         } else {
-            label.push_str(&format!(" x{}", group.members.len()));
-            label.push_str(&self.failures(group));
+            format!("{}{}{}", span.name, arguments(span), outcome(span))
+        };
+        if group.members.len() == 1 && span.duration_ns.is_none() {
+            page.line(&unfinished(depth, &label));
+            return;
         }
         page.line(&entry(depth, &label, group.total, &self.note(group)));
         for place in self.outliers(group) {
@@ -260,19 +258,29 @@ impl<'a> Forest<'a> {
         slow
     }
 
-    /// Writes what each session's calls took.
-    fn sessions(&self, page: &mut Page, roots: &[usize]) {
+    /// Writes what each session's calls took, the costliest first.
+    fn sessions(&self, page: &mut Page, roots: &[usize], top: usize) {
         let mut sessions = BTreeMap::<&str, Vec<usize>>::new();
         for root in roots {
             if let Some(session) = self.session(*root) {
                 sessions.entry(session).or_default().push(*root);
             }
         }
-        for (session, members) in sessions {
-            let label = format!("session {session}: {}", count(members.len(), "call"));
-            let group = Group::of(self, members);
+        let mut sessions: Vec<(&str, Group)> = sessions
+            .into_iter()
+            .map(|(session, members)| (session, Group::of(self, members)))
+            .collect();
+        sessions.sort_by_key(|(_, group)| std::cmp::Reverse(group.total));
+        for (session, group) in sessions.iter().take(top) {
+            let calls = count(group.members.len(), "call");
             let max = format!("max {}", exact(group.max));
+            let label = format!("session {session}: {calls}");
             page.line(&entry(1, &label, group.total, &max));
+        }
+        if let Some(rest) = sessions.get(top..).filter(|rest| !rest.is_empty()) {
+            let label = format!("({})", count(rest.len(), "more session"));
+            let total: i128 = rest.iter().map(|(_, group)| group.total).sum();
+            page.line(&entry(1, &label, total, ""));
         }
     }
 
@@ -330,12 +338,13 @@ fn outcome(span: &Span) -> String {
 }
 
 fn arguments(span: &Span) -> String {
-    let mut text = String::new();
-    for (name, value) in &span.args {
-        match value {
-            serde_json::Value::String(value) => text.push_str(&format!(" {name}={value}")),
-            value => text.push_str(&format!(" {name}={value}")),
-        }
-    }
-    text
+    let texts: Vec<String> = span
+        .args
+        .iter()
+        .map(|(name, value)| match value {
+            serde_json::Value::String(value) => format!(" {name}={value}"),
+            value => format!(" {name}={value}"),
+        })
+        .collect();
+    texts.concat()
 }

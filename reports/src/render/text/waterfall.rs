@@ -34,24 +34,27 @@ pub(super) fn render(page: &mut Page, run: &Run) {
     }
     for phase in run.phases.iter().filter(|p| p.source == Source::Derived) {
         page.gap();
-        page.wrapped("~", 2, &derived_note(phase));
+        page.wrapped("~", 2, &derived_note(phase, &run.clock.source));
     }
 }
 
 /// What a derived phase is, and how well it is known.
-fn derived_note(phase: &Phase) -> String {
+fn derived_note(phase: &Phase, counter: &str) -> String {
     let error = exact(i128::from(phase.error_ns));
-    if phase.id == "gap.handoff" {
-        format!(
-            "gap.handoff is derived: no Linux clock runs there. Both its ends are measured \
-             and the counter ran on between them; its length holds to +-{error}."
-        )
-    } else {
-        format!(
+    if phase.id != "gap.handoff" {
+        return format!(
             "{} is derived: its end was not seen; its length holds to +-{error}.",
             phase.id
-        )
+        );
     }
+    let how = match counter {
+        "" | "none" => "no counter ran on between them".to_owned(),
+        counter => format!("{counter} ran on between them"),
+    };
+    format!(
+        "gap.handoff is derived: no Linux clock runs there. Both its ends are measured and \
+         {how}; its length holds to +-{error}."
+    )
 }
 
 fn row(phase: &Phase, run: &Run, axis: &Axis) -> String {
