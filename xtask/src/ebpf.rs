@@ -139,7 +139,6 @@ pub fn cargo(
 
     let mut flags = OsString::from(format!("--cfg=bpf_target_arch=\"{arch}\"\x1f-Clinker="));
     flags.push(&linker);
-    flags.push("\x1f-Clink-arg=--btf");
     // bpf-linker loads the LLVM of the toolchain.
     let mut libraries = toolchain.sysroot.join("lib").into_os_string();
     if let Some(more) = env::var_os("LD_LIBRARY_PATH") {
@@ -152,9 +151,9 @@ pub fn cargo(
         // build-std is not stable; nothing else here depends on it.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
-        // BTF is made from it.
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "2")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "none")
+        // No BTF and no DWARF: the programs need neither, and parsing them would
+        // take longer than loading the programs does.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .args([
             verb,
             "--package",

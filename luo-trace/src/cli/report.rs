@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use reports::render::text::{self, TextOptions};
+
 use crate::exit::{Exit, Failure};
 
 /// What `report` was asked for.
@@ -26,7 +28,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     {
         return Err(Failure::bad_input(error));
     }
-    let text = reports::render::text::render(&set);
+    let text = match set.runs.as_slice() {
+        [run] if set.skipped.is_empty() => text::render_run(run, &TextOptions::default()),
+        _ => text::render_set(&set),
+    };
     match &options.output {
         Some(path) => {
             reports::model::durable::write(path, text.as_bytes()).map_err(Failure::bad_input)?
