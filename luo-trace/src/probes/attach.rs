@@ -59,6 +59,7 @@ type Unavailable = String;
 pub(super) fn arm(wanted: Option<Mechanism>) -> Result<Probes, ArmError> {
     let start = Instant::now();
     let mut programs = Programs::new()?;
+    log::debug!("object and maps ready after {:?}", start.elapsed());
     let mut reasons = Vec::new();
     let list = wanted.map_or(Mechanism::ALL.to_vec(), |one| vec![one]);
     for mechanism in list {
@@ -200,6 +201,7 @@ fn multi(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmEr
 /// Links each program to the whole table; asks tracefs what exists only when
 /// the reference symbols do not all.
 fn link_table(programs: Vec<(OwnedFd, bool)>, to: AttachTo) -> Result<Attached, Unavailable> {
+    let start = Instant::now();
     let try_link = |placed: &[Placed]| {
         programs
             .iter()

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::time::Instant;
 
 use aya::maps::MapData;
 use aya_obj::generated::bpf_insn;
@@ -94,6 +95,18 @@ impl Programs {
     /// Loads the program `name` for `to`; falls back to a program without tail
     /// stores where the kernel (lockdown) refuses that helper.
     pub fn load(&mut self, name: &str, to: AttachTo, ask: IsReturn) -> Result<OwnedFd, ArmError> {
+        let start = Instant::now();
+        let loaded = self.load_with_or_without_tail(name, to, ask);
+        log::debug!("{name} loaded in {:?}", start.elapsed());
+        loaded
+    }
+
+    fn load_with_or_without_tail(
+        &mut self,
+        name: &str,
+        to: AttachTo,
+        ask: IsReturn,
+    ) -> Result<OwnedFd, ArmError> {
         let mut code = self.instructions(name)?;
         answer_marker(&mut code, ask);
         if self.tail_refused.is_some() {
