@@ -1,3 +1,5 @@
 //! The `luo-trace` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    luo_trace::cli::main()
+}

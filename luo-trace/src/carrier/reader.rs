@@ -383,11 +383,11 @@ impl<'a> Slots<'a> {
 
 fn events(slots: &Slots<'_>, torn: &mut u64) -> Vec<Event> {
     let mut whole = Vec::new();
-    for slot in slots
+    for event in slots
         .iter()
         .filter(|slot| slot.iter().any(|byte| *byte != 0))
+        .filter_map(Event::from_bytes)
     {
-        let event = wire::event_from_bytes(slot);
         if event.is_intact() {
             whole.push(event);
         } else {

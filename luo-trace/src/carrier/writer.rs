@@ -122,7 +122,7 @@ impl Carrier {
             return;
         };
         self.written[index] += 1;
-        let bytes = wire::event_to_bytes(event);
+        let bytes = event.to_bytes();
         push(
             &self.map,
             &self.sections[index],

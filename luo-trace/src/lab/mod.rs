@@ -1,1 +1,21 @@
-//! (under construction)
+//! The lab: real live updates in QEMU, with a workload that is verified.
+//!
+//! One program plays every part. On the host it packs itself, a [`plan`] and a
+//! kernel into an initramfs and starts QEMU ([`host`], [`qemu`]). In the VM it
+//! is init ([`guest`]), which acts out the plan by running itself as `record`,
+//! `kexec`, `collect` and [`agent`], and packs the next boot's initramfs itself.
+//! Files come back as a tar stream over a virtio port ([`ship`]).
+
+#![forbid(unsafe_code)]
+
+pub mod agent;
+mod console;
+mod elf;
+pub mod guest;
+pub mod host;
+pub mod initramfs;
+pub mod plan;
+mod processes;
+pub mod qemu;
+pub mod ship;
+pub mod workload;

@@ -1,0 +1,194 @@
+//! The program as init of a lab VM: acts out its stage of the plan.
+
+use std::fmt::Display;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+use serde::{Deserialize, Serialize};
+
+use super::initramfs::Image;
+use super::plan::{NEXT_INITRAMFS, OUT, Plan, Step};
+use super::processes::{Ended, Processes};
+use super::ship;
+use crate::liveupdate::kexec;
+
+/// Steps run the program under this name, which is then their task name too.
+const PROGRAM: &str = "/run/luo-trace";
+
+/// What became of a stage. Sent as `result-STAGE.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageResult {
+    /// The stage.
+    pub stage: usize,
+    /// Its steps, as far as they ended.
+    pub steps: Vec<StepResult>,
+    /// Why it went no further, if it did not go as planned.
+    pub error: Option<String>,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// Its name.
+    pub name: String,
+    /// How its process ended; `None` while that runs, and for steps without one.
+    pub ended: Option<Ended>,
+    /// How long the step took, ms of the guest's `CLOCK_MONOTONIC`.
+    pub ms: u64,
+}
+
+/// The file name of a stage's result.
+#[must_use]
+pub fn result_file(stage: usize) -> String {
+    format!("result-{stage}.json")
+}
+
+/// Init: returns only if the machine cannot even be switched off.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut stage = Stage::default();
+    if let Err(error) = stage.act() {
+        say(format!("stage {} failed: {error:#}", stage.result.stage));
+        stage.result.error = Some(format!("{error:#}"));
+    }
+    if let Err(error) = stage.ship() {
+        say(format!("cannot send files to the host: {error:#}"));
+    }
+    say(format!("stage {} is done", stage.result.stage));
+    // Without ACPI there is no power to switch off; QEMU then exits on the reset.
+    for command in [RebootCommand::PowerOff, RebootCommand::Restart] {
+        if let Err(error) = reboot(command) {
+            say(format!("{command:?}: {error}"));
+        }
+    }
+    ExitCode::FAILURE
+}
+
+/// Writes a line to the console.
+fn say(line: impl Display) {
+    // Losing a line is better than init dying of it.
+    let _ = writeln!(std::io::stdout(), "lab: {line}");
+}
+
+#[derive(Debug, Default)]
+struct Stage {
+    result: StageResult,
+}
+
+impl Stage {
+    fn act(&mut self) -> Result<()> {
+        mount_all()?;
+        let plan = fs::read(Image::PLAN).context(Image::PLAN)?;
+        let plan: Plan = serde_json::from_slice(&plan).context(Image::PLAN)?;
+        self.result.stage = plan.stage;
+        say(format!("stage {} of {}", plan.stage, plan.stages.len()));
+        let Some(steps) = plan.stages.get(plan.stage) else {
+            bail!("the plan has no stage {}", plan.stage);
+        };
+        let mut processes = Processes::new(Path::new(PROGRAM), Path::new(OUT), plan.step_timeout);
+        for step in steps {
+            self.step(step, &plan, &mut processes)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step, plan: &Plan, processes: &mut Processes) -> Result<()> {
+        let start = Instant::now();
+        let (ended, expect) = match step {
+            Step::Start { name, args } => {
+                processes.start(name, args)?;
+                (None, None)
+            }
+            Step::Run { name, args, expect } => (Some(processes.run(name, args)?), *expect),
+            Step::Wait { name, expect } => (Some(processes.end(name)?), *expect),
+            Step::Kill { name } => (Some(processes.kill(name)?), None),
+            Step::Pack => {
+                pack(plan).context("cannot write the next initramfs")?;
+                (None, None)
+            }
+            Step::Kexec { name, args } => {
+                self.ship()?;
+                let ended = processes.run(name, args)?;
+                return Err(processes.unexpected(name, ended, "a kexec").into());
+            }
+            Step::PlainKexec => {
+                kexec::load(
+                    Path::new(Image::KERNEL),
+                    Path::new(NEXT_INITRAMFS),
+                    &plan.cmdline,
+                )?;
+                self.ship()?;
+                reboot(RebootCommand::Kexec).context("reboot(KEXEC)")?;
+                bail!("reboot(KEXEC) returned");
+            }
+        };
+        let (name, ms) = (step.name(), start.elapsed().as_millis());
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+        self.result.steps.push(StepResult {
+            name: name.to_owned(),
+            ended,
+            ms,
+        });
+        if let Some(ended) = ended {
+            processes.check(name, ended, expect)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what there is so far. Later files of the same name replace it.
+    fn ship(&self) -> Result<()> {
+        let result = serde_json::to_vec(&self.result)?;
+        fs::write(Path::new(OUT).join(result_file(self.result.stage)), result)?;
+        Ok(ship::send(Path::new(OUT))?)
+    }
+}
+
+/// Writes the next boot's initramfs, with a kernel only if that boots another.
+fn pack(plan: &Plan) -> Result<()> {
+    let stage = plan.stage + 1;
+    let next = Plan {
+        stage,
+        ..plan.clone()
+    };
+    let image = Image {
+        init: Path::new("/init"),
+        plan: &serde_json::to_vec(&next)?,
+        next_kernel: (stage + 1 < plan.stages.len()).then_some(Path::new(Image::KERNEL)),
+    };
+    Ok(image.write(fs::File::create(NEXT_INITRAMFS)?)?)
+}
+
+fn mount_all() -> Result<()> {
+    for (kind, target) in [
+        ("devtmpfs", "/dev"),
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("tmpfs", "/run"),
+        ("tmpfs", "/tmp"),
+    ] {
+        mount(kind, target, kind, MountFlags::empty(), None)
+            .with_context(|| format!("cannot mount {kind} on {target}"))?;
+    }
+    // Their mount points exist in kernels that have them.
+    for (kind, target) in [
+        ("debugfs", "/sys/kernel/debug"),
+        ("tracefs", "/sys/kernel/tracing"),
+        ("bpf", "/sys/fs/bpf"),
+    ] {
+        if Path::new(target).exists()
+            && let Err(error) = mount(kind, target, kind, MountFlags::empty(), None)
+        {
+            say(format!("cannot mount {kind}: {error}"));
+        }
+    }
+    fs::create_dir(OUT)?;
+    symlink("/init", PROGRAM)?;
+    Ok(())
+}

@@ -1,0 +1,443 @@
+//! The host's side: VM after VM, and a file for every update.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use reports::model::{Lab, Run};
+use serde::{Deserialize, Serialize};
+
+use super::agent::Verified;
+use super::elf;
+use super::guest::{StageResult, result_file};
+use super::initramfs::Image;
+use super::plan::{Plan, Request, Scenario, run_file, verify_name};
+use super::qemu::{self, Accel, AccelChoice, Machine, Patience, Vm};
+use super::ship::{self, Received};
+use super::workload::Workload;
+use crate::exit::Failure;
+
+/// Without a byte for this long a VM is taken to hang. Instruction counting
+/// and a busy host stretch the silent parts of a boot to some seconds.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// The program that every VM runs: this one.
+const INIT: &str = "/proc/self/exe";
+
+/// The schema of `lab.json`.
+const SUMMARY_SCHEMA: &str = "luo-trace.lab/1";
+
+/// What every kernel of the lab is booted with.
+const CMDLINE: &str = "console=ttyS0 panic=-1";
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// Kernel that QEMU boots.
+    pub kernel: PathBuf,
+    /// Kernel that is booted into, if it is another.
+    pub new_kernel: Option<PathBuf>,
+    /// VMs.
+    pub vms: u32,
+    /// Updates in each.
+    pub chain: u32,
+    /// What is carried across each.
+    pub workload: Workload,
+    /// CPUs of a VM.
+    pub cpus: u32,
+    /// Memory of a VM, bytes.
+    pub memory: u64,
+    /// Accelerator.
+    pub accel: AccelChoice,
+    /// Count instructions instead of time.
+    pub deterministic: bool,
+    /// Further words of the kernels' command line.
+    pub append: String,
+    /// Where the files go.
+    pub out: PathBuf,
+    /// How long one VM may take.
+    pub timeout: Duration,
+    /// Whether to go on after a VM that failed.
+    pub keep_going: bool,
+    /// Whether `record` and `collect` watch.
+    pub trace: bool,
+    /// A course other than the plain update.
+    pub scenario: Option<Scenario>,
+}
+
+/// What was run and what came of it: `lab.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Summary {
+    /// `luo-trace.lab/1`.
+    pub schema: String,
+    /// Kernel image that QEMU booted.
+    pub kernel: PathBuf,
+    /// Kernel image that was booted into.
+    pub new_kernel: PathBuf,
+    /// Command line of the kernels.
+    pub cmdline: String,
+    /// The workload.
+    pub workload: String,
+    /// CPUs of a VM.
+    pub cpus: u32,
+    /// Memory of a VM, bytes.
+    pub memory_bytes: u64,
+    /// Accelerator.
+    pub accel: String,
+    /// Whether instructions were counted instead of time.
+    pub deterministic: bool,
+    /// Whether `record` and `collect` watched.
+    pub traced: bool,
+    /// The scenario, when not the plain update.
+    pub scenario: Option<Scenario>,
+    /// The VMs.
+    pub vms: Vec<VmSummary>,
+}
+
+/// What came of one VM.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VmSummary {
+    /// Number of its first update.
+    pub first_update: u32,
+    /// From QEMU's start to its end by the host's clock, ms.
+    pub wall_ms: u64,
+    /// Its boots.
+    pub stages: Vec<StageResult>,
+    /// What was verified, by the update's number.
+    pub verified: BTreeMap<u32, Verified>,
+    /// The runs that were written, by the update's number.
+    pub runs: BTreeMap<u32, PathBuf>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// Told of each VM as it ends.
+pub trait Progress {
+    /// A VM is being started.
+    fn starts(&mut self, first_update: u32);
+    /// A VM has ended.
+    fn ended(&mut self, vm: &VmSummary);
+}
+
+impl Campaign {
+    /// Runs everything, and writes `lab.json` after each VM.
+    ///
+    /// Fails at once where nothing can be run. A VM that failed is in the
+    /// summary, and the last one unless [`Self::keep_going`].
+    pub fn run(
+        &self,
+        progress: &mut dyn Progress,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Summary> {
+        let lab = Ready::new(self, interrupted)?;
+        let mut summary = lab.summary();
+        for index in 0..self.vms {
+            let first = 1 + index * self.chain;
+            progress.starts(first);
+            let vm = lab.vm(first);
+            progress.ended(&vm);
+            let failed = vm.error.is_some();
+            summary.vms.push(vm);
+            write_whole(&self.out.join("lab.json"), &to_json(&summary)?)?;
+            if failed && (!self.keep_going || interrupted.load(Ordering::Relaxed)) {
+                break;
+            }
+        }
+        Ok(summary)
+    }
+
+    fn cmdline(&self) -> String {
+        let mut cmdline = CMDLINE.to_owned();
+        if self.scenario != Some(Scenario::NoLiveupdate) {
+            cmdline.push_str(" liveupdate=on");
+        }
+        if self.deterministic {
+            cmdline.push_str(" nokaslr");
+        }
+        if !self.append.is_empty() {
+            cmdline.push(' ');
+            cmdline.push_str(&self.append);
+        }
+        cmdline
+    }
+}
+
+/// A campaign whose prerequisites are there.
+struct Ready<'a> {
+    campaign: &'a Campaign,
+    accel: Accel,
+    cmdline: String,
+    interrupted: &'a Arc<AtomicBool>,
+}
+
+impl<'a> Ready<'a> {
+    fn new(campaign: &'a Campaign, interrupted: &'a Arc<AtomicBool>) -> Result<Self> {
+        let Campaign {
+            kernel,
+            new_kernel,
+            out,
+            accel,
+            deterministic,
+            ..
+        } = campaign;
+        qemu::check_installed().map_err(Failure::environment)?;
+        for kernel in [Some(kernel), new_kernel.as_ref()].into_iter().flatten() {
+            qemu::check_image(kernel).map_err(Failure::bad_input)?;
+        }
+        if elf::needs_interpreter(Path::new(INIT)).context(INIT)? {
+            return Err(Failure::environment(
+                "this luo-trace is dynamically linked and cannot be a VM's init; build with \
+                 `cargo xtask build`",
+            ));
+        }
+        let choice = match (deterministic, accel) {
+            (true, AccelChoice::Kvm) => {
+                let why = "--deterministic counts instructions, which KVM cannot: use --accel tcg";
+                return Err(Failure::bad_input(why));
+            }
+            (true, _) => AccelChoice::Tcg,
+            (false, choice) => *choice,
+        };
+        let create = fs::create_dir_all(out);
+        create.map_err(|e| Failure::bad_input(format!("cannot create {}: {e}", out.display())))?;
+        let accel =
+            qemu::choose_accel(choice, kernel, interrupted).map_err(Failure::environment)?;
+        Ok(Self {
+            campaign,
+            accel,
+            cmdline: campaign.cmdline(),
+            interrupted,
+        })
+    }
+
+    fn summary(&self) -> Summary {
+        let Campaign {
+            kernel,
+            new_kernel,
+            workload,
+            cpus,
+            memory,
+            deterministic,
+            trace,
+            ..
+        } = self.campaign;
+        Summary {
+            schema: SUMMARY_SCHEMA.to_owned(),
+            kernel: kernel.clone(),
+            new_kernel: new_kernel.as_ref().unwrap_or(kernel).clone(),
+            cmdline: self.cmdline.clone(),
+            workload: workload.to_string(),
+            cpus: if *deterministic { 1 } else { *cpus },
+            memory_bytes: *memory,
+            accel: self.accel.as_str().to_owned(),
+            deterministic: *deterministic,
+            traced: *trace,
+            scenario: self.campaign.scenario,
+            vms: Vec::new(),
+        }
+    }
+
+    fn vm(&self, first_update: u32) -> VmSummary {
+        let start = Instant::now();
+        let mut vm = VmSummary {
+            first_update,
+            ..VmSummary::default()
+        };
+        if let Err(error) = self.run_vm(&mut vm) {
+            vm.error = Some(format!("{error:#}"));
+        }
+        vm.wall_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        vm
+    }
+
+    fn run_vm(&self, vm: &mut VmSummary) -> Result<()> {
+        let plan = self.plan(vm.first_update);
+        let dir = tempfile::tempdir().context("temporary directory")?;
+        let (initrd, output) = (dir.path().join("initramfs"), dir.path().join("output"));
+        self.write_initramfs(&initrd, &plan)
+            .context("cannot write the initramfs")?;
+
+        let console = self
+            .campaign
+            .out
+            .join(format!("{:04}.console.log", vm.first_update));
+        let machine = Machine {
+            kernel: &self.campaign.kernel,
+            initrd: Some(&initrd),
+            cmdline: &self.cmdline,
+            cpus: self.campaign.cpus,
+            memory: self.campaign.memory,
+            accel: self.accel,
+            deterministic: self.campaign.deterministic,
+            console: &console,
+            output: &output,
+        };
+        let patience = Patience {
+            total: self.campaign.timeout,
+            idle: IDLE,
+        };
+        let ended = Vm::start(&machine, self.interrupted)?.wait(patience);
+
+        // What the VM sent before it failed tells why it failed.
+        let received = ship::receive(File::open(&output)?);
+        self.keep(&received, vm)?;
+        ended?;
+        if let Some(why) = received.cut {
+            bail!("the files from the VM end early: {why}");
+        }
+        self.judge(&plan, vm)
+    }
+
+    fn plan(&self, first: u32) -> Plan {
+        let Campaign {
+            chain,
+            workload,
+            trace,
+            scenario,
+            timeout,
+            ..
+        } = self.campaign;
+        Request {
+            first,
+            updates: *chain,
+            workload,
+            trace: *trace,
+            scenario: *scenario,
+            cmdline: self.cmdline.clone(),
+            // So that the guest gives up, and can say on what, before we do.
+            step_timeout: timeout.mul_f64(0.5),
+        }
+        .plan()
+    }
+
+    fn write_initramfs(&self, path: &Path, plan: &Plan) -> Result<()> {
+        let Campaign {
+            kernel, new_kernel, ..
+        } = self.campaign;
+        let next = new_kernel.as_ref().unwrap_or(kernel);
+        let image = Image {
+            init: Path::new(INIT),
+            plan: &serde_json::to_vec(plan)?,
+            next_kernel: (plan.stages.len() > 1).then_some(next),
+        };
+        Ok(image.write(File::create(path)?)?)
+    }
+
+    /// Puts what the VM sent into the summary and the output directory.
+    fn keep(&self, received: &Received, vm: &mut VmSummary) -> Result<()> {
+        let updates = vm.first_update..vm.first_update + self.campaign.chain;
+        let mut files = received.files.clone();
+        for stage in 0.. {
+            let Some(result) = files.remove(&result_file(stage)) else {
+                break;
+            };
+            vm.stages
+                .push(serde_json::from_slice(&result).context("result of a stage")?);
+        }
+        for number in updates {
+            let name = format!("{}.json", verify_name(number));
+            if let Some(report) = files.remove(&name) {
+                vm.verified
+                    .insert(number, serde_json::from_slice(&report).context(name)?);
+            }
+        }
+        let runs = vm.first_update..vm.first_update + self.campaign.chain;
+        for number in runs {
+            let name = run_file(number);
+            if let Some(json) = files.remove(&name) {
+                let path = self.campaign.out.join(&name);
+                let run = self
+                    .with_lab(&json, vm.verified.get(&number))
+                    .context(name)?;
+                write_whole(&path, &run)?;
+                vm.runs.insert(number, path);
+            }
+        }
+        for (name, content) in files {
+            write_whole(&self.campaign.out.join(name), &content)?;
+        }
+        Ok(())
+    }
+
+    /// The run file with what the lab knows about it.
+    fn with_lab(&self, json: &[u8], verified: Option<&Verified>) -> Result<Vec<u8>> {
+        let mut run: Run = serde_json::from_slice(json)?;
+        let verified = verified.copied().unwrap_or_default();
+        run.lab = Some(Lab {
+            workload: self.campaign.workload.to_string(),
+            accel: self.accel.as_str().to_owned(),
+            verified_files: verified.files,
+            verified_bytes: verified.bytes_verified,
+        });
+        to_json(&run)
+    }
+
+    /// Whether everything that the plan has came about, and the workload is intact.
+    fn judge(&self, plan: &Plan, vm: &VmSummary) -> Result<()> {
+        for stage in &vm.stages {
+            if let Some(error) = &stage.error {
+                bail!("boot {} of {}: {error}", stage.stage + 1, plan.stages.len());
+            }
+        }
+        let reached = vm.stages.len();
+        ensure!(
+            reached == plan.stages.len(),
+            "the VM powered off after boot {reached} of {}",
+            plan.stages.len()
+        );
+        let workload = &self.campaign.workload;
+        for number in plan_updates(plan, vm.first_update) {
+            let verified = vm
+                .verified
+                .get(&number)
+                .ok_or_else(|| anyhow!("update {number}: nothing was verified"))?;
+            let whole = Verified {
+                sessions: workload.sessions.into(),
+                files: workload.files.into(),
+                bytes_verified: workload.bytes(),
+                mismatches: 0,
+            };
+            ensure!(
+                *verified == whole,
+                "update {number}: of {whole:?} there was {verified:?}"
+            );
+            ensure!(
+                !self.campaign.trace || vm.runs.contains_key(&number),
+                "update {number}: collect left no run"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The updates that a plan makes: one less than its boots.
+fn plan_updates(plan: &Plan, first: u32) -> impl Iterator<Item = u32> {
+    (first..).take(plan.stages.len() - 1)
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut json = serde_json::to_vec_pretty(value)?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+/// Writes a file that is there whole or not at all.
+fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let write = || -> io::Result<()> {
+        let mode = fs::Permissions::from_mode(0o644);
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new()
+            .permissions(mode)
+            .tempfile_in(directory)?;
+        file.write_all(content)?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,371 @@
+//! What a VM does, boot by boot: made on the host, carried in each initramfs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::initramfs::Image;
+use super::workload::Workload;
+
+/// The steps of every boot of one VM. Each boot but the last ends in a kexec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Which of the stages this boot acts out.
+    pub stage: usize,
+    /// The steps, boot by boot.
+    pub stages: Vec<Vec<Step>>,
+    /// Command line of every kernel but the first.
+    pub cmdline: String,
+    /// How long one step may take.
+    pub step_timeout: Duration,
+}
+
+/// One step. Names are unique in a plan and name the log, `NAME.log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Start this program and go on when it says that it is ready.
+    Start {
+        /// Name of the process.
+        name: String,
+        /// Its arguments, to which `--ready-fd N` is added.
+        args: Vec<String>,
+    },
+    /// Run this program to its end.
+    Run {
+        /// Name of the process.
+        name: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// The exit status without which the plan has failed.
+        expect: Option<i32>,
+    },
+    /// Wait for the end of a process that was started.
+    Wait {
+        /// Name of the process.
+        name: String,
+        /// The exit status without which the plan has failed.
+        expect: Option<i32>,
+    },
+    /// Kill a process that was started, with `SIGKILL`.
+    Kill {
+        /// Name of the process.
+        name: String,
+    },
+    /// Write the next boot's initramfs to [`NEXT_INITRAMFS`].
+    Pack,
+    /// Run this program, which is to kexec: that it returns is a failure.
+    Kexec {
+        /// Name of the process.
+        name: String,
+        /// Its arguments.
+        args: Vec<String>,
+    },
+    /// Load the next kernel and kexec without the help of another process.
+    PlainKexec,
+}
+
+impl Step {
+    /// The step's name; one for all of those that run no process.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Start { name, .. }
+            | Self::Run { name, .. }
+            | Self::Wait { name, .. }
+            | Self::Kill { name }
+            | Self::Kexec { name, .. } => name,
+            Self::Pack => "pack",
+            Self::PlainKexec => "plain-kexec",
+        }
+    }
+}
+
+/// Where [`Step::Pack`] puts the next initramfs.
+pub const NEXT_INITRAMFS: &str = "/run/next.cpio";
+
+/// What is left in this directory is sent to the host.
+pub const OUT: &str = "/run/out";
+
+/// A course other than the plain update: what `luo-trace` is to explain afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// The kernel was booted without `liveupdate=on`.
+    NoLiveupdate,
+    /// Another process keeps `/dev/liveupdate` open.
+    DeviceHeld,
+    /// `record` is killed right before the kexec.
+    KillRecord,
+    /// `kexec` is called with no kernel loaded.
+    NoImage,
+    /// `record` has room for a few events only.
+    SmallBuffer,
+}
+
+/// What to make a plan for.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// Number of the first update, which names its files.
+    pub first: u32,
+    /// Updates in this VM.
+    pub updates: u32,
+    /// What is carried across each.
+    pub workload: &'a Workload,
+    /// Whether `record` and `collect` watch.
+    pub trace: bool,
+    /// Another course.
+    pub scenario: Option<Scenario>,
+    /// Command line of every kernel but the first.
+    pub cmdline: String,
+    /// How long one step may take.
+    pub step_timeout: Duration,
+}
+
+impl Request<'_> {
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let number = self.first;
+        let stages = match self.scenario {
+            None => self.updates(&[]),
+            Some(Scenario::SmallBuffer) => self.updates(&["--buffer", "16K"]),
+            Some(Scenario::KillRecord) => self.record_killed(),
+            Some(Scenario::NoLiveupdate) => vec![vec![
+                run(number, "doctor", &["doctor"]),
+                run(number, "record", &["record"]),
+                run(number, "collect", &collect(number)),
+            ]],
+            Some(Scenario::DeviceHeld) => vec![vec![
+                start(number, "holder", &["lab-agent", "hold"]),
+                run(number, "record", &["record", "--wait", "2s"]),
+            ]],
+            Some(Scenario::NoImage) => vec![vec![run(number, "kexec", &["kexec"])]],
+        };
+        let Self {
+            cmdline,
+            step_timeout,
+            ..
+        } = self;
+        Plan {
+            stage: 0,
+            stages,
+            cmdline: cmdline.clone(),
+            step_timeout: *step_timeout,
+        }
+    }
+
+    /// Updates one after the other, `record` with these further arguments.
+    fn updates(&self, record: &[&str]) -> Vec<Vec<Step>> {
+        let mut stages = Vec::new();
+        let mut stage = Vec::new();
+        for number in self.first..self.first + self.updates {
+            if self.trace {
+                stage.push(start(number, "record", &[&["record"], record].concat()));
+            }
+            stage.extend([self.preserve(number), Step::Pack]);
+            stage.push(if self.trace {
+                self.kexec(number)
+            } else {
+                Step::PlainKexec
+            });
+            stages.push(std::mem::take(&mut stage));
+
+            if self.trace {
+                stage.push(start(number, "collect", &collect(number)));
+            }
+            stage.push(self.restore(number));
+            if self.trace {
+                stage.push(wait(number, "collect", Some(0)));
+            }
+        }
+        stages.push(stage);
+        stages
+    }
+
+    fn record_killed(&self) -> Vec<Vec<Step>> {
+        let number = self.first;
+        let before = vec![
+            start(number, "record", &["record"]),
+            self.preserve(number),
+            Step::Pack,
+            Step::Kill {
+                name: step_name(number, "record"),
+            },
+            Step::PlainKexec,
+        ];
+        let after = vec![
+            start(number, "collect", &collect(number)),
+            self.restore(number),
+            wait(number, "collect", None),
+        ];
+        vec![before, after]
+    }
+
+    fn preserve(&self, number: u32) -> Step {
+        let workload = self.workload.to_string();
+        start(
+            number,
+            "agent",
+            &["lab-agent", "preserve", "--workload", &workload],
+        )
+    }
+
+    fn restore(&self, number: u32) -> Step {
+        let (workload, name) = (self.workload.to_string(), verify_name(number));
+        let report = format!("{OUT}/{name}.json");
+        let args = [
+            "lab-agent",
+            "restore",
+            "--workload",
+            &workload,
+            "--report",
+            &report,
+        ];
+        Step::Run {
+            name,
+            args: strings(&args),
+            expect: Some(0),
+        }
+    }
+
+    fn kexec(&self, number: u32) -> Step {
+        let args = [
+            "kexec",
+            "--kernel",
+            Image::KERNEL,
+            "--initrd",
+            NEXT_INITRAMFS,
+            "--cmdline",
+            &self.cmdline,
+        ];
+        Step::Kexec {
+            name: step_name(number, "kexec"),
+            args: strings(&args),
+        }
+    }
+}
+
+/// The file of an update's run.
+#[must_use]
+pub fn run_file(number: u32) -> String {
+    format!("{number:04}.run.json")
+}
+
+/// The name of the step that restores and verifies an update's workload.
+#[must_use]
+pub fn verify_name(number: u32) -> String {
+    step_name(number, "verify")
+}
+
+fn step_name(number: u32, what: &str) -> String {
+    format!("{number:04}-{what}")
+}
+
+fn start(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
+    Step::Start {
+        name: step_name(number, what),
+        args: strings(args),
+    }
+}
+
+/// Runs a command whose exit status is what the scenario is about.
+fn run(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
+    Step::Run {
+        name: step_name(number, what),
+        args: strings(args),
+        expect: None,
+    }
+}
+
+fn wait(number: u32, what: &str, expect: Option<i32>) -> Step {
+    Step::Wait {
+        name: step_name(number, what),
+        expect,
+    }
+}
+
+fn collect(number: u32) -> Vec<String> {
+    let file = format!("{OUT}/{}", run_file(number));
+    strings(&[
+        "collect",
+        "--until",
+        "finished",
+        "--timeout",
+        "30s",
+        "-o",
+        &file,
+    ])
+}
+
+fn strings(args: &[impl AsRef<str>]) -> Vec<String> {
+    args.iter().map(|arg| arg.as_ref().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(updates: u32, trace: bool, scenario: Option<Scenario>) -> Plan {
+        let workload = "memfd=4x1M".parse().unwrap();
+        let (cmdline, step_timeout) = ("quiet".to_owned(), Duration::from_secs(5));
+        Request {
+            first: 3,
+            updates,
+            workload: &workload,
+            trace,
+            scenario,
+            cmdline,
+            step_timeout,
+        }
+        .plan()
+    }
+
+    fn names(steps: &[Step]) -> Vec<&str> {
+        steps.iter().map(Step::name).collect()
+    }
+
+    #[test]
+    fn a_chain_ends_each_boot_but_the_last_in_a_kexec() {
+        let plan = plan(2, true, None);
+        let boots: Vec<_> = plan.stages.iter().map(|stage| names(stage)).collect();
+        let second = [
+            "0003-collect",
+            "0003-verify",
+            "0003-collect",
+            "0004-record",
+            "0004-agent",
+            "pack",
+        ];
+        assert_eq!(
+            boots[0],
+            ["0003-record", "0003-agent", "pack", "0003-kexec"]
+        );
+        assert_eq!(boots[1][..6], second);
+        assert_eq!(boots[1][6], "0004-kexec");
+        assert_eq!(boots[2], ["0004-collect", "0004-verify", "0004-collect"]);
+    }
+
+    #[test]
+    fn without_tracing_only_the_workload_is_carried() {
+        let plan = plan(1, false, None);
+        assert_eq!(
+            names(&plan.stages[0]),
+            ["0003-agent", "pack", "plain-kexec"]
+        );
+        assert_eq!(names(&plan.stages[1]), ["0003-verify"]);
+    }
+
+    #[test]
+    fn plans_cross_the_kexec_as_json() {
+        for scenario in [
+            None,
+            Some(Scenario::KillRecord),
+            Some(Scenario::NoLiveupdate),
+        ] {
+            let plan = plan(3, true, scenario);
+            let json = serde_json::to_vec(&plan).unwrap();
+            assert_eq!(serde_json::from_slice::<Plan>(&json).unwrap(), plan);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Files on their way from the guest to the host: a tar stream over a virtio
+//! serial port.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The port's name, in QEMU and in the guest's sysfs.
+pub const PORT: &str = "luo-trace.out";
+
+/// A file larger than this is not one of ours.
+const MAX_FILE: u64 = 1 << 30;
+
+/// Guest: sends the files of a directory. Can be called again, in every boot.
+pub fn send(directory: &Path) -> io::Result<()> {
+    let port = File::options().write(true).open(find_port()?)?;
+    let mut tar = tar::Builder::new(io::BufWriter::with_capacity(1 << 16, &port));
+    let mut files: Vec<_> = fs::read_dir(directory)?.collect::<Result<_, _>>()?;
+    files.sort_by_key(fs::DirEntry::file_name);
+    for file in files {
+        if file.file_type()?.is_file() {
+            tar.append_path_with_name(file.path(), file.file_name())?;
+        }
+    }
+    tar.into_inner()?
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    drained(&port)
+}
+
+/// The ports come up in the background after the driver's probe.
+fn find_port() -> io::Result<PathBuf> {
+    let start = Instant::now();
+    loop {
+        for port in fs::read_dir("/sys/class/virtio-ports")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
+            if name.trim_end() == PORT {
+                return Ok(Path::new("/dev").join(port.file_name()));
+            }
+        }
+        if start.elapsed() > Duration::from_secs(5) {
+            let why = format!(
+                "no virtio port {PORT}: the kernel needs CONFIG_VIRTIO_PCI=y and \
+                 CONFIG_VIRTIO_CONSOLE=y"
+            );
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until the host has taken the last buffer, which a kexec would drop.
+fn drained(port: &File) -> io::Result<()> {
+    let mut fds = [PollFd::new(port, PollFlags::OUT)];
+    let timeout = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    match poll(&mut fds, Some(&timeout))? {
+        0 => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the host does not read the port",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What the guest sent.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Contents by name; the newest of a name.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Why the stream ends early, if it does. The files before that are whole.
+    pub cut: Option<String>,
+}
+
+/// Host: reads what the guest sent, trusting none of it.
+#[must_use]
+pub fn receive(stream: impl Read) -> Received {
+    let mut received = Received::default();
+    let mut archive = tar::Archive::new(stream);
+    // Each boot sends an archive of its own, with its own end marks.
+    archive.set_ignore_zeros(true);
+    if let Err(error) = receive_entries(&mut archive, &mut received.files) {
+        received.cut = Some(error.to_string());
+    }
+    received
+}
+
+fn receive_entries(
+    archive: &mut tar::Archive<impl Read>,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> io::Result<()> {
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let name = plain_name(&path)
+            .ok_or_else(|| io::Error::other(format!("'{}' is no plain name", path.display())))?;
+        let size = entry.size();
+        if size > MAX_FILE {
+            return Err(io::Error::other(format!(
+                "{name} is said to have {size} bytes"
+            )));
+        }
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        if content.len() as u64 != size {
+            return Err(io::Error::other(format!("{name} is cut short")));
+        }
+        files.insert(name, content);
+    }
+    Ok(())
+}
+
+/// The name of a file that lies in no directory and is not hidden.
+fn plain_name(path: &Path) -> Option<String> {
+    let name = path.to_str()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (!name.is_empty() && !name.starts_with('.') && name.chars().all(plain)).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_mode(0o600);
+            header.set_cksum();
+            tar.append(&header, *content).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn archives_of_several_boots_follow_each_other() {
+        let mut stream = archive(&[("0001-record.log", b"first"), ("a.json", b"old")]);
+        stream.extend(archive(&[("a.json", b"new")]));
+        let received = receive(&stream[..]);
+        assert_eq!(received.cut, None);
+        assert_eq!(received.files["0001-record.log"], b"first");
+        assert_eq!(received.files["a.json"], b"new");
+    }
+
+    #[test]
+    fn a_cut_stream_keeps_its_whole_files() {
+        let stream = archive(&[("a", b"whole"), ("b", &[7; 2000])]);
+        let received = receive(&stream[..512 + 512 + 512 + 1000]);
+        assert!(received.cut.is_some());
+        assert_eq!(received.files.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in ["../evil", "/etc/passwd", "a/b", ".hidden", ".."] {
+            let received = receive(&archive(&[("ok", b"1"), (name, b"2")])[..]);
+            assert!(received.cut.unwrap().contains("is no plain name"), "{name}");
+            assert_eq!(received.files.len(), 1);
+        }
+    }
+
+    #[test]
+    fn nothing_sent_is_nothing_received() {
+        let received = receive(&[][..]);
+        assert!(received.files.is_empty() && received.cut.is_none());
+    }
+}

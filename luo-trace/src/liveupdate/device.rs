@@ -1,0 +1,158 @@
+//! `/dev/liveupdate`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::uapi::{self, NamedSession};
+use super::{Error, Holder, Session, SessionName, sys};
+
+/// Where the device is.
+pub const DEVICE_PATH: &str = "/dev/liveupdate";
+
+/// Between two tries to open a busy device: well below what an agent takes
+/// to restore, well above what a try costs.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// The open device. Drop it as soon as the sessions are there.
+#[derive(Debug)]
+pub struct Device {
+    file: File,
+}
+
+impl Device {
+    /// Opens the device, without waiting for whoever has it.
+    ///
+    /// The first open after an update deserialises the old kernel's sessions,
+    /// which takes time: it is part of what restoring costs.
+    pub fn open() -> Result<Self, Error> {
+        Self::open_at(Path::new(DEVICE_PATH), Duration::ZERO)
+    }
+
+    /// Opens the device, trying for `timeout` while another process has it.
+    pub fn open_wait(timeout: Duration) -> Result<Self, Error> {
+        Self::open_at(Path::new(DEVICE_PATH), timeout)
+    }
+
+    fn open_at(path: &Path, timeout: Duration) -> Result<Self, Error> {
+        let start = Instant::now();
+        loop {
+            match File::options().read(true).write(true).open(path) {
+                Ok(file) => return Ok(Self { file }),
+                Err(error) if is_busy(&error) && start.elapsed() < timeout => thread::sleep(RETRY),
+                Err(error) => return Err(open_error(path, timeout, error)),
+            }
+        }
+    }
+
+    /// Makes a session to preserve files in.
+    pub fn create_session(&self, name: &SessionName) -> Result<Session, Error> {
+        self.session(uapi::CREATE_SESSION, name)
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::EEXIST) => Error::SessionExists { name: name.clone() },
+                Some(libc::ENOSPC) => Error::Full {
+                    ioctl: "CREATE_SESSION",
+                },
+                _ => Error::of_any("CREATE_SESSION", error),
+            })
+    }
+
+    /// Takes back a session that the old kernel had.
+    pub fn retrieve_session(&self, name: &SessionName) -> Result<Session, Error> {
+        self.session(uapi::RETRIEVE_SESSION, name)
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::ENOENT) => Error::NoSuchSession { name: name.clone() },
+                Some(libc::EINVAL) => Error::SessionRetrieved { name: name.clone() },
+                _ => Error::of_any("RETRIEVE_SESSION", error),
+            })
+    }
+
+    fn session(&self, request: u32, name: &SessionName) -> io::Result<Session> {
+        let mut argument = NamedSession {
+            size: uapi::size_of_u32::<NamedSession>(),
+            fd: -1,
+            name: name.to_kernel(),
+        };
+        sys::ioctl_for_fd(self.file.as_fd(), request, &mut argument).map(Session::from_fd)
+    }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBUSY)
+}
+
+fn open_error(path: &Path, waited: Duration, source: io::Error) -> Error {
+    let path = path.to_owned();
+    match source.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Error::NoLiveUpdate { path },
+        Some(libc::EACCES | libc::EPERM) => Error::Denied { path },
+        Some(libc::EBUSY) => Error::Busy {
+            holder: Holder::of(&path),
+            path,
+            waited,
+        },
+        Some(libc::EIO) => Error::Deserialize { path },
+        _ => Error::Other {
+            call: "open /dev/liveupdate",
+            source,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_errno(errno: i32) -> Error {
+        let path = Path::new("/dev/liveupdate-of-no-machine");
+        open_error(
+            path,
+            Duration::from_secs(2),
+            io::Error::from_raw_os_error(errno),
+        )
+    }
+
+    #[test]
+    fn each_errno_of_open_says_what_to_do() {
+        assert!(
+            open_errno(libc::ENOENT)
+                .to_string()
+                .contains("liveupdate=on")
+        );
+        assert!(open_errno(libc::EACCES).to_string().contains("root"));
+        assert!(open_errno(libc::EIO).to_string().contains("deserialise"));
+        assert_eq!(
+            open_errno(libc::EBUSY).to_string(),
+            "/dev/liveupdate-of-no-machine is held by another process (waited 2s): only one process \
+             at a time can have it open"
+        );
+    }
+
+    #[test]
+    fn a_device_that_is_missing_is_not_waited_for() {
+        let start = Instant::now();
+        let error = Device::open_at(Path::new("/no/device"), Duration::from_mins(1)).unwrap_err();
+        assert!(matches!(error, Error::NoLiveUpdate { .. }), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_file_that_is_not_luos_is_told_apart() {
+        let device = Device::open_at(Path::new("/dev/null"), Duration::ZERO).unwrap();
+        let error = device
+            .create_session(&SessionName::new("x").unwrap())
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::NotLuo {
+                    ioctl: "CREATE_SESSION"
+                }
+            ),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! Session names.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::uapi::SESSION_NAME_LENGTH;
+
+/// The name of a session: 1 to 63 bytes, no NUL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionName(String);
+
+/// Why a string is no session name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No bytes at all.
+    #[error("a session name cannot be empty")]
+    Empty,
+    /// More than the kernel keeps.
+    #[error("session name '{name}' is {} bytes long, at most 63 are possible", .name.len())]
+    TooLong {
+        /// The name.
+        name: String,
+    },
+    /// A NUL would end it early in the kernel.
+    #[error("session name '{}' contains a NUL byte", .name.escape_default())]
+    Nul {
+        /// The name.
+        name: String,
+    },
+}
+
+impl SessionName {
+    /// Checks and wraps a name.
+    pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
+        let name = name.into();
+        if name.is_empty() {
+            Err(NameError::Empty)
+        } else if name.len() >= SESSION_NAME_LENGTH {
+            Err(NameError::TooLong { name })
+        } else if name.contains('\0') {
+            Err(NameError::Nul { name })
+        } else {
+            Ok(Self(name))
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As the kernel takes it: NUL-terminated and padded with zeroes.
+    pub(super) fn to_kernel(&self) -> [u8; SESSION_NAME_LENGTH] {
+        let mut bytes = [0; SESSION_NAME_LENGTH];
+        bytes[..self.0.len()].copy_from_slice(self.0.as_bytes());
+        bytes
+    }
+
+    /// As the kernel gives it, up to the first NUL. Bytes that are not UTF-8 are replaced.
+    pub(super) fn from_kernel(bytes: &[u8; SESSION_NAME_LENGTH]) -> Self {
+        let end = bytes
+            .iter()
+            .position(|&b| b == 0)
+            .unwrap_or(SESSION_NAME_LENGTH);
+        Self(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    }
+}
+
+impl fmt::Display for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for SessionName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_to_63_bytes_without_nul() {
+        assert_eq!(SessionName::new(""), Err(NameError::Empty));
+        assert!(SessionName::new("a").is_ok());
+        assert!(SessionName::new("a".repeat(63)).is_ok());
+        assert!(matches!(
+            SessionName::new("a".repeat(64)),
+            Err(NameError::TooLong { .. })
+        ));
+        assert!(matches!(
+            SessionName::new("a\0b"),
+            Err(NameError::Nul { .. })
+        ));
+        // Bytes count, not characters.
+        assert!(matches!(
+            SessionName::new("ü".repeat(32)),
+            Err(NameError::TooLong { .. })
+        ));
+    }
+
+    #[test]
+    fn crosses_the_kernel_unchanged() {
+        for name in ["luo-trace", &"x".repeat(63), "mit Ümlaut"] {
+            let name = SessionName::new(name).unwrap();
+            let bytes = name.to_kernel();
+            assert_eq!(bytes[63], 0);
+            assert_eq!(SessionName::from_kernel(&bytes), name);
+        }
+    }
+
+    #[test]
+    fn the_message_shows_the_name() {
+        let error = SessionName::new("n".repeat(70)).unwrap_err().to_string();
+        assert!(
+            error.ends_with("is 70 bytes long, at most 63 are possible"),
+            "{error}"
+        );
+        assert!(
+            SessionName::new("a\0b")
+                .unwrap_err()
+                .to_string()
+                .contains("'a\\u{0}b'")
+        );
+    }
+}
