@@ -98,8 +98,8 @@ impl Bridge {
         let since = i128::from(new.saturating_sub(self.origin));
         // At most a hundredth of `since`, rounded down: monotonic as a sum.
         let skewed = (since * i128::from(self.skew)) >> SKEW_BITS;
-        let skewed = i64::try_from(skewed).unwrap_or(if skewed < 0 { i64::MIN } else { i64::MAX });
-        new.saturating_add(self.offset).saturating_add(skewed)
+        let old = i128::from(new) + i128::from(self.offset) + skewed;
+        i64::try_from(old).unwrap_or(if old < 0 { i64::MIN } else { i64::MAX })
     }
 
     /// Bound of the error of [`Bridge::to_old`] at one instant, and so of an

@@ -299,3 +299,25 @@ fn real_samples_fit() {
     let fit = Fit::new(&anchors).unwrap();
     assert!(fit.outliers <= 5 && fit.hz.mid > 1e6, "{fit:?}");
 }
+
+#[test]
+fn the_map_does_not_turn_back_at_the_end_of_the_range() {
+    // Found by the fuzzer: a sum that saturated half-way.
+    let slow = Truth {
+        hz: 995_000_000,
+        zero: -9_000_000_000_000_000_000,
+    };
+    let new: Vec<Anchor> = (60..90)
+        .map(|i| slow.anchor(i * 1_000_000_000, 50, 50))
+        .collect();
+    let old = Truth {
+        hz: 1_000_000_000,
+        zero: -9_200_000_000_000_000_000,
+    };
+    let old: Vec<Anchor> = (1..30)
+        .map(|i| old.anchor(i * 1_000_000_000, 50, 50))
+        .collect();
+    let bridge = Bridge::new(&old, &new).unwrap();
+    let end = i64::MAX.cast_unsigned();
+    assert!(bridge.to_old(end - 1000) <= bridge.to_old(end));
+}
