@@ -28,7 +28,8 @@ pub fn run(purposes: &[Purpose]) -> Result<()> {
 
 fn bpf_linker(toolchain: &Toolchain) -> Result<()> {
     let root = toolchain.linker_root().map_err(anyhow::Error::msg)?;
-    let shown = toolchain.linker_version();
+    let version = toolchain.linker_version();
+    let shown = version.trim_start_matches('=');
     if root.join("bin/bpf-linker").is_file() {
         say(&format!("bpf-linker {shown}: {}", root.display()));
         return Ok(());
@@ -47,7 +48,7 @@ fn bpf_linker(toolchain: &Toolchain) -> Result<()> {
             "bpf-linker",
             "--locked",
             "--version",
-            shown,
+            version,
             "--root",
         ])
         .arg(&partial)
