@@ -15,7 +15,7 @@ pub mod guest;
 pub mod host;
 pub mod initramfs;
 pub mod plan;
-mod processes;
+pub mod processes;
 pub mod qemu;
 pub mod ship;
 pub mod workload;

@@ -128,8 +128,8 @@ impl Request<'_> {
     pub fn plan(&self) -> Plan {
         let number = self.first;
         let stages = match self.scenario {
-            None => self.updates(&[]),
-            Some(Scenario::SmallBuffer) => self.updates(&["--buffer", "16K"]),
+            None => self.updates(&[], Some(0)),
+            Some(Scenario::SmallBuffer) => self.updates(&["--buffer", "64K"], None),
             Some(Scenario::KillRecord) => self.record_killed(),
             Some(Scenario::NoLiveupdate) => vec![vec![
                 run(number, "doctor", &["doctor"]),
@@ -155,8 +155,9 @@ impl Request<'_> {
         }
     }
 
-    /// Updates one after the other, `record` with these further arguments.
-    fn updates(&self, record: &[&str]) -> Vec<Vec<Step>> {
+    /// Updates one after the other: `record` with these further arguments, and
+    /// `collect` to end with this status.
+    fn updates(&self, record: &[&str], collected: Option<i32>) -> Vec<Vec<Step>> {
         let mut stages = Vec::new();
         let mut stage = Vec::new();
         for number in self.first..self.first + self.updates {
@@ -176,7 +177,7 @@ impl Request<'_> {
             }
             stage.push(self.restore(number));
             if self.trace {
-                stage.push(wait(number, "collect", Some(0)));
+                stage.push(wait(number, "collect", collected));
             }
         }
         stages.push(stage);
