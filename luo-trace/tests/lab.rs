@@ -163,6 +163,47 @@ fn an_update_to_another_kernel_keeps_every_byte() {
     assert_eq!(lab.summary().vms[0].verified[&1].mismatches, 0);
 }
 
+/// The wrapper's reading of each errno, against the kernel that gives it.
+#[test]
+#[ignore = "boots a VM"]
+fn every_refusal_of_luo_is_understood() {
+    let lab = lab(KERNEL, "--scenario refusals --workload memfd=1x4K").succeeded();
+    assert_eq!(
+        lab.exits(),
+        [("0001-after".into(), 0), ("0001-before".into(), 0)].into()
+    );
+    let before = "\
+open twice: /dev/liveupdate is held by lab-agent (pid PID) (waited 0ns): only one process at a time \
+can have it open
+create twice: CREATE_SESSION: a session named 'provoke' exists already; choose another name
+retrieve unknown: RETRIEVE_SESSION: no session named 'provoke' came from the old kernel
+name: provoke
+same token: PRESERVE_FD: token 0x1 is in use in this session
+same file: PRESERVE_FD: the file for token 0x2 is preserved already, here or elsewhere
+same file elsewhere: PRESERVE_FD: the file for token 0x1 is preserved already, here or elsewhere
+no memfd: PRESERVE_FD: no handler of this kernel can preserve the file for token 0x3; memfds need \
+CONFIG_LIVEUPDATE_MEMFD=y and cannot be of huge pages
+retrieve from outgoing: RETRIEVE_FD: this session was made in this kernel; only a retrieved one can \
+do that
+finish outgoing: FINISH: this session was made in this kernel; only a retrieved one can do that
+";
+    let after = "\
+retrieve twice: RETRIEVE_SESSION: session 'lab-0' was retrieved already, it can be only once
+retrieve unknown: RETRIEVE_SESSION: no session named 'unknown' came from the old kernel
+unknown token: RETRIEVE_FD: no file with token 0xffffffffffffffff is in this session
+preserve in incoming: PRESERVE_FD: this session came from the old kernel; preserve into a new one
+retrieve after finish: RETRIEVE_FD: no file with token 0x1 is in this session
+";
+    let log = lab.log("0001-before");
+    let start = log.find("(pid ").unwrap() + 5;
+    let pid: String = log[start..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    assert_eq!(log.replacen(&pid, "PID", 1), before);
+    assert_eq!(lab.log("0001-after"), after);
+}
+
 #[test]
 #[ignore = "boots a VM"]
 fn an_update_is_traced_whole_without_btf() {

@@ -392,6 +392,9 @@ impl<'a> Ready<'a> {
             reached + 1,
             plan.stages.len()
         );
+        if self.campaign.scenario == Some(Scenario::Refusals) {
+            return Ok(());
+        }
         let workload = &self.campaign.workload;
         for number in plan_updates(plan, vm.first_update) {
             let verified = vm

@@ -16,6 +16,7 @@ pub mod host;
 pub mod initramfs;
 pub mod plan;
 pub mod processes;
+mod provoke;
 pub mod qemu;
 pub mod ship;
 pub mod workload;

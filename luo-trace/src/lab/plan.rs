@@ -101,6 +101,8 @@ pub enum Scenario {
     NoImage,
     /// `record` has room for a few events only.
     SmallBuffer,
+    /// LUO is made to refuse all that it can.
+    Refusals,
 }
 
 /// What to make a plan for.
@@ -131,6 +133,15 @@ impl Request<'_> {
             None => self.updates(&[], Some(0)),
             Some(Scenario::SmallBuffer) => self.updates(&["--buffer", "64K"], None),
             Some(Scenario::KillRecord) => self.record_killed(),
+            Some(Scenario::Refusals) => vec![
+                vec![
+                    run(number, "before", &["lab-agent", "provoke"]),
+                    self.preserve(number),
+                    Step::Pack,
+                    Step::PlainKexec,
+                ],
+                vec![run(number, "after", &["lab-agent", "provoke", "--after"])],
+            ],
             Some(Scenario::NoLiveupdate) => vec![vec![
                 run(number, "doctor", &["doctor"]),
                 run(number, "record", &["record"]),
