@@ -25,8 +25,8 @@ pub struct Event {
     pub b: u64,
     /// Third captured value.
     pub c: u64,
-    /// Name of the task, or the third part of a name.
-    pub comm: [u8; 16],
+    /// Name of the task as words ([`Event::comm_bytes`]), or the end of a name.
+    pub comm: [u64; 2],
     /// Process (thread group) id.
     pub tgid: u32,
     /// Thread id.
@@ -47,6 +47,19 @@ pub struct Event {
 
 const _: () = assert!(size_of::<Event>() == 72);
 
+/// A record that brings a session name along; in the ring buffer only. Userspace
+/// splits it into [`Kind::Name`] records and the event.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// The record.
+    pub event: Event,
+    /// The name, NUL-terminated.
+    pub name: [u8; SESSION_NAME_LEN],
+}
+
+const _: () = assert!(size_of::<Named>() == 136);
+
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -58,7 +71,7 @@ pub enum Kind {
     /// Bytes 0..40 of the session name that belongs to the entry that follows
     /// on the same thread, held in `a`, `b`, `c`, `comm`.
     Name = 3,
-    /// Bytes 40..64 of that name, where it is that long, held in `a`, `b`, `c`.
+    /// Bytes 40..64 of that name, where it is that long, held alike.
     NameRest = 4,
 }
 
@@ -83,18 +96,13 @@ impl Event {
     #[must_use]
     #[inline(always)]
     pub const fn checksum(&self) -> u32 {
-        let comm = &self.comm;
         let words = [
             self.boot_ns,
             self.a,
             self.b,
             self.c,
-            u64::from_ne_bytes([
-                comm[0], comm[1], comm[2], comm[3], comm[4], comm[5], comm[6], comm[7],
-            ]),
-            u64::from_ne_bytes([
-                comm[8], comm[9], comm[10], comm[11], comm[12], comm[13], comm[14], comm[15],
-            ]),
+            self.comm[0],
+            self.comm[1],
             self.tgid as u64 | (self.tid as u64) << 32,
             self.seq as u64
                 | (self.cpu as u64) << 32
@@ -131,16 +139,183 @@ impl Event {
         self.boot_ns != 0 && self.reserved == 0 && self.check == self.checksum()
     }
 
+    /// The record in these bytes, whole or not; `None` if there are too few.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; size_of::<Self>()] = bytes.get(..size_of::<Self>())?.try_into().ok()?;
+        let u64_at = |i: usize| bytes[i..i + 8].try_into().map(u64::from_ne_bytes).ok();
+        let u32_at = |i: usize| bytes[i..i + 4].try_into().map(u32::from_ne_bytes).ok();
+        Some(Self {
+            boot_ns: u64_at(0)?,
+            a: u64_at(8)?,
+            b: u64_at(16)?,
+            c: u64_at(24)?,
+            comm: [u64_at(32)?, u64_at(40)?],
+            tgid: u32_at(48)?,
+            tid: u32_at(52)?,
+            seq: u32_at(56)?,
+            cpu: u16::from_ne_bytes([bytes[60], bytes[61]]),
+            probe: bytes[62],
+            kind: bytes[63],
+            check: u32_at(64)?,
+            reserved: u32_at(68)?,
+        })
+    }
+
+    /// The record as it lies in memory.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; size_of::<Self>()] {
+        let Self {
+            boot_ns,
+            a,
+            b,
+            c,
+            comm,
+            tgid,
+            tid,
+            seq,
+            cpu,
+            probe,
+            kind,
+            check,
+            reserved,
+        } = self;
+        let mut out = [0; size_of::<Self>()];
+        let [comm, comm_end] = comm;
+        for (i, word) in [boot_ns, a, b, c, comm, comm_end].into_iter().enumerate() {
+            out[i * 8..i * 8 + 8].copy_from_slice(&word.to_ne_bytes());
+        }
+        for (i, word) in [tgid, tid, seq].into_iter().enumerate() {
+            out[48 + i * 4..52 + i * 4].copy_from_slice(&word.to_ne_bytes());
+        }
+        out[60..62].copy_from_slice(&cpu.to_ne_bytes());
+        out[62] = *probe;
+        out[63] = *kind;
+        out[64..68].copy_from_slice(&check.to_ne_bytes());
+        out[68..72].copy_from_slice(&reserved.to_ne_bytes());
+        out
+    }
+
+    /// The records of an item of the ring buffer in order: the name's first where
+    /// it brings one, sealed, then the event as the kernel made it.
+    pub fn from_ring(item: &[u8]) -> impl Iterator<Item = Self> {
+        let event = Self::from_bytes(item);
+        let name: Option<[u8; SESSION_NAME_LEN]> = item
+            .get(size_of::<Self>()..size_of::<Named>())
+            .and_then(|b| b.try_into().ok());
+        // What follows the NUL is whatever lay on the stack.
+        let len = name
+            .and_then(|n| n.iter().position(|&b| b == 0))
+            .unwrap_or(SESSION_NAME_LEN);
+        let part = move |kind: Kind, from: usize| {
+            let (event, name) = (event?, name?);
+            let byte = |i: usize| if from + i < len { name[from + i] } else { 0 };
+            let word = |i: usize| u64::from_ne_bytes(core::array::from_fn(|k| byte(i + k)));
+            let mut part = Self {
+                a: word(0),
+                b: word(8),
+                c: word(16),
+                ..event
+            };
+            part.comm = [word(24), word(32)];
+            part.kind = kind as u8;
+            part.seal();
+            let blank = byte(0) == 0 && matches!(kind, Kind::NameRest);
+            (!blank).then_some(part)
+        };
+        [part(Kind::Name, 0), part(Kind::NameRest, NAME_CHUNK), event]
+            .into_iter()
+            .flatten()
+    }
+
+    /// The task's name, NUL-padded.
+    #[must_use]
+    pub fn comm_bytes(&self) -> [u8; 16] {
+        let words = self.comm.map(u64::to_ne_bytes);
+        core::array::from_fn(|i| words[i / 8][i % 8])
+    }
+
     /// The bytes of a name record ([`Kind::Name`] or [`Kind::NameRest`]).
     #[must_use]
-    pub const fn name_bytes(&self) -> [u8; NAME_CHUNK] {
-        let words = [self.a.to_ne_bytes(), self.b.to_ne_bytes(), self.c.to_ne_bytes()];
-        let mut out = [0; NAME_CHUNK];
-        let mut i = 0;
-        while i < NAME_CHUNK {
-            out[i] = if i < 24 { words[i / 8][i % 8] } else { self.comm[i - 24] };
-            i += 1;
+    pub fn name_bytes(&self) -> [u8; NAME_CHUNK] {
+        let [comm, comm_end] = self.comm;
+        let words = [self.a, self.b, self.c, comm, comm_end].map(u64::to_ne_bytes);
+        core::array::from_fn(|i| words[i / 8][i % 8])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_round_trip_and_a_flipped_bit_is_seen() {
+        let mut event = Event {
+            boot_ns: 1,
+            a: 2,
+            b: 3,
+            c: 4,
+            comm: [0x3031, u64::MAX],
+            tgid: 5,
+            tid: 6,
+            seq: 7,
+            cpu: 8,
+            probe: 9,
+            kind: Kind::Entry as u8,
+            ..Event::default()
+        };
+        event.seal();
+        let bytes = event.to_bytes();
+        assert_eq!(Event::from_bytes(&bytes), Some(event));
+        assert!(event.is_intact() && !Event::default().is_intact());
+        for bit in 0..bytes.len() * 8 {
+            let mut torn = bytes;
+            torn[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                !Event::from_bytes(&torn).is_some_and(|e| e.is_intact()),
+                "bit {bit}"
+            );
         }
-        out
+        assert_eq!(Event::from_bytes(&bytes[1..]), None);
+    }
+
+    fn named(name: &str) -> ([u8; size_of::<Named>()], Event) {
+        let mut event = Event {
+            boot_ns: 9,
+            seq: 3,
+            kind: Kind::Entry as u8,
+            ..Event::default()
+        };
+        event.seal();
+        let mut item = [0; size_of::<Named>()];
+        item[..size_of::<Event>()].copy_from_slice(&event.to_bytes());
+        item[size_of::<Event>()..][..name.len()].copy_from_slice(name.as_bytes());
+        (item, event)
+    }
+
+    #[test]
+    fn a_named_record_splits_into_name_and_event() {
+        let (item, event) = named("vm-1");
+        let mut parts = Event::from_ring(&item);
+        let name = parts.next().expect("the name");
+        assert!(name.is_intact() && name.kind == Kind::Name as u8 && name.seq == event.seq);
+        assert_eq!(&name.name_bytes()[..5], b"vm-1\0");
+        assert_eq!(parts.next(), Some(event));
+        assert_eq!(parts.next(), None);
+    }
+
+    #[test]
+    fn a_long_name_comes_in_two_parts_and_a_plain_record_in_one() {
+        let long = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde";
+        let (item, event) = named(long);
+        let mut bytes = [0; 2 * NAME_CHUNK];
+        let mut parts = Event::from_ring(&item);
+        bytes[..NAME_CHUNK].copy_from_slice(&parts.next().expect("head").name_bytes());
+        let rest = parts.next().expect("rest");
+        assert_eq!(rest.kind, Kind::NameRest as u8);
+        bytes[NAME_CHUNK..].copy_from_slice(&rest.name_bytes());
+        assert_eq!(&bytes[..long.len()], long.as_bytes());
+        assert_eq!(parts.next(), Some(event));
+        assert_eq!(Event::from_ring(&item[..size_of::<Event>()]).count(), 1);
     }
 }

@@ -1,1 +1,365 @@
-fn main() {}
+//! The eBPF programs: stamp, fill, submit.
+//!
+//! One program serves every kprobe mechanism. Whether a hit is an entry or a
+//! return is asked through [`marker::IS_RETURN`], which userspace replaces
+//! before loading: by the kfunc of kprobe sessions, or by a constant where entry
+//! and return are attached apart.
+#![no_std]
+#![no_main]
+#![allow(
+    missing_docs,
+    reason = "the macros drop doc comments from the functions they rewrite"
+)]
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_current_comm, bpf_get_func_arg, bpf_get_func_ret,
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str, bpf_ringbuf_output,
+};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_user, bpf_probe_write_user,
+};
+use aya_ebpf::macros::{fentry, fexit, kprobe, map};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use aya_log_ebpf::warn;
+use luo_trace_ebpf::event::{Named, SESSION_NAME_LEN};
+use luo_trace_ebpf::maps::{
+    CpuStats, DEVICE_IOCTL, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget, cookie_capture,
+    cookie_hot, cookie_probe, marker,
+};
+use luo_trace_ebpf::{Event, Kind};
+
+/// Bytes of the ring buffer; wake the reader once it is a quarter full, else it
+/// comes by itself every few milliseconds.
+const RING_BYTES: u32 = 1 << 20;
+const WAKE_AT: u64 = RING_BYTES as u64 / 4;
+
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+#[map]
+static STATS: PerCpuArray<CpuStats> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static TAIL: Array<TailTarget> = Array::with_max_entries(1, 0);
+#[map]
+static HOT: PerCpuArray<HotStats> = PerCpuArray::with_max_entries(256, 0);
+#[map]
+static DIAGNOSTICS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
+
+/// kprobe.session, kprobe.multi, kprobe and kretprobe.
+#[kprobe]
+pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
+    let raw = ctx.as_ptr();
+    // SAFETY: helpers and the patched marker take the program's own context.
+    let (cookie, returning) = unsafe { (bpf_get_attach_cookie(raw), is_return(raw)) };
+    if returning {
+        let ret = RetProbeContext::new(raw).ret::<u64>();
+        returned(&ctx, cookie, ret);
+    } else {
+        let args = [
+            ctx.arg::<u64>(0).unwrap_or(0),
+            ctx.arg::<u64>(1).unwrap_or(0),
+            ctx.arg::<u64>(2).unwrap_or(0),
+        ];
+        entered(&ctx, cookie, args);
+    }
+    0
+}
+
+/// Fallback where there is BTF but no multi-link.
+#[fentry]
+pub fn luo_fentry(ctx: FEntryContext) -> i32 {
+    let raw = ctx.as_ptr();
+    let mut args = [0_u64; 3];
+    // SAFETY: helpers take the program's own context and memory on its stack.
+    let cookie = unsafe {
+        bpf_get_func_arg(raw, 0, &raw mut args[0]);
+        bpf_get_func_arg(raw, 1, &raw mut args[1]);
+        bpf_get_func_arg(raw, 2, &raw mut args[2]);
+        bpf_get_attach_cookie(raw)
+    };
+    entered(&ctx, cookie, args);
+    0
+}
+
+/// The return half of [`luo_fentry`].
+#[fexit]
+pub fn luo_fexit(ctx: FExitContext) -> i32 {
+    let raw = ctx.as_ptr();
+    let mut ret = 0_u64;
+    // SAFETY: as above.
+    let cookie = unsafe {
+        bpf_get_func_ret(raw, &raw mut ret);
+        bpf_get_attach_cookie(raw)
+    };
+    returned(&ctx, cookie, ret);
+    0
+}
+
+/// Asks whether this hit is the function's return.
+///
+/// # Safety
+/// `ctx` is the context of the running program.
+#[inline(always)]
+unsafe fn is_return(ctx: *mut c_void) -> bool {
+    // SAFETY: a call by number is how BPF calls helpers; this number is patched
+    // to a real call or a constant before the kernel sees it.
+    unsafe {
+        let ask: extern "C" fn(*mut c_void) -> u64 =
+            core::mem::transmute(marker::IS_RETURN as usize);
+        ask(ctx) & 0xff != 0
+    }
+}
+
+#[inline(always)]
+fn entered<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, args: [u64; 3]) {
+    let mut record = MaybeUninit::<Named>::uninit();
+    let at = record.as_mut_ptr();
+    // SAFETY: places inside `record`; the event is written whole before it is
+    // borrowed, the name only by the helpers below.
+    let (event, name) = unsafe {
+        (&raw mut (*at).event).write(stamp(cookie, Kind::Entry));
+        (&mut (*at).event, (&raw mut (*at).name).cast::<c_void>())
+    };
+    if cookie_hot(cookie) && !on_tail(event.tid) {
+        let _ = STARTS.insert(&start_key(event), &event.boot_ns, 0);
+        return;
+    }
+    let capture = cookie_capture(cookie);
+    let [first, second, third] = args;
+    // SAFETY: the helpers check the addresses that they are given.
+    let named = unsafe {
+        match capture {
+            SESSION_IOCTL => {
+                // PRESERVE_FD and RETRIEVE_FD: { u32 size; s32 fd; u64 token }.
+                let token = match second & 0xff {
+                    0x40 | 0x41 => bpf_probe_read_user((third as *const u64).wrapping_add(1)),
+                    _ => Ok(0),
+                };
+                [event.a, event.b, event.c] = [second, token.unwrap_or(0), first];
+                false
+            }
+            DEVICE_IOCTL => {
+                // CREATE_SESSION and RETRIEVE_SESSION: { u32 size; s32 fd; u8 name[64] }.
+                let from = (third as *const c_void).wrapping_add(8);
+                [event.a, event.b, event.c] = [second, first, 0];
+                bpf_probe_read_user_str(name, SESSION_NAME_LEN as u32, from) > 0
+            }
+            KERNEL_NAME => {
+                [event.a, event.b, event.c] = args;
+                bpf_probe_read_kernel_str(name, SESSION_NAME_LEN as u32, first as *const c_void) > 0
+            }
+            _ => {
+                [event.a, event.b, event.c] = args;
+                false
+            }
+        }
+    };
+    submit(ctx, event, named);
+}
+
+#[inline(always)]
+fn returned<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, ret: u64) {
+    let mut event = stamp(cookie, Kind::Return);
+    if cookie_hot(cookie) && !on_tail(event.tid) {
+        sum_hot(&event, ret);
+        return;
+    }
+    event.a = ret;
+    submit(ctx, &mut event, false);
+}
+
+/// A record of this instant. Filled in place: copies of byte arrays become
+/// loops that the verifier walks byte by byte, on the way to the agent's start.
+#[inline(always)]
+fn stamp(cookie: u64, kind: Kind) -> Event {
+    let ids = bpf_get_current_pid_tgid();
+    let mut event = Event {
+        boot_ns: 0,
+        a: 0,
+        b: 0,
+        c: 0,
+        comm: [0; 2],
+        tgid: (ids >> 32) as u32,
+        tid: ids as u32,
+        seq: 0,
+        cpu: 0,
+        probe: cookie_probe(cookie),
+        kind: kind as u8,
+        check: 0,
+        reserved: 0,
+    };
+    // SAFETY: helpers that take nothing, or fill the memory they are given.
+    unsafe {
+        event.boot_ns = bpf_ktime_get_boot_ns();
+        event.cpu = bpf_get_smp_processor_id() as u16;
+        bpf_get_current_comm(
+            (&raw mut event.comm).cast(),
+            size_of_val(&event.comm) as u32,
+        );
+    }
+    event
+}
+
+/// Numbers, seals and stores the record: into the tail when this thread is the
+/// one that reboots (which names no session), else into the ring buffer.
+/// `named` says that it is the head of a filled [`Named`].
+#[inline(always)]
+fn submit<C: aya_ebpf::EbpfContext>(ctx: &C, event: &mut Event, named: bool) {
+    let Some(stats) = STATS.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: a per-CPU slot, and the program does not migrate.
+    let stats = unsafe { &mut *stats };
+    event.seq = stats.seen as u32;
+    stats.seen += 1;
+    event.seal();
+    let stored = store_in_tail(event, stats);
+    if stored == Tail::Stored {
+        return;
+    }
+    let used = EVENTS.query(BPF_RB_AVAIL_DATA.into());
+    let wake = u64::from(if used > WAKE_AT {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    });
+    let size = if named {
+        size_of::<Named>()
+    } else {
+        size_of::<Event>()
+    };
+    // SAFETY: `named` vouches for the memory behind the event.
+    let full = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw mut *event).cast(),
+            size as u64,
+            wake,
+        )
+    };
+    if full != 0 {
+        stats.lost += 1;
+    }
+    if stored == Tail::Refused && stats.tail_refused == 1 {
+        // SAFETY: the slot holds a program of this type, or nothing.
+        let _ = unsafe { DIAGNOSTICS.tail_call(ctx, 0) };
+    }
+}
+
+/// Says through aya-log what the tail stores ran into. A program of its own:
+/// its formatting loops would otherwise be verified on the way to the agent's
+/// start, where this is loaded after the probes are armed.
+#[kprobe]
+pub fn luo_diagnose(ctx: ProbeContext) -> u32 {
+    if let Some(target) = TAIL.get_ptr(0) {
+        // SAFETY: reads aligned words of a map value.
+        let (next, errno) = unsafe { ((*target).next, (*target).errno) };
+        warn!(
+            &ctx,
+            "store into tail slot {} refused: errno {}", next, errno
+        );
+    }
+    0
+}
+
+#[inline(always)]
+fn on_tail(tid: u32) -> bool {
+    // SAFETY: reads one aligned word of a map value.
+    TAIL.get_ptr(0)
+        .is_some_and(|target| unsafe { (*target).tid } == tid && tid != 0)
+}
+
+/// What became of a record that may belong into the tail.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    Stored,
+    Refused,
+    NotOurs,
+}
+
+#[inline(always)]
+fn store_in_tail(event: &Event, stats: &mut CpuStats) -> Tail {
+    let Some(target) = TAIL.get_ptr_mut(0) else {
+        return Tail::NotOurs;
+    };
+    // SAFETY: only the armed thread gets past the first test, so only one
+    // program at a time writes `next`.
+    let target = unsafe { &mut *target };
+    if target.tid == 0 || target.tid != event.tid || target.next >= target.slots {
+        return Tail::NotOurs;
+    }
+    let slot = target.base + u64::from(target.next) * size_of::<Event>() as u64;
+    // SAFETY: the helper checks the user address.
+    match unsafe { bpf_probe_write_user(slot as *mut Event, event) } {
+        Ok(()) => {
+            target.next += 1;
+            stats.tail_stored += 1;
+            Tail::Stored
+        }
+        Err(error) => {
+            target.errno = error.unsigned_abs();
+            stats.tail_refused += 1;
+            Tail::Refused
+        }
+    }
+}
+
+#[inline(always)]
+fn start_key(event: &Event) -> u64 {
+    u64::from(event.tid) << 8 | u64::from(event.probe)
+}
+
+#[inline(always)]
+fn sum_hot(event: &Event, ret: u64) {
+    let key = start_key(event);
+    let Some(start) = STARTS.get_ptr(&key) else {
+        return;
+    };
+    // SAFETY: a value of the map, read once; the key is this thread's own.
+    let ns = event.boot_ns.saturating_sub(unsafe { *start });
+    let _ = STARTS.remove(&key);
+    if let Some(stats) = STATS.get_ptr_mut(0) {
+        // SAFETY: a per-CPU slot, and the program does not migrate.
+        unsafe { (*stats).hot += 1 };
+    }
+    let Some(sum) = HOT.get_ptr_mut(u32::from(event.probe)) else {
+        return;
+    };
+    // SAFETY: as above.
+    let sum = unsafe { &mut *sum };
+    sum.count += 1;
+    sum.total_ns += ns;
+    if ns > sum.max_ns {
+        sum.max_ns = ns;
+    }
+    // An int's upper half is not defined; an error pointer's lower half is its errno.
+    let errno = (-4095..0).contains(&i64::from(ret as i32));
+    if errno || ret == 0 && is_pointer(event.probe) {
+        sum.failed += 1;
+    }
+}
+
+/// Hot probes whose return value is a pointer, where null means failure.
+#[inline(always)]
+const fn is_pointer(probe: u8) -> bool {
+    use luo_trace_ebpf::ProbeId;
+    probe == ProbeId::KhoRestoreFolio as u8 || probe == ProbeId::KhoRestorePages as u8
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+// bpf_get_attach_cookie and bpf_probe_write_user are for GPL-compatible programs.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,5 +1,6 @@
-//! Values of the maps that the programs and userspace share, and the numbers
-//! that userspace writes into the programs before it loads them.
+//! Values of the maps that the programs and userspace share (userspace sees them
+//! as words, little-endian), and the numbers that userspace writes into the
+//! programs before it loads them.
 
 use crate::probes::{Capture, Class, Probe};
 
@@ -9,6 +10,8 @@ pub mod name {
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU [`super::CpuStats`], one slot.
     pub const STATS: &str = "STATS";
+    /// Program array: slot 0 says what the tail stores ran into.
+    pub const DIAGNOSTICS: &str = "DIAGNOSTICS";
     /// [`super::TailTarget`], one slot.
     pub const TAIL: &str = "TAIL";
     /// Per-CPU [`super::HotStats`], indexed by probe id.
@@ -39,6 +42,18 @@ pub struct CpuStats {
     pub hot: u64,
 }
 
+impl From<[u64; 5]> for CpuStats {
+    fn from([seen, lost, tail_stored, tail_refused, hot]: [u64; 5]) -> Self {
+        Self {
+            seen,
+            lost,
+            tail_stored,
+            tail_refused,
+            hot,
+        }
+    }
+}
+
 /// Where the thread that calls `reboot()` wants its records.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +66,25 @@ pub struct TailTarget {
     pub tid: u32,
     /// Next free slot.
     pub next: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Why the last refused store was refused.
+    pub errno: u32,
+}
+
+impl From<TailTarget> for [u64; 3] {
+    fn from(target: TailTarget) -> Self {
+        let TailTarget {
+            base,
+            slots,
+            tid,
+            next,
+            errno,
+        } = target;
+        [
+            base,
+            u64::from(slots) | u64::from(tid) << 32,
+            u64::from(next) | u64::from(errno) << 32,
+        ]
+    }
 }
 
 /// Sum over the hits of one hot probe.
@@ -67,6 +99,17 @@ pub struct HotStats {
     pub total_ns: u64,
     /// Longest, ns.
     pub max_ns: u64,
+}
+
+impl From<[u64; 4]> for HotStats {
+    fn from([count, failed, total_ns, max_ns]: [u64; 4]) -> Self {
+        Self {
+            count,
+            failed,
+            total_ns,
+            max_ns,
+        }
+    }
 }
 
 /// The attach cookie of a probe: all that the programs need to know of it.

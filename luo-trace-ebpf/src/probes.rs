@@ -406,7 +406,12 @@ mod tests {
     #[test]
     fn numbers_ascend_and_names_are_unique() {
         for pair in PROBES.windows(2) {
-            assert!(pair[0].id < pair[1].id, "{} before {}", pair[0].name, pair[1].name);
+            assert!(
+                pair[0].id < pair[1].id,
+                "{} before {}",
+                pair[0].name,
+                pair[1].name
+            );
         }
         for (i, probe) in PROBES.iter().enumerate() {
             assert!(PROBES[i + 1..].iter().all(|other| other.name != probe.name));

@@ -1,1 +1,83 @@
-fn main() {}
+//! Chores of the repository; `cargo xtask --help` lists them.
+#![forbid(unsafe_code)]
+
+mod apt;
+mod ebpf;
+mod kernel;
+mod lab;
+mod packages;
+mod progress;
+mod setup;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::packages::Purpose;
+
+/// Chores of the luo-trace repository.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install what is missing: system packages, bpf-linker, the source of core.
+    Setup,
+    /// Build a kernel for the lab, once, and print where it is.
+    Kernel(kernel::Options),
+    /// Build a static luo-trace and print where it is.
+    Build,
+    /// From nothing to a report: set up, build, do real live updates, report.
+    Demo(lab::Demo),
+    /// Everything that must hold: format, lints, tests, the lab.
+    Test {
+        /// Only what needs no kernel.
+        #[arg(long, conflicts_with = "lab")]
+        unit: bool,
+        /// Only the tests on real kernels.
+        #[arg(long)]
+        lab: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    match chore {
+        Chore::Setup => setup::run(&[Purpose::Binary, Purpose::Kernel, Purpose::Btf, Purpose::Lab]),
+        Chore::Kernel(options) => {
+            let image = kernel::ensure(&options)?;
+            println!("{}", image.display());
+            Ok(())
+        }
+        Chore::Build => {
+            setup::run(&[Purpose::Binary])?;
+            println!("{}", lab::binary()?.display());
+            Ok(())
+        }
+        Chore::Demo(demo) => lab::demo(&demo),
+        Chore::Test { unit, lab } => verify::run(!lab, !unit),
+    }
+}
+
+/// The repository's root.
+fn workspace() -> PathBuf {
+    let mut dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    dir.pop();
+    dir
+}

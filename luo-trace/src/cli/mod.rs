@@ -1,3 +1,133 @@
-//! The commands, one file each.
+//! The command line: one file per command, thin.
 
+mod doctor;
 pub mod lab;
+mod report;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{Exit, Failure};
+use crate::liveupdate::DEVICE_PATH;
+pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
+use crate::ready::Started;
+use crate::{collect, kexec, record};
+
+/// Blackout-window profiler for Linux live update
+#[derive(Debug, Parser)]
+#[command(name = "luo-trace", version, about, max_term_width = 100)]
+struct Cli {
+    /// Say less
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What this kernel lets us see
+    Doctor(doctor::Options),
+    /// Record in the old kernel until the kexec
+    Record(record::Options),
+    /// Jump into the next kernel, recording down to the last instruction
+    Kexec(kexec::Options),
+    /// Watch the restore in the new kernel and write the run
+    Collect(collect::Options),
+    /// Real live updates in virtual machines
+    Lab(lab::Options),
+    #[command(hide = true)]
+    LabAgent(crate::lab::agent::Options),
+    /// Show one run, or the distribution of many
+    Report(report::Options),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let started = Started::now();
+    if std::process::id() == 1 {
+        return crate::lab::guest::main();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::BadInput
+            } else {
+                Exit::Success
+            }
+            .into();
+        }
+    };
+    log_to_stderr(&cli);
+    match dispatch(cli.command, started) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("luo-trace: {error:#}");
+            Failure::exit_of(&error).into()
+        }
+    }
+}
+
+fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
+    match command {
+        Command::Doctor(options) => doctor::run(&options),
+        Command::Record(options) => record::run(&options, started),
+        Command::Kexec(options) => kexec::run(&options),
+        Command::Collect(options) => collect::run(&options, started),
+        Command::Lab(options) => lab::run(options),
+        Command::LabAgent(options) => crate::lab::agent::run(options),
+        Command::Report(options) => report::run(&options),
+    }
+}
+
+fn log_to_stderr(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => log::LevelFilter::Error,
+        (false, 0) => log::LevelFilter::Info,
+        (false, 1) => log::LevelFilter::Debug,
+        (false, _) => log::LevelFilter::Trace,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format(|out, record| {
+            use std::io::Write as _;
+            match record.level() {
+                log::Level::Info => writeln!(out, "luo-trace: {}", record.args()),
+                level => writeln!(
+                    out,
+                    "luo-trace: {}: {}",
+                    level.as_str().to_lowercase(),
+                    record.args()
+                ),
+            }
+        })
+        .init();
+}
+
+/// Fails unless we are root.
+pub(crate) fn need_root() -> anyhow::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Failure::environment("this needs root: run it with sudo"))
+    }
+}
+
+/// Fails unless this kernel has LUO.
+pub(crate) fn need_luo() -> anyhow::Result<()> {
+    if Path::new(DEVICE_PATH).exists() {
+        Ok(())
+    } else {
+        Err(Failure::environment(format!(
+            "this kernel has no {DEVICE_PATH}: boot it with liveupdate=on kho=on (CONFIG_LIVEUPDATE, Linux 6.19 or newer)"
+        )))
+    }
+}

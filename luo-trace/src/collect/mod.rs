@@ -1,1 +1,358 @@
-//! (under construction)
+//! The new kernel's half: watch the restore, take the carrier back, join, write
+//! the run, and only then let go of the carrier.
+
+mod boot;
+mod carrier;
+mod progress;
+
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use luo_trace_ebpf::Event;
+use reports::model::{KernelSide, Run};
+
+use crate::clock::{Anchor, Bridge};
+use crate::exit::{Exit, Failure};
+use crate::facts;
+use crate::join::{self, Halves, NewHalf, OldHalf};
+use crate::liveupdate::{Session, SessionName};
+use crate::probes::{Mechanism, Probes};
+use crate::ready::{Ready, Started};
+use crate::record;
+use carrier::{Arrival, Retrieved};
+use progress::Progress;
+
+const DRAIN: Duration = Duration::from_millis(10);
+const ANCHOR: Duration = Duration::from_millis(50);
+/// Fewest and shortest anchors from which a rate is taken.
+const ANCHORS_FOR: Duration = Duration::from_millis(500);
+
+/// When the restore counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Until {
+    /// Every file that the old kernel preserved has been retrieved.
+    Restored,
+    /// Every one of their sessions has been finished, too.
+    Finished,
+}
+
+/// What `collect` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Name of the LUO session that carries the trace
+    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
+    pub session: String,
+    /// Where to write the run
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// When the restore counts as done
+    #[arg(long, default_value = "finished", value_name = "WHEN")]
+    pub until: Until,
+    /// Give up waiting after this long and write what there is
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = crate::cli::duration)]
+    pub timeout: Duration,
+    /// Write READY=1 to this descriptor once armed: the agent may start
+    #[arg(long, value_name = "N")]
+    pub ready_fd: Option<RawFd>,
+    /// Open the device before the agent does, for agents that keep it open for good
+    #[arg(long)]
+    pub first: bool,
+    /// Attach in this way only
+    #[arg(long, value_name = "HOW")]
+    pub mechanism: Option<Mechanism>,
+}
+
+/// Collects one run.
+///
+/// # Errors
+/// The machine cannot do it, or the output cannot be written.
+pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
+    let ready = Ready::on(options.ready_fd).map_err(Failure::bad_input)?;
+    let name = SessionName::new(options.session.as_str()).map_err(Failure::bad_input)?;
+    crate::cli::need_root()?;
+    writable(&options.output)?;
+    let probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
+    let armed = Armed {
+        attach_ns: started.elapsed_ns(),
+        boot_ns: crate::ready::boot_ns(),
+    };
+    ready
+        .announce()
+        .context("whoever waits on --ready-fd is gone")?;
+    if let Err(error) = crate::cli::need_luo() {
+        log::warn!("{error:#}");
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let watched = runtime.block_on(Watch::new(probes, options, name).run());
+    let (run, session) = finish(options, armed, watched);
+    let found = run.old_kernel.is_some();
+    reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;
+    if let Some(session) = session {
+        // The run is safe on disk: the carrier may go.
+        session
+            .finish()
+            .context("the run is written, but our session could not be finished")?;
+    }
+    summary(&run, &options.output);
+    Ok(if found { Exit::Success } else { Exit::Partial })
+}
+
+/// Finds out before the blackout's end, not after it, that the output cannot be written.
+fn writable(output: &Path) -> anyhow::Result<()> {
+    let dir = output
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    tempfile::tempfile_in(dir).map(drop).map_err(|e| {
+        Failure::bad_input(format!(
+            "cannot write {}: {e}; choose another -o FILE",
+            output.display()
+        ))
+    })
+}
+
+struct Armed {
+    attach_ns: u64,
+    boot_ns: u64,
+}
+
+/// What the watch ended with.
+struct Watched {
+    probes: Probes,
+    events: Vec<Event>,
+    anchors: Vec<Anchor>,
+    arrival: Arrival,
+    holes: Vec<reports::model::Hole>,
+}
+
+/// The watch over a restore.
+struct Watch<'o> {
+    probes: Probes,
+    options: &'o Options,
+    name: SessionName,
+    events: Vec<Event>,
+    anchors: Vec<Anchor>,
+    progress: Progress,
+    arrival: Arrival,
+}
+
+impl<'o> Watch<'o> {
+    fn new(probes: Probes, options: &'o Options, name: SessionName) -> Self {
+        Self {
+            probes,
+            options,
+            name,
+            events: Vec::new(),
+            anchors: Vec::new(),
+            progress: Progress::default(),
+            arrival: Arrival::Awaited,
+        }
+    }
+
+    async fn run(mut self) -> Watched {
+        let mut logger = self.probes.diagnostics();
+        let mut tick = tokio::time::interval(DRAIN);
+        let mut anchor = tokio::time::interval(ANCHOR);
+        let deadline = tokio::time::sleep(self.options.timeout);
+        tokio::pin!(deadline);
+        let mut holes = Vec::new();
+        loop {
+            tokio::select! {
+                _ = anchor.tick() => self.anchors.push(Anchor::sample()),
+                _ = tick.tick() => {
+                    self.drain();
+                    if let Ok(logger) = &mut logger {
+                        logger.flush();
+                    }
+                    if self.step() {
+                        break;
+                    }
+                }
+                () = &mut deadline => {
+                    holes.extend(self.give_up());
+                    break;
+                }
+            }
+        }
+        self.settle().await;
+        let Self {
+            probes,
+            events,
+            anchors,
+            arrival,
+            ..
+        } = self;
+        Watched {
+            probes,
+            events,
+            anchors,
+            arrival,
+            holes,
+        }
+    }
+
+    fn drain(&mut self) {
+        let (events, progress) = (&mut self.events, &mut self.progress);
+        self.probes.drain(|event| {
+            progress.saw(&event);
+            events.push(event);
+        });
+    }
+
+    /// One look; true when the restore is done.
+    fn step(&mut self) -> bool {
+        if matches!(self.arrival, Arrival::Awaited)
+            && (self.options.first || self.progress.device_is_free())
+        {
+            self.arrival = carrier::take(&self.name);
+            if let Arrival::Here(retrieved) = &self.arrival {
+                self.progress.expect(&retrieved.old, self.name.as_str());
+            }
+        }
+        match self.arrival {
+            Arrival::Awaited => false,
+            Arrival::Here(_) => self.progress.done(self.options.until, &self.events),
+            Arrival::Absent(_) => self.progress.quiet(),
+        }
+    }
+
+    /// The time is up: take the carrier now if nobody ever opened the device.
+    fn give_up(&mut self) -> Vec<reports::model::Hole> {
+        self.drain();
+        let mut holes = Vec::new();
+        if matches!(self.arrival, Arrival::Awaited) {
+            if !self.progress.anyone_opened() {
+                holes.push(join::hole(
+                    "new.restore",
+                    "nobody opened /dev/liveupdate before the time-out, so collect did: the deserialisation is its own",
+                ));
+            }
+            self.arrival = carrier::take(&self.name);
+            if matches!(self.arrival, Arrival::Awaited) {
+                self.arrival =
+                    Arrival::Absent("/dev/liveupdate stayed busy until the time-out".into());
+            }
+        }
+        if let Arrival::Here(retrieved) = &self.arrival {
+            self.progress.expect(&retrieved.old, self.name.as_str());
+            self.progress.done(self.options.until, &self.events);
+            holes.extend(self.progress.left_over());
+        }
+        holes
+    }
+
+    /// The last records, and enough anchors for a rate.
+    async fn settle(&mut self) {
+        let since = self.anchors.first().map_or(0, |a| a.boot_ns);
+        let until = since + u64::try_from(ANCHORS_FOR.as_nanos()).unwrap_or(u64::MAX);
+        while self.anchors.last().is_none_or(|a| a.boot_ns < until) {
+            tokio::time::sleep(ANCHOR).await;
+            self.anchors.push(Anchor::sample());
+        }
+        self.drain();
+    }
+}
+
+/// Joins what was watched with what arrived.
+fn finish(options: &Options, armed: Armed, watched: Watched) -> (Run, Option<Session>) {
+    let Watched {
+        probes,
+        events,
+        anchors,
+        arrival,
+        mut holes,
+    } = watched;
+    let (retrieved, absent) = match arrival {
+        Arrival::Here(retrieved) => (Some(*retrieved), None),
+        Arrival::Absent(why) => (None, Some(why)),
+        Arrival::Awaited => (
+            None,
+            Some("the watch ended before it was looked for".to_owned()),
+        ),
+    };
+    let (session, old, old_anchors) = match retrieved {
+        Some(Retrieved {
+            session,
+            old,
+            anchors,
+        }) => (Some(session), Some(old), anchors),
+        None => (None, None, Vec::new()),
+    };
+    let bridge = match (&old, &absent) {
+        (Some(_), _) => Bridge::new(&old_anchors, &anchors).map_err(|e| e.to_string()),
+        (None, why) => Err(why.clone().unwrap_or_default()),
+    };
+    let boot = boot::read(bridge.as_ref().ok(), &mut holes);
+    let old = old.filter(|old| belongs(old, &boot, &mut holes));
+    if let Some(why) = absent {
+        holes.push(join::hole(
+            "old",
+            format!("no carrier arrived, so this run has the new kernel's half only: {why}"),
+        ));
+    }
+    let count = old_anchors.len() + anchors.len();
+    let new = NewHalf {
+        host: facts::host(),
+        kernel: facts::kernel(),
+        pid: std::process::id(),
+        session: options.session.clone(),
+        events,
+        hot: probes.hot(),
+        attach: record::attached(&probes, KernelSide::New),
+        missing: record::missing(&probes),
+        attach_ns: armed.attach_ns,
+        armed_boot_ns: armed.boot_ns,
+        boot,
+        captured_at: boot::now_rfc3339(),
+        holes,
+    };
+    let run = join::join(Halves {
+        old,
+        new,
+        bridge,
+        anchors: u32::try_from(count).unwrap_or(u32::MAX),
+    });
+    (run, session)
+}
+
+/// Whether the carrier is of the boot right before this one.
+fn belongs(old: &OldHalf, boot: &join::Boot, holes: &mut Vec<reports::model::Hole>) -> bool {
+    let Some(count) = boot.kexec_count else {
+        return true;
+    };
+    if old.meta.kexec_count + 1 == count {
+        return true;
+    }
+    holes.push(join::hole(
+        "old",
+        format!(
+            "the carrier was refused: it was recorded {} kexecs after a cold boot, this kernel is {count} after one",
+            old.meta.kexec_count
+        ),
+    ));
+    false
+}
+
+fn summary(run: &Run, output: &Path) {
+    let window = run.window(reports::model::DEFAULT_WINDOW).map_or_else(
+        || "no restore window".to_owned(),
+        |w| {
+            #[expect(clippy::cast_precision_loss, reason = "for people")]
+            let ms = w.duration_ns as f64 / 1e6;
+            format!("restore window {ms:.3} ms")
+        },
+    );
+    log::info!(
+        "{window}; {} spans; written to {}",
+        run.spans.len(),
+        output.display()
+    );
+    for hole in &run.holes {
+        log::warn!("{}: {}", hole.r#where, hole.why);
+    }
+}

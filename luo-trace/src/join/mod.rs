@@ -1,1 +1,384 @@
-//! (under construction)
+//! Two logs, two clocks, one [`Run`]. Pure: values in, a value out.
+
+mod cost;
+mod phases;
+mod sessions;
+mod spans;
+
+use std::collections::BTreeMap;
+
+use luo_trace_ebpf::maps::HotStats;
+use luo_trace_ebpf::{Event, Kind, Probe};
+use reports::model::{
+    Aggregate, Attach, Clock, Hole, Host, Kernel, KernelSide, Lint, Loss, Run, SCHEMA,
+};
+
+use crate::clock::Bridge;
+use crate::facts::Meta;
+
+pub use sessions::Outstanding;
+
+/// What the carrier brought.
+#[derive(Clone, Debug)]
+pub struct OldHalf {
+    /// Facts of the recording side.
+    pub meta: Meta,
+    /// Records that came through the ring buffer.
+    pub events: Vec<Event>,
+    /// Records that were stored straight into the tail.
+    pub tail: Vec<Event>,
+    /// Sums of hot probes.
+    pub hot: Vec<(u8, HotStats)>,
+    /// Records that were overwritten because the carrier was full.
+    pub dropped: u64,
+    /// Slots that were not whole.
+    pub torn: u64,
+}
+
+/// What `collect` saw.
+#[derive(Clone, Debug)]
+pub struct NewHalf {
+    /// The machine.
+    pub host: Host,
+    /// The new kernel.
+    pub kernel: Kernel,
+    /// Process id of `collect`.
+    pub pid: u32,
+    /// Our session's name.
+    pub session: String,
+    /// Records of its probes.
+    pub events: Vec<Event>,
+    /// Sums of hot probes.
+    pub hot: Vec<(u8, HotStats)>,
+    /// How the probes were attached.
+    pub attach: Attach,
+    /// Probes that could not be placed, and why.
+    pub missing: Vec<(String, String)>,
+    /// From exec of `collect` to all probes armed, ns.
+    pub attach_ns: u64,
+    /// When they were armed, new kernel's boot clock.
+    pub armed_boot_ns: u64,
+    /// Stages of the boot.
+    pub boot: Boot,
+    /// RFC 3339, now.
+    pub captured_at: String,
+    /// Things that went wrong on the way, to be told.
+    pub holes: Vec<Hole>,
+}
+
+/// What the new kernel said of its own boot, on its boot clock, ns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Boot {
+    /// First line that could be placed.
+    pub first_stamp: Option<Stamp>,
+    /// First initcall.
+    pub first_initcall: Option<Stamp>,
+    /// `Run … as init process`.
+    pub exec_init: Option<Stamp>,
+    /// KHO's count of kexecs.
+    pub kexec_count: Option<u64>,
+    /// Release of the kernel that KHO says it came from.
+    pub previous_release: Option<String>,
+}
+
+/// A moment on the boot clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// ns of `CLOCK_BOOTTIME`; negative where the kernel's stamps began before it.
+    pub boot_ns: i64,
+    /// Bound on its error, ns.
+    pub error_ns: u64,
+    /// Where it comes from.
+    pub source: reports::model::Source,
+}
+
+/// The two halves and the clock that joins them.
+#[derive(Debug)]
+pub struct Halves {
+    /// `None` where no carrier arrived.
+    pub old: Option<OldHalf>,
+    /// The new kernel's half.
+    pub new: NewHalf,
+    /// `None` where the clocks could not be joined; `Err` says why.
+    pub bridge: Result<Bridge, String>,
+    /// Anchor samples behind the bridge.
+    pub anchors: u32,
+}
+
+/// Puts a side's boot clock on the run's timeline.
+pub(crate) struct Timeline<'a> {
+    zero: i64,
+    bridge: Option<&'a Bridge>,
+}
+
+impl Timeline<'_> {
+    fn old(&self, boot_ns: u64) -> i64 {
+        boot_ns.cast_signed() - self.zero
+    }
+
+    fn new(&self, boot_ns: i64) -> i64 {
+        // A stamp from before the boot clock started lies as far before its zero.
+        let from_zero = u64::try_from(boot_ns).unwrap_or(0);
+        self.bridge
+            .map_or(boot_ns, |b| b.to_old(from_zero) + boot_ns.min(0))
+            - self.zero
+    }
+}
+
+/// Joins the halves. Never fails: what is missing becomes a hole.
+#[must_use]
+pub fn join(halves: Halves) -> Run {
+    let Halves {
+        old,
+        new,
+        bridge,
+        anchors,
+    } = halves;
+    let mut holes = new.holes.clone();
+    let bridge = bridge.map_err(|why| {
+        holes.push(hole(
+            "restore",
+            format!("the two kernels' clocks could not be joined: {why}"),
+        ));
+    });
+    let bridge = bridge.ok();
+    let old_events = old
+        .as_ref()
+        .map(|o| in_order(o.events.iter().chain(&o.tail)))
+        .unwrap_or_default();
+    let new_events = in_order(&new.events);
+    let kexec = phases::last_kexec(&old_events);
+    if old.is_some() && kexec.is_none() {
+        holes.push(hole("restore", "the entry of kernel_kexec was not seen"));
+    }
+    let timeline = Timeline {
+        zero: kexec.map_or(0, u64::cast_signed),
+        bridge: bridge.as_ref(),
+    };
+
+    let mut spans = spans::build(&old_events, KernelSide::Old, |t| timeline.old(t));
+    spans.append(spans::build(&new_events, KernelSide::New, |t| {
+        timeline.new(t.cast_signed())
+    }));
+    let own = cost::Own::of(old.as_ref().map(|o| &o.meta), &new);
+    let found = phases::find(&phases::Input {
+        old: &old_events,
+        tail: old.as_ref().map_or(&[], |o| &o.tail),
+        new: &new_events,
+        boot: &new.boot,
+        timeline: &timeline,
+        bridge: bridge.as_ref(),
+        kexec,
+        own: &own,
+        spans: &spans.spans,
+    });
+    holes.extend(found.holes);
+    holes.extend(missing_holes(old.as_ref(), &new));
+    let self_cost = cost::measure(
+        old.as_ref().map(|o| &o.meta),
+        &new,
+        &own,
+        &spans.spans,
+        &found.windows,
+        &timeline,
+    );
+    let loss = loss(old.as_ref(), &old_events, &new_events);
+    holes.extend(loss_holes(old.as_ref(), loss));
+    let clock = clock(bridge.as_ref(), anchors, old.is_some());
+    let lints = lints(&clock);
+    Run {
+        schema: SCHEMA.to_owned(),
+        id: run_id(old.as_ref(), &new),
+        captured_at: new.captured_at.clone(),
+        host: new.host.clone(),
+        old_kernel: old.as_ref().map(|o| o.meta.kernel.clone()),
+        new_kernel: new.kernel.clone(),
+        kexec_count: new.boot.kexec_count,
+        clock,
+        windows: found.windows,
+        phases: found.phases,
+        spans: spans.spans,
+        aggregates: aggregates(old.as_ref(), &new),
+        marks: Vec::new(),
+        self_cost,
+        coverage: found.coverage,
+        holes,
+        lints,
+        loss,
+        attach: old
+            .iter()
+            .map(|o| o.meta.attach.clone())
+            .chain([new.attach.clone()])
+            .collect(),
+        witness: None,
+        lab: None,
+    }
+}
+
+/// Spans of one side on its own clock: for watching, before there is a run.
+#[must_use]
+pub fn spans_of(events: &[Event], kernel: KernelSide) -> Vec<reports::model::Span> {
+    spans::build(&in_order(events), kernel, u64::cast_signed).spans
+}
+
+pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {
+    Hole {
+        r#where: place.into(),
+        why: why.into(),
+    }
+}
+
+/// Records in the order in which they were made.
+fn in_order<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<Event> {
+    let mut events: Vec<_> = events.into_iter().copied().collect();
+    events.sort_by_key(|e| e.boot_ns);
+    events
+}
+
+fn run_id(old: Option<&OldHalf>, new: &NewHalf) -> String {
+    let short = |id: &str| id.chars().take(8).collect::<String>();
+    let from = old.map_or_else(|| "unknown".to_owned(), |o| short(&o.meta.kernel.boot_id));
+    let count = new
+        .boot
+        .kexec_count
+        .map(|n| format!("-{n}"))
+        .unwrap_or_default();
+    format!("{from}-{}{count}", short(&new.kernel.boot_id))
+}
+
+fn clock(bridge: Option<&Bridge>, anchors: u32, has_old: bool) -> Clock {
+    match bridge {
+        Some(bridge) => Clock {
+            source: crate::clock::counter::NAME.to_owned(),
+            hz_old: bridge.hz_old.mid,
+            hz_new: bridge.hz_new.mid,
+            error_ns: bridge.error_ns,
+            anchors,
+            warnings: bridge.warnings.clone(),
+        },
+        None => Clock {
+            source: "none".to_owned(),
+            hz_old: 0.0,
+            hz_new: 0.0,
+            error_ns: 0,
+            anchors,
+            warnings: if has_old {
+                vec!["the two kernels are on clocks of their own".into()]
+            } else {
+                Vec::new()
+            },
+        },
+    }
+}
+
+fn lints(clock: &Clock) -> Vec<Lint> {
+    clock
+        .warnings
+        .iter()
+        .map(|text| Lint {
+            id: "clock.doubtful".to_owned(),
+            severity: "warning".to_owned(),
+            text: text.clone(),
+            cost_ns: None,
+        })
+        .collect()
+}
+
+fn aggregates(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Aggregate> {
+    let side = |kernel: KernelSide, hot: &[(u8, HotStats)]| {
+        hot.iter()
+            .filter_map(|(number, sum)| {
+                Some(Aggregate {
+                    name: Probe::from_number(*number)?.name.to_owned(),
+                    kernel,
+                    count: sum.count,
+                    failed: sum.failed,
+                    total_ns: sum.total_ns,
+                    max_ns: sum.max_ns,
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut all = old
+        .map(|o| side(KernelSide::Old, &o.hot))
+        .unwrap_or_default();
+    all.extend(side(KernelSide::New, &new.hot));
+    all
+}
+
+/// Counts what is missing by the per-CPU numbers of the records themselves, so
+/// that a record lost anywhere on the way (full ring buffer, stopped drain,
+/// overwritten slot) shows.
+fn loss(old: Option<&OldHalf>, old_events: &[Event], new_events: &[Event]) -> Loss {
+    let (old_seen, old_lost) = numbered(old_events);
+    let (new_seen, new_lost) = numbered(new_events);
+    Loss {
+        events_seen: old_seen + new_seen,
+        events_lost: old_lost + new_lost,
+        torn_records: old.map_or(0, |o| o.torn),
+    }
+}
+
+/// Records numbered on one side, and those of them that are absent.
+fn numbered(events: &[Event]) -> (u64, u64) {
+    let mut cpus: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+    for event in events.iter().filter(|e| is_call(e)) {
+        let (highest, count) = cpus.entry(event.cpu).or_default();
+        *highest = (*highest).max(u64::from(event.seq) + 1);
+        *count += 1;
+    }
+    cpus.values()
+        .fold((0, 0), |(seen, lost), (highest, count)| {
+            (seen + highest, lost + highest.saturating_sub(*count))
+        })
+}
+
+/// Whether the record stands for a hit of its own, not for a name that comes with one.
+pub(crate) fn is_call(event: &Event) -> bool {
+    matches!(Kind::from_u8(event.kind), Some(Kind::Entry | Kind::Return))
+}
+
+fn loss_holes(old: Option<&OldHalf>, loss: Loss) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    if let Some(old) = old {
+        if old.dropped > 0 {
+            holes.push(hole(
+                "old.detail",
+                format!("the carrier was full: its {} oldest detail records were dropped; give record a larger --buffer", old.dropped),
+            ));
+        }
+        if old.tail.is_empty() {
+            let why = old.meta.tail_refused.clone().unwrap_or_else(|| {
+                "another process than `luo-trace kexec` called reboot()".to_owned()
+            });
+            holes.push(hole(
+                "old.tail",
+                format!("nothing was recorded in the tail: {why}"),
+            ));
+        }
+    }
+    if loss.torn_records > 0 {
+        holes.push(hole(
+            "carrier",
+            format!(
+                "{} records arrived torn and were left out",
+                loss.torn_records
+            ),
+        ));
+    }
+    holes
+}
+
+fn missing_holes(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Hole> {
+    let side = |kernel: &'static str, missing: &[(String, String)]| {
+        missing
+            .iter()
+            .map(|(name, why)| hole(format!("{kernel}: {name}"), why.clone()))
+            .collect::<Vec<_>>()
+    };
+    let mut all = old
+        .map(|o| side("old", &o.meta.missing))
+        .unwrap_or_default();
+    all.extend(side("new", &new.missing));
+    all
+}

@@ -1,1 +1,221 @@
-//! (under construction)
+//! From the probe table to armed probes: find what this kernel has, attach all
+//! of it in one go, and say what could not be placed.
+
+mod attach;
+mod bpf;
+mod btf;
+mod object;
+mod symbols;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use luo_trace_ebpf::maps::{CpuStats, HotStats};
+use luo_trace_ebpf::{Event, PROBES, Probe};
+
+pub use attach::Mechanism;
+
+/// Why the probes could not be armed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ArmError {
+    #[error("not allowed to load eBPF ({0}): run luo-trace as root")]
+    Privilege(io::Error),
+    #[error(
+        "the embedded eBPF object is unusable ({0}): rebuild luo-trace with `cargo xtask build`"
+    )]
+    Object(String),
+    #[error("cannot create the eBPF map {name}: {error}; is CONFIG_BPF_SYSCALL on?")]
+    Map { name: String, error: io::Error },
+    #[error("the kernel refuses the eBPF program {program}: {error}; its verifier says:\n{log}")]
+    Load {
+        program: String,
+        error: io::Error,
+        log: String,
+    },
+    #[error("no way to attach probes works on this kernel: {0}; see `luo-trace doctor`")]
+    NoMechanism(String),
+    #[error(
+        "none of the functions in the probe table exists on this kernel: is CONFIG_LIVEUPDATE on?"
+    )]
+    NothingPlaced,
+}
+
+impl ArmError {
+    fn from_map(name: &str, error: aya::maps::MapError) -> Self {
+        let error = match error {
+            aya::maps::MapError::CreateError { io_error, .. } => io_error,
+            other => io::Error::other(other),
+        };
+        if error.raw_os_error() == Some(libc::EPERM) {
+            Self::Privilege(error)
+        } else {
+            Self::Map {
+                name: name.to_owned(),
+                error,
+            }
+        }
+    }
+}
+
+/// A probe that is in place.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Its row of the table.
+    pub probe: &'static Probe,
+    /// The symbol it sits on here.
+    pub symbol: &'static str,
+}
+
+/// A probe that is not.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// Its row of the table.
+    pub probe: &'static Probe,
+    /// Why.
+    pub why: String,
+}
+
+/// Armed probes and the maps behind them. Dropping it detaches them.
+pub struct Probes {
+    /// How they are attached.
+    pub mechanism: Mechanism,
+    /// What is in place.
+    pub placed: Vec<Placed>,
+    /// What is not.
+    pub missing: Vec<Missing>,
+    /// Why the tail cannot be written, if so.
+    pub tail_refused: Option<String>,
+    /// From the start of [`Probes::arm`] to the last link.
+    pub took: Duration,
+    /// Records.
+    pub events: RingBuf<MapData>,
+    /// Id of the map [`Probes::tail`], by which another process finds it.
+    pub tail_id: u32,
+    /// Where the thread that reboots wants its records.
+    pub tail: Array<MapData, [u64; 3]>,
+    stats: PerCpuArray<MapData, [u64; 5]>,
+    hot: PerCpuArray<MapData, [u64; 4]>,
+    object: object::Programs,
+    programs: Vec<OwnedFd>,
+    _links: Vec<OwnedFd>,
+}
+
+impl std::fmt::Debug for Probes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probes")
+            .field("mechanism", &self.mechanism)
+            .field("placed", &self.placed.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the programs have to say beyond their records.
+pub struct Diagnostics {
+    logger: aya_log::EbpfLogger<&'static dyn log::Log>,
+    _program: OwnedFd,
+    // A program array is emptied when its last descriptor is closed.
+    _slot: MapData,
+}
+
+impl Diagnostics {
+    /// Passes it on to the `log` crate.
+    pub fn flush(&mut self) {
+        self.logger.flush();
+    }
+}
+
+/// Sums over the CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records made.
+    pub seen: u64,
+    /// Records for which there was no room, and hits that the kernel skipped.
+    pub lost: u64,
+    /// Records in the tail.
+    pub tail_stored: u64,
+    /// Stores into the tail that were refused.
+    pub tail_refused: u64,
+    /// Hits of hot probes.
+    pub hot: u64,
+}
+
+impl Probes {
+    /// Attaches the whole table with the best mechanism that works, or with `wanted`.
+    pub fn arm(wanted: Option<Mechanism>) -> Result<Self, ArmError> {
+        attach::arm(wanted)
+    }
+
+    /// Loads the program that says what the tail stores ran into, and opens what
+    /// the programs log. Not part of arming: nothing waits for it.
+    ///
+    /// # Errors
+    /// The kernel refuses it; tracing goes on without.
+    pub fn diagnostics(&mut self) -> Result<Diagnostics, ArmError> {
+        attach::diagnostics(&mut self.object, self.mechanism)
+    }
+
+    /// Takes the records that wait in the ring buffer.
+    pub fn drain(&mut self, mut take: impl FnMut(Event)) -> usize {
+        let mut n = 0;
+        while let Some(item) = self.events.next() {
+            Event::from_ring(&item).for_each(&mut take);
+            n += 1;
+        }
+        n
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        if let Ok(cpus) = self.stats.get(&0, 0) {
+            for cpu in cpus.iter() {
+                let CpuStats {
+                    seen,
+                    lost,
+                    tail_stored,
+                    tail_refused,
+                    hot,
+                } = (*cpu).into();
+                totals.seen += seen;
+                totals.lost += lost;
+                totals.tail_stored += tail_stored;
+                totals.tail_refused += tail_refused;
+                totals.hot += hot;
+            }
+        }
+        for program in &self.programs {
+            let missed = bpf::recursion_misses(program).unwrap_or(0);
+            totals.seen += missed;
+            totals.lost += missed;
+        }
+        totals
+    }
+
+    /// Sums of the hot probes that were hit, by probe number.
+    #[must_use]
+    pub fn hot(&self) -> Vec<(u8, HotStats)> {
+        PROBES
+            .iter()
+            .filter_map(|probe| {
+                let mut sum = HotStats::default();
+                for cpu in self.hot.get(&u32::from(probe.id as u8), 0).ok()?.iter() {
+                    let HotStats {
+                        count,
+                        failed,
+                        total_ns,
+                        max_ns,
+                    } = (*cpu).into();
+                    sum.count += count;
+                    sum.failed += failed;
+                    sum.total_ns += total_ns;
+                    sum.max_ns = sum.max_ns.max(max_ns);
+                }
+                (sum.count > 0).then_some((probe.id as u8, sum))
+            })
+            .collect()
+    }
+}

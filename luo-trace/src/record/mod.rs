@@ -1,1 +1,224 @@
-//! (under construction)
+//! The old kernel's half: attach, preserve the carrier, drain into it until the
+//! kexec.
+
+pub mod state;
+
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reports::model::{Attach, KernelSide};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::carrier::{Carrier, Counters, Plan};
+use crate::clock::Anchor;
+use crate::exit::{Exit, Failure};
+use crate::facts::{self, Meta};
+use crate::kmsg;
+use crate::liveupdate::{Device, Session, SessionName};
+use crate::probes::{Mechanism, Probes};
+use crate::ready::{Ready, Started};
+use state::State;
+
+/// Token of the carrier in our session.
+pub const CARRIER_TOKEN: u64 = 1;
+
+/// How often the ring buffer is looked at, and how often the clock.
+const DRAIN: Duration = Duration::from_millis(10);
+const ANCHOR: Duration = Duration::from_millis(100);
+
+/// What `record` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Name of the LUO session that carries the trace
+    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
+    pub session: String,
+    /// Size of the trace that is carried over (64K, 1M, …); the oldest detail goes first
+    #[arg(long, default_value = "1M", value_name = "SIZE", value_parser = crate::cli::size)]
+    pub buffer: u64,
+    /// How long to wait for a busy /dev/liveupdate
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = crate::cli::duration)]
+    pub wait: Duration,
+    /// Write READY=1 to this descriptor once armed and preserved
+    #[arg(long, value_name = "N")]
+    pub ready_fd: Option<RawFd>,
+    /// Attach in this way only
+    #[arg(long, value_name = "HOW")]
+    pub mechanism: Option<Mechanism>,
+}
+
+/// Records until the kexec, or until a signal ends it.
+///
+/// # Errors
+/// The machine cannot do it, and what to do about that.
+pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
+    let ready = Ready::on(options.ready_fd).map_err(Failure::bad_input)?;
+    let name = SessionName::new(options.session.as_str()).map_err(Failure::bad_input)?;
+    crate::cli::need_root()?;
+    crate::cli::need_luo()?;
+    let mut probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
+    let attach_ns = started.elapsed_ns();
+
+    let session = create_session(&name, options.wait)?;
+    let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(options.buffer))
+        .context("cannot make the carrier memfd; is there memory for --buffer?")
+        .map_err(|e| Failure::environment(format!("{e:#}")))?;
+    let meta = meta(&options.session, &probes, attach_ns);
+    carrier
+        .set_meta(&serde_json::to_vec(&meta)?)
+        .map_err(Failure::environment)?;
+    carrier.seal_initialised(boot_id(&meta.kernel.boot_id));
+    session
+        .preserve_fd(carrier.fd(), CARRIER_TOKEN)
+        .map_err(|e| Failure::environment(format!("the carrier could not be preserved: {e}")))?;
+    let state = State::publish(&options.session, carrier.fd().as_raw_fd(), &probes)
+        .map_err(|e| Failure::environment(format!("{e:#}")))?;
+    tell(&probes, attach_ns, carrier.size());
+    ready
+        .announce()
+        .context("whoever waits on --ready-fd is gone")?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(drain(&mut probes, &mut carrier))?;
+    drop(state);
+    un_preserve(session, &carrier)
+}
+
+fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session> {
+    // The device is closed again at the end of this function: the agent needs it.
+    let device = Device::open_wait(wait).map_err(Failure::environment)?;
+    device.create_session(name).map_err(Failure::environment)
+}
+
+/// Waits for a signal, moving records into the carrier meanwhile.
+async fn drain(probes: &mut Probes, carrier: &mut Carrier) -> anyhow::Result<()> {
+    // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
+    let ring = unsafe { AsyncFd::register(probes.events.as_fd().try_clone_to_owned()?)? };
+    let mut logger = probes.diagnostics();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut tick = tokio::time::interval(DRAIN);
+    let mut anchor = tokio::time::interval(ANCHOR);
+    let mut drained = 0;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = anchor.tick() => carrier.push_anchor(&Anchor::sample()),
+            _ = tick.tick() => {}
+            guard = ring.readable() => guard?.clear_ready(),
+        }
+        drained += move_records(probes, carrier, drained)?;
+        if let Ok(logger) = &mut logger {
+            logger.flush();
+        }
+    }
+}
+
+/// Moves what waits in the ring buffer; the counters follow the records, so that
+/// a carrier cut off in between claims too little rather than too much.
+fn move_records(probes: &mut Probes, carrier: &mut Carrier, before: u64) -> anyhow::Result<u64> {
+    let mut moved = 0;
+    probes.drain(|event| {
+        carrier.push_event(&event);
+        moved += 1;
+    });
+    if moved == 0 && before > 0 {
+        return Ok(0);
+    }
+    let totals = probes.totals();
+    carrier.set_hot(&probes.hot())?;
+    carrier.set_counters(&Counters {
+        seen: totals.seen,
+        lost: totals.lost,
+        tail_stored: totals.tail_stored,
+        tail_refused: totals.tail_refused,
+        hot: totals.hot,
+        drained: before + moved,
+        malformed: 0,
+    })?;
+    Ok(moved)
+}
+
+/// A signal came before the kexec: give the memory back and say so.
+fn un_preserve(session: Session, carrier: &Carrier) -> anyhow::Result<Exit> {
+    drop(session);
+    log::info!(
+        "stopped before a kexec: the carrier ({} KiB) is no longer preserved",
+        carrier.size() >> 10
+    );
+    Ok(Exit::Success)
+}
+
+fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
+    log::info!(
+        "armed {} probes by {} in {:.1} ms; carrier of {} KiB preserved",
+        probes.placed.len(),
+        probes.mechanism,
+        Duration::from_nanos(attach_ns).as_secs_f64() * 1e3,
+        carrier >> 10,
+    );
+    for missing in &probes.missing {
+        log::warn!(
+            "{}: {}; lost by it: {}",
+            missing.probe.name,
+            missing.why,
+            missing.probe.absence
+        );
+    }
+    if let Some(why) = &probes.tail_refused {
+        log::warn!("the last records of the old kernel will be missing: {why}");
+    }
+}
+
+fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
+    Meta {
+        luo_trace: env!("CARGO_PKG_VERSION").to_owned(),
+        host: facts::host(),
+        kernel: facts::kernel(),
+        kexec_count: kmsg::kexec_count().unwrap_or(0),
+        pid: std::process::id(),
+        session: session.to_owned(),
+        attach: attached(probes, KernelSide::Old),
+        attach_ns,
+        missing: missing(probes),
+        tail_refused: probes.tail_refused.clone(),
+    }
+}
+
+/// How the probes are attached, for the run.
+#[must_use]
+pub fn attached(probes: &Probes, kernel: KernelSide) -> Attach {
+    Attach {
+        kernel,
+        mechanism: probes.mechanism.to_string(),
+        attached: u32::try_from(probes.placed.len()).unwrap_or(u32::MAX),
+        missing: probes
+            .missing
+            .iter()
+            .map(|m| m.probe.name.to_owned())
+            .collect(),
+    }
+}
+
+/// What is not in place, and why.
+#[must_use]
+pub fn missing(probes: &Probes) -> Vec<(String, String)> {
+    probes
+        .missing
+        .iter()
+        .map(|m| (m.probe.name.to_owned(), m.why.clone()))
+        .collect()
+}
+
+fn boot_id(text: &str) -> [u8; 16] {
+    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    std::array::from_fn(|i| {
+        hex.get(i * 2..i * 2 + 2)
+            .and_then(|h| u8::from_str_radix(h, 16).ok())
+            .unwrap_or(0)
+    })
+}

@@ -5,7 +5,10 @@
 //! clock: the old kernel's `CLOCK_BOOTTIME`, carried on across the kexec by the
 //! cycle counter. Readers ignore fields they do not know.
 
-
+mod check;
+pub mod durable;
+pub mod file;
+pub mod set;
 
 use serde::{Deserialize, Serialize};
 
@@ -340,9 +343,69 @@ impl Run {
         self.windows.iter().find(|w| w.name == name)
     }
 
+    /// The window that reports quote, [`DEFAULT_WINDOW`].
+    #[must_use]
+    pub fn default_window(&self) -> Option<&Window> {
+        self.window(DEFAULT_WINDOW)
+    }
+
     /// The phase with this id.
     #[must_use]
     pub fn phase(&self, id: &str) -> Option<&Phase> {
         self.phases.iter().find(|p| p.id == id)
+    }
+}
+
+impl Window {
+    /// Its name as reports print it: `restore`, or `workload NAME`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match &self.workload {
+            Some(workload) => format!("{} {workload}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+impl Phase {
+    /// Where it ends, ns since `kernel_kexec` entry.
+    #[must_use]
+    pub fn end_t(&self) -> i64 {
+        self.start_t.saturating_add(self.duration_ns)
+    }
+}
+
+impl Span {
+    /// Where it ends, ns since `kernel_kexec` entry; `None` when it did not return.
+    #[must_use]
+    pub fn end_t(&self) -> Option<i64> {
+        self.duration_ns
+            .map(|duration| self.start_t.saturating_add(duration))
+    }
+}
+
+impl KernelSide {
+    /// Its word in files and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Old => "old",
+            Self::New => "new",
+        }
+    }
+}
+
+impl Source {
+    /// Its word in files and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Tail => "tail",
+            Self::Ftrace => "ftrace",
+            Self::Kmsg => "kmsg",
+            Self::Mark => "mark",
+            Self::Derived => "derived",
+        }
     }
 }

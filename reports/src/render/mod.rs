@@ -1,1 +1,3 @@
-//! (under construction)
+//! Runs as something to look at.
+
+pub mod text;

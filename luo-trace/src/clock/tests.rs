@@ -1,0 +1,301 @@
+//! The claim that the clock rests on: whatever the two clocks truly are, the
+//! truth lies within the stated bound.
+
+use proptest::prelude::*;
+
+use super::{Anchor, Bridge, ClockError, Cycles, Fit, Prior};
+
+/// A true linear clock: `boot = (counter - zero) * 1e9 / hz`, in whole ns.
+#[derive(Clone, Copy, Debug)]
+struct Truth {
+    hz: u64,
+    zero: i128,
+}
+
+impl Truth {
+    fn boot(&self, counter: i128) -> i128 {
+        ((counter - self.zero) * 1_000_000_000).div_euclid(i128::from(self.hz))
+    }
+
+    /// An anchor whose clock was read at `counter`.
+    fn anchor(&self, counter: i128, before: u64, after: u64) -> Anchor {
+        Anchor {
+            before: u64::try_from(counter).unwrap() - before,
+            boot_ns: u64::try_from(self.boot(counter)).unwrap(),
+            after: u64::try_from(counter).unwrap() + after,
+            realtime_ns: 0,
+        }
+    }
+}
+
+/// One live update: two clocks on one counter, anchors on both sides.
+#[derive(Clone, Debug)]
+struct Update {
+    old: Truth,
+    new: Truth,
+    old_anchors: Vec<Anchor>,
+    new_anchors: Vec<Anchor>,
+    /// Counter at the start of the new kernel.
+    boot: i128,
+}
+
+/// Where anchors lie: seconds apart in ns, and cycles before and after.
+type Gaps = Vec<(u64, u64, u64)>;
+
+fn gaps(n: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Gaps> {
+    prop::collection::vec(
+        (1_000_000_u64..2_000_000_000, 1_u64..20_000, 1_u64..20_000),
+        n,
+    )
+}
+
+fn sample(truth: Truth, from: i128, gaps: &Gaps) -> (Vec<Anchor>, i128) {
+    let mut counter = from;
+    let anchors = gaps
+        .iter()
+        .map(|&(ns, before, after)| {
+            counter += i128::from(ns) * i128::from(truth.hz) / 1_000_000_000 + 40_000;
+            truth.anchor(counter, before, after)
+        })
+        .collect();
+    (anchors, counter)
+}
+
+prop_compose! {
+    fn update(old_anchors: usize)(
+        hz in 10_000_000_u64..5_000_000_000,
+        steered_ppm in -400_i64..400,
+        uptime_s in 1_u64..10_000_000,
+        counter in 1_000_000_u64..1 << 60,
+        old_gaps in gaps(old_anchors..60),
+        blackout_ns in 1_000_000_u64..100_000_000_000,
+        new_gaps in gaps(2..40),
+    ) -> Update {
+        let start = i128::from(counter);
+        let old = Truth { hz, zero: start - i128::from(uptime_s) * i128::from(hz) };
+        let (old_anchors, last) = sample(old, start, &old_gaps);
+        let boot = last + i128::from(blackout_ns) * i128::from(hz) / 1_000_000_000 + 40_000;
+        let new_hz = i128::from(hz) * i128::from(1_000_000 + steered_ppm) / 1_000_000;
+        let new = Truth { hz: u64::try_from(new_hz).unwrap(), zero: boot };
+        let (new_anchors, _) = sample(new, boot, &new_gaps);
+        Update { old, new, old_anchors, new_anchors, boot }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn an_event_of_the_new_kernel_is_placed_within_the_bound(
+        update in update(2),
+        events in prop::collection::vec(0_u64..60_000_000_000, 1..20),
+    ) {
+        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors).unwrap();
+        for since_boot in events {
+            let counter = update.boot
+                + i128::from(since_boot) * i128::from(update.new.hz) / 1_000_000_000;
+            let stamp = u64::try_from(update.new.boot(counter)).unwrap();
+            let truth = update.old.boot(counter);
+            let error = (i128::from(bridge.to_old(stamp)) - truth).unsigned_abs();
+            let bound = u128::from(bridge.error_at(stamp));
+            prop_assert!(error <= bound, "off by {error} ns, bound {bound} ns");
+        }
+    }
+
+    #[test]
+    fn the_bound_is_of_use(update in update(2)) {
+        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors).unwrap();
+        let width = update.old_anchors.iter().chain(&update.new_anchors).map(Anchor::width).max();
+        let width_ns = i128::from(width.unwrap()) * 1_000_000_000 / i128::from(update.old.hz) + 2;
+        let span = |anchors: &[Anchor]| anchors[anchors.len() - 1].boot_ns - anchors[0].boot_ns;
+        let reach = update.new.boot(update.boot) - update.new.boot(update.new.zero)
+            + i128::from(span(&update.new_anchors))
+            + update.old.boot(update.boot)
+            - i128::from(update.old_anchors[update.old_anchors.len() - 1].boot_ns);
+        // Twice the widest sandwich on each side, the old one's grown by the
+        // distance in units of its baseline.
+        let growth = 4 + 2 * reach / i128::from(span(&update.old_anchors));
+        let expected = 3 * width_ns * growth + 100;
+        prop_assert!(i128::from(bridge.error_ns) <= expected, "{} > {expected}", bridge.error_ns);
+    }
+
+    #[test]
+    fn the_map_never_goes_backwards(update in update(2), from in any::<u64>(), step in 0_u64..1000) {
+        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors).unwrap();
+        for at in [from, from % 100_000_000_000] {
+            prop_assert!(bridge.to_old(at) <= bridge.to_old(at.saturating_add(step)));
+        }
+    }
+
+    #[test]
+    fn a_fit_bounds_the_truth_both_ways(update in update(2), ahead in -10_000_000_000_i64..100_000_000_000) {
+        let fit = Fit::new(&update.old_anchors).unwrap();
+        prop_assert!(fit.is_linear());
+        let hz = f64::from(u32::try_from(update.old.hz / 2).unwrap()) * 2.0;
+        prop_assert!(fit.hz.lo <= hz + 2.0 && hz <= fit.hz.hi);
+        let counter = update.boot + i128::from(ahead) * i128::from(update.old.hz) / 1_000_000_000;
+        let Ok(counter) = u64::try_from(counter) else { return Ok(()) };
+        let truth = update.old.boot(i128::from(counter));
+        let found = fit.boot_at(Cycles(counter));
+        prop_assert!(found.lo <= found.mid && found.mid <= found.hi);
+        prop_assert!(i128::from(found.lo) <= truth && truth <= i128::from(found.hi), "{found:?} {truth}");
+        if let Ok(boot) = u64::try_from(truth) {
+            let found = fit.counter_at(boot);
+            prop_assert!(found.lo <= found.mid && found.mid <= found.hi);
+            // The stamp is rounded down: the counter belongs to its ns.
+            let per_ns = update.old.hz.div_ceil(1_000_000_000);
+            prop_assert!(found.lo.0 <= counter && counter <= found.hi.0 + per_ns);
+        }
+    }
+
+    #[test]
+    fn a_few_absurd_anchors_are_left_out(update in update(24), bad in prop::collection::vec((any::<prop::sample::Index>(), 1_000_000_000_u64..1 << 40), 1..4)) {
+        let mut anchors = update.old_anchors.clone();
+        for (index, by) in &bad {
+            anchors[index.index(update.old_anchors.len())].boot_ns += by;
+        }
+        let fit = Fit::new(&anchors).unwrap();
+        prop_assert!(fit.outliers >= 1 && fit.outliers <= bad.len(), "{}", fit.outliers);
+        let counter = u64::try_from(update.boot).unwrap();
+        let found = fit.boot_at(Cycles(counter));
+        let truth = update.old.boot(update.boot);
+        prop_assert!(i128::from(found.lo) <= truth && truth <= i128::from(found.hi));
+    }
+
+    #[test]
+    fn a_stepped_clock_is_told_and_the_straight_part_used(
+        update in update(32),
+        step in 10_000_000_u64..10_000_000_000,
+    ) {
+        let mut anchors = update.old_anchors.clone();
+        let half = anchors.len() / 2;
+        for anchor in &mut anchors[..half] {
+            anchor.boot_ns = anchor.boot_ns.saturating_sub(step);
+        }
+        let bridge = Bridge::new(&anchors, &update.new_anchors).unwrap();
+        prop_assert!(bridge.warnings.iter().any(|w| w.contains("stepped")), "{:?}", bridge.warnings);
+        let truth = update.old.boot(update.boot);
+        let error = (i128::from(bridge.to_old(0)) - truth).unsigned_abs();
+        prop_assert!(error <= u128::from(bridge.error_at(0)));
+    }
+
+    #[test]
+    fn anything_may_be_thrown_at_it(
+        old in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..30),
+        new in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..30),
+        small in any::<bool>(),
+        at in any::<u64>(),
+    ) {
+        let anchors = |raw: &[(u64, u64, u64)], shift: u64| -> Vec<Anchor> {
+            let cut = if small { 1 << 12 } else { u64::MAX };
+            raw.iter().map(|&(before, boot_ns, width)| Anchor {
+                before: (before % cut).saturating_add(shift),
+                boot_ns: boot_ns % cut,
+                after: (before % cut).saturating_add(shift).saturating_add(width % 64),
+                realtime_ns: 0,
+            }).collect()
+        };
+        let (old, new) = (anchors(&old, 0), anchors(&new, 1 << 13));
+        let prior = Some(Prior { hz: 1e9, ppm: 100.0 });
+        for fit in [Fit::new(&old), Fit::with_prior(&old, prior), Fit::new(&new)].into_iter().flatten() {
+            let (boot, counter) = (fit.boot_at(Cycles(at)), fit.counter_at(at));
+            prop_assert!(boot.lo <= boot.mid && boot.mid <= boot.hi, "{boot:?}");
+            prop_assert!(counter.lo <= counter.mid && counter.mid <= counter.hi, "{counter:?}");
+        }
+        if let Ok(bridge) = Bridge::new(&old, &new) {
+            prop_assert!(bridge.to_old(at) <= bridge.to_old(at.saturating_add(1)));
+            prop_assert!(bridge.error_at(at) >= 2);
+        }
+    }
+}
+
+const GHZ: Truth = Truth {
+    hz: 1_000_000_000,
+    zero: 0,
+};
+
+fn straight(from: i128, n: i128) -> Vec<Anchor> {
+    (0..n)
+        .map(|i| GHZ.anchor(from + i * 1_000_000_000, 50, 50))
+        .collect()
+}
+
+#[test]
+fn no_anchor_is_an_error() {
+    assert_eq!(Fit::new(&[]).unwrap_err(), ClockError::NoAnchors);
+    assert_eq!(
+        Bridge::new(&[], &straight(1_000_000_000, 2)).unwrap_err(),
+        ClockError::NoAnchors
+    );
+}
+
+#[test]
+fn one_anchor_needs_a_known_frequency() {
+    let one = straight(5_000_000_000, 1);
+    assert_eq!(Fit::new(&one).unwrap_err(), ClockError::NoSpan);
+    assert_eq!(Fit::new(&[one[0]; 5]).unwrap_err(), ClockError::NoSpan);
+    let fit = Fit::with_prior(&one, Some(Prior { hz: 1e9, ppm: 10.0 })).unwrap();
+    let second = fit.boot_at(Cycles(6_000_000_000));
+    assert!(
+        second.lo <= 6_000_000_000 && 6_000_000_000 <= second.hi,
+        "{second:?}"
+    );
+    assert!(
+        second.hi - second.lo > 20_000 && second.hi - second.lo < 20_200,
+        "{second:?}"
+    );
+}
+
+#[test]
+fn one_anchor_on_a_side_borrows_the_other_sides_rate_and_says_so() {
+    let bridge = Bridge::new(&straight(1_000_000_000, 30), &straight(60_000_000_000, 1)).unwrap();
+    assert!(bridge.warnings[0].contains("the new kernel left too few clock anchors"));
+    assert!(bridge.to_old(60_000_000_000).abs_diff(60_000_000_000) <= bridge.error_ns);
+}
+
+#[test]
+fn a_counter_that_restarts_is_refused() {
+    let error = Bridge::new(&straight(1_000_000_000, 3), &straight(1_000, 3)).unwrap_err();
+    assert!(
+        matches!(error, ClockError::CounterReset { new: 950, .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_counter_that_changes_its_rate_is_refused() {
+    let slow = Truth {
+        hz: 900_000_000,
+        zero: 0,
+    };
+    let new: Vec<Anchor> = (60..90)
+        .map(|i| slow.anchor(i * 1_000_000_000, 50, 50))
+        .collect();
+    let error = Bridge::new(&straight(1_000_000_000, 30), &new).unwrap_err();
+    assert!(matches!(error, ClockError::RatesApart { .. }), "{error}");
+}
+
+#[test]
+fn clocks_that_run_apart_are_told() {
+    let fast = Truth {
+        hz: 999_950_000,
+        zero: 0,
+    };
+    let new: Vec<Anchor> = (60..90)
+        .map(|i| fast.anchor(i * 1_000_000_000, 50, 50))
+        .collect();
+    let bridge = Bridge::new(&straight(1_000_000_000, 30), &new).unwrap();
+    assert!(bridge.warnings[0].starts_with("the two kernels' clocks run 50.0 ppm apart"));
+}
+
+#[test]
+fn real_samples_fit() {
+    let anchors: Vec<Anchor> = (0..20)
+        .map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            Anchor::sample()
+        })
+        .collect();
+    let fit = Fit::new(&anchors).unwrap();
+    assert!(fit.outliers <= 5 && fit.hz.mid > 1e6, "{fit:?}");
+}

@@ -1,0 +1,168 @@
+//! What this machine and kernel are, in their own words.
+
+use std::fs;
+use std::path::Path;
+
+use reports::model::{Host, Kernel};
+use serde::{Deserialize, Serialize};
+
+/// Facts of the side that records, carried over the kexec as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Version of luo-trace that wrote it.
+    pub luo_trace: String,
+    /// The machine.
+    pub host: Host,
+    /// The old kernel.
+    pub kernel: Kernel,
+    /// Kexecs that this kernel itself was the result of, as KHO counts; 0 after a cold boot.
+    pub kexec_count: u64,
+    /// Process id of `record`.
+    pub pid: u32,
+    /// LUO session that holds the carrier.
+    pub session: String,
+    /// How the probes were attached.
+    pub attach: reports::model::Attach,
+    /// From exec of `record` to all probes armed, ns.
+    pub attach_ns: u64,
+    /// Probes that could not be placed, and why.
+    pub missing: Vec<(String, String)>,
+    /// Why the tail could not be written, if so.
+    pub tail_refused: Option<String>,
+}
+
+fn read_trimmed(path: &str) -> String {
+    fs::read_to_string(path)
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// The running kernel.
+#[must_use]
+pub fn kernel() -> Kernel {
+    let uname = rustix::system::uname();
+    Kernel {
+        release: uname.release().to_string_lossy().into_owned(),
+        version: uname.version().to_string_lossy().into_owned(),
+        boot_id: read_trimmed("/proc/sys/kernel/random/boot_id"),
+        cmdline: read_trimmed("/proc/cmdline"),
+    }
+}
+
+/// The machine.
+#[must_use]
+pub fn host() -> Host {
+    let cpuinfo = read_trimmed("/proc/cpuinfo");
+    let meminfo = read_trimmed("/proc/meminfo");
+    Host {
+        machine: rustix::system::uname()
+            .machine()
+            .to_string_lossy()
+            .into_owned(),
+        cpu_model: field(&cpuinfo, "model name")
+            .unwrap_or("unknown")
+            .to_owned(),
+        cpus: cpuinfo
+            .lines()
+            .filter(|l| l.starts_with("processor"))
+            .count()
+            .try_into()
+            .unwrap_or(0),
+        memory_bytes: field(&meminfo, "MemTotal")
+            .and_then(|v| v.trim_end_matches("kB").trim().parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024,
+        virtualization: virtualization(&cpuinfo),
+    }
+}
+
+/// Value of the first `key : value` line.
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+fn virtualization(cpuinfo: &str) -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let guest =
+            field(cpuinfo, "flags").is_some_and(|f| f.split(' ').any(|f| f == "hypervisor"));
+        if !guest {
+            return "none".to_owned();
+        }
+        let leaf = core::arch::x86_64::__cpuid(0x4000_0000);
+        let vendor: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        String::from_utf8_lossy(&vendor)
+            .trim_end_matches('\0')
+            .trim()
+            .to_owned()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = cpuinfo;
+        let model = read_trimmed("/sys/firmware/devicetree/base/hypervisor/compatible");
+        if model.is_empty() {
+            "unknown".to_owned()
+        } else {
+            model.trim_end_matches('\0').to_owned()
+        }
+    }
+}
+
+/// Lockdown level (`none`, `integrity`, `confidentiality`), where the kernel has one.
+#[must_use]
+pub fn lockdown() -> Option<String> {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
+}
+
+/// The clocksource in use.
+#[must_use]
+pub fn clocksource() -> String {
+    read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+}
+
+/// Whether the kernel describes its own types.
+#[must_use]
+pub fn has_btf() -> bool {
+    Path::new("/sys/kernel/btf/vmlinux").exists()
+}
+
+/// Whether the CPU promises a counter that neither stops nor changes pace.
+#[must_use]
+pub fn counter_is_invariant() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let flags = read_trimmed("/proc/cpuinfo");
+        let flags = field(&flags, "flags").unwrap_or_default().to_owned();
+        flags.split(' ').any(|f| f == "constant_tsc")
+            && flags.split(' ').any(|f| f == "nonstop_tsc")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    true
+}
+
+/// The name of a process, if it still runs.
+#[must_use]
+pub fn comm(pid: u32) -> Option<String> {
+    let name = read_trimmed(&format!("/proc/{pid}/comm"));
+    (!name.is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_whatever_the_padding() {
+        let text = "processor\t: 0\nmodel name\t: A CPU: fast\nMemTotal:   2048 kB\n";
+        assert_eq!(field(text, "model name"), Some("A CPU: fast"));
+        assert_eq!(field(text, "MemTotal"), Some("2048 kB"));
+        assert_eq!(field(text, "absent"), None);
+    }
+}

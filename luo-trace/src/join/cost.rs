@@ -1,0 +1,100 @@
+//! What luo-trace itself added.
+
+use reports::model::{KernelSide, SelfCost, Span, Window};
+
+use super::{NewHalf, Timeline, sessions};
+use crate::facts::Meta;
+
+/// What is ours in the trace.
+pub(super) struct Own {
+    pids: Vec<u32>,
+    session: String,
+}
+
+impl Own {
+    pub(super) fn of(meta: Option<&Meta>, new: &NewHalf) -> Self {
+        Self {
+            pids: vec![new.pid],
+            session: meta.map_or_else(|| new.session.clone(), |m| m.session.clone()),
+        }
+    }
+
+    /// Whether the process in the new kernel is ours.
+    pub(super) fn pid(&self, tgid: u32) -> bool {
+        self.pids.contains(&tgid)
+    }
+
+    /// Whether the span is of our session or of our process in the new kernel.
+    pub(super) fn span(&self, span: &Span) -> bool {
+        sessions::session(span) == Some(&self.session)
+            || span.kernel == KernelSide::New && self.pid(span.pid)
+    }
+}
+
+pub(super) fn measure(
+    meta: Option<&Meta>,
+    new: &NewHalf,
+    own: &Own,
+    spans: &[Span],
+    windows: &[Window],
+    timeline: &Timeline<'_>,
+) -> SelfCost {
+    let ours = |kernel: KernelSide, command: &str| -> u64 {
+        spans
+            .iter()
+            .filter(|s| s.kernel == kernel && own.span(s) && sessions::is_command(s, command))
+            .filter_map(|s| u64::try_from(s.duration_ns?).ok())
+            .sum()
+    };
+    let freeze = freeze(own, spans);
+    let freeze_ns = freeze
+        .and_then(|s| u64::try_from(s.duration_ns?).ok())
+        .unwrap_or(0);
+    let window = windows
+        .iter()
+        .find(|w| w.name == reports::model::DEFAULT_WINDOW);
+    let inside = |start: i64, end: i64| -> u64 {
+        window.map_or(0, |w| {
+            u64::try_from(end.min(w.end) - start.max(w.start)).unwrap_or(0)
+        })
+    };
+    let retrieve_inside: u64 = spans
+        .iter()
+        .filter(|s| s.kernel == KernelSide::New && s.parent.is_none() && new.pid == s.pid)
+        .filter_map(|s| Some(inside(s.start_t, s.start_t + s.duration_ns?)))
+        .sum();
+    let armed = timeline.new(new.armed_boot_ns.cast_signed());
+    let attach_inside = if window.is_some() {
+        inside(armed - i64::try_from(new.attach_ns).unwrap_or(0), armed)
+    } else {
+        0
+    };
+    SelfCost {
+        attach_ns: new.attach_ns,
+        attach_old_ns: meta.map(|m| m.attach_ns),
+        preserve_ns: ours(KernelSide::Old, "PRESERVE_FD"),
+        freeze_ns,
+        retrieve_ns: ours(KernelSide::New, "RETRIEVE_FD"),
+        in_window_ns: freeze_ns + retrieve_inside + attach_inside,
+    }
+}
+
+/// The freeze of our session. The call does not name it, but sessions are
+/// frozen in the order in which they were created (luo_session_serialize walks
+/// a list that luo_session_insert appends to, v7.3).
+fn freeze<'s>(own: &Own, spans: &'s [Span]) -> Option<&'s Span> {
+    let old = || spans.iter().filter(|s| s.kernel == KernelSide::Old);
+    let mut alive: Vec<&str> = Vec::new();
+    for span in old() {
+        match (span.name.as_str(), sessions::session(span)) {
+            ("luo_session_create", Some(name)) if span.ret == Some(0) => alive.push(name),
+            ("luo_session_release", Some(name)) => alive.retain(|n| *n != name),
+            _ => {}
+        }
+    }
+    let place = alive.iter().position(|name| *name == own.session)?;
+    let serialize = old().filter(|s| s.name == "luo_session_serialize").last()?;
+    old()
+        .filter(|s| s.name == "luo_file_freeze" && s.parent == Some(serialize.id))
+        .nth(place)
+}

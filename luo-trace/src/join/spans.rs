@@ -1,0 +1,289 @@
+//! Entries and returns paired into spans, with parents, names and arguments.
+
+use std::collections::HashMap;
+
+use luo_trace_ebpf::event::NAME_CHUNK;
+use luo_trace_ebpf::{Capture, Event, Kind, Probe, ProbeId};
+use reports::model::{KernelSide, Span};
+use serde_json::{Map, Value};
+
+use super::sessions::Sessions;
+
+/// Spans of one or both sides, numbered by start.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    pub(super) spans: Vec<Span>,
+}
+
+impl Spans {
+    /// Appends another side, renumbering it.
+    pub(super) fn append(&mut self, other: Self) {
+        let base = u32::try_from(self.spans.len()).unwrap_or(u32::MAX);
+        self.spans.extend(other.spans.into_iter().map(|mut span| {
+            span.id += base;
+            span.parent = span.parent.map(|p| p + base);
+            span
+        }));
+    }
+}
+
+/// What runs on a thread: open spans, and a name waiting for its entry.
+#[derive(Default)]
+struct Thread {
+    open: Vec<Open>,
+    name: Option<Vec<u8>>,
+}
+
+struct Open {
+    index: usize,
+    probe: ProbeId,
+    entry: Event,
+    name: Option<String>,
+}
+
+/// Pairs the records of one side, which are in order.
+pub(super) fn build(events: &[Event], kernel: KernelSide, at: impl Fn(u64) -> i64) -> Spans {
+    let mut threads: HashMap<u32, Thread> = HashMap::new();
+    let mut sessions = Sessions::default();
+    let mut spans: Vec<Span> = Vec::new();
+    for event in events {
+        let thread = threads.entry(event.tid).or_default();
+        let (Some(kind), Some(probe)) =
+            (Kind::from_u8(event.kind), Probe::from_number(event.probe))
+        else {
+            continue;
+        };
+        match kind {
+            Kind::Name => thread.name = Some(event.name_bytes().to_vec()),
+            Kind::NameRest => {
+                if let Some(name) = thread.name.as_mut().filter(|n| n.len() == NAME_CHUNK) {
+                    name.extend(event.name_bytes());
+                }
+            }
+            Kind::Entry => {
+                let name = thread.name.take().map(|bytes| text(&bytes));
+                enter(
+                    thread,
+                    &mut spans,
+                    &mut sessions,
+                    probe,
+                    event,
+                    name,
+                    kernel,
+                    at(event.boot_ns),
+                );
+            }
+            Kind::Return => leave(
+                thread,
+                &mut spans,
+                &mut sessions,
+                probe,
+                event,
+                at(event.boot_ns),
+            ),
+        }
+    }
+    Spans { spans }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one place that makes a span of its parts"
+)]
+fn enter(
+    thread: &mut Thread,
+    spans: &mut Vec<Span>,
+    sessions: &mut Sessions,
+    probe: &'static Probe,
+    event: &Event,
+    name: Option<String>,
+    kernel: KernelSide,
+    start_t: i64,
+) {
+    // The parts of an ioctl tell which session its file is.
+    if matches!(
+        probe.id,
+        ProbeId::LuoSessionPreserveFd | ProbeId::LuoSessionRetrieveFd | ProbeId::LuoSessionFinish
+    ) && let Some(ioctl) = thread
+        .open
+        .iter()
+        .rev()
+        .find(|o| o.probe == ProbeId::LuoSessionIoctl)
+    {
+        sessions.link(ioctl.entry.c, event.a);
+        if let Some(session) = sessions.of_file(ioctl.entry.c) {
+            spans[ioctl.index]
+                .args
+                .insert("session".into(), session.into());
+        }
+    }
+    let index = spans.len();
+    let mut args = arguments(probe, event, name.as_deref(), sessions);
+    // What a handler does belongs to the file and session whose ioctl it serves.
+    if let Some(ioctl) = thread
+        .open
+        .iter()
+        .rev()
+        .find(|o| o.probe == ProbeId::LuoSessionIoctl)
+    {
+        for key in ["session", "token"] {
+            if let (None, Some(value)) = (args.get(key), spans[ioctl.index].args.get(key)) {
+                args.insert(key.into(), value.clone());
+            }
+        }
+    }
+    spans.push(Span {
+        id: u32::try_from(index).unwrap_or(u32::MAX),
+        parent: thread.open.last().and_then(|o| u32::try_from(o.index).ok()),
+        name: probe.name.to_owned(),
+        kernel,
+        start_t,
+        duration_ns: None,
+        cpu: event.cpu.into(),
+        pid: event.tgid,
+        comm: text(&event.comm_bytes()),
+        ret: None,
+        args,
+    });
+    thread.open.push(Open {
+        index,
+        probe: probe.id,
+        entry: *event,
+        name,
+    });
+}
+
+fn leave(
+    thread: &mut Thread,
+    spans: &mut [Span],
+    sessions: &mut Sessions,
+    probe: &'static Probe,
+    event: &Event,
+    end_t: i64,
+) {
+    // A return without its entry: the entry was lost, which the numbers count.
+    let Some(depth) = thread.open.iter().rposition(|o| o.probe == probe.id) else {
+        return;
+    };
+    let Some(open) = thread.open.drain(depth..).next() else {
+        return;
+    };
+    let span = &mut spans[open.index];
+    span.duration_ns = Some(end_t - span.start_t);
+    span.ret = return_value(probe, event.a);
+    if probe.id == ProbeId::LuoSessionAlloc
+        && let Some(name) = open.name
+    {
+        sessions.allocated(event.a, name);
+    }
+}
+
+fn arguments(
+    probe: &'static Probe,
+    event: &Event,
+    name: Option<&str>,
+    sessions: &Sessions,
+) -> Map<String, Value> {
+    let mut args = Map::new();
+    let mut put = |key: &str, value: Value| drop(args.insert(key.to_owned(), value));
+    match probe.capture {
+        Capture::DeviceIoctl => put("cmd", command(event.a)),
+        Capture::SessionIoctl => {
+            put("cmd", command(event.a));
+            if matches!(event.a & 0xff, 0x40 | 0x41) {
+                put("token", event.b.into());
+            }
+            if let Some(session) = sessions.of_file(event.c) {
+                put("session", session.into());
+            }
+        }
+        Capture::KernelName | Capture::Args => {}
+    }
+    if let Some(name) = name {
+        put("session", name.into());
+    }
+    match probe.id {
+        ProbeId::LuoPreserveFile | ProbeId::LuoRetrieveFile => put("token", event.b.into()),
+        ProbeId::LuoSessionRelease => {
+            if let Some(session) = sessions.of_file(event.b) {
+                put("session", session.into());
+            }
+        }
+        ProbeId::LuoSessionPreserveFd
+        | ProbeId::LuoSessionRetrieveFd
+        | ProbeId::LuoSessionFinish => {
+            if let Some(session) = sessions.of_pointer(event.a) {
+                put("session", session.into());
+            }
+        }
+        ProbeId::KhoAllocPreserve => put("bytes", event.a.into()),
+        ProbeId::KimageLoadSegment => put("segment", event.b.into()),
+        _ => {}
+    }
+    args
+}
+
+/// The uapi name of an ioctl command (include/uapi/linux/liveupdate.h, v7.3).
+fn command(cmd: u64) -> Value {
+    match cmd & 0xffff {
+        0xba00 => "CREATE_SESSION".into(),
+        0xba01 => "RETRIEVE_SESSION".into(),
+        0xba40 => "PRESERVE_FD".into(),
+        0xba41 => "RETRIEVE_FD".into(),
+        0xba42 => "FINISH".into(),
+        0xba43 => "GET_NAME".into(),
+        other => format!("{other:#06x}").into(),
+    }
+}
+
+/// The return value as the prototype has it; pointers are not for reports, so
+/// they become 0, or the errno that they hold.
+fn return_value(probe: &Probe, raw: u64) -> Option<i64> {
+    let (kind, _) = probe
+        .proto
+        .split_once(probe.proto.split('(').next()?.rsplit([' ', '*']).next()?)?;
+    let kind = kind.trim();
+    if kind == "void" {
+        None
+    } else if kind.ends_with('*') {
+        let errno = raw.cast_signed();
+        Some(if (-4095..0).contains(&errno) {
+            errno
+        } else {
+            0
+        })
+    } else if kind == "long" {
+        Some(raw.cast_signed())
+    } else {
+        // An int: the upper half of the register is not defined.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the lower half is the value"
+        )]
+        Some(i64::from((raw as u32).cast_signed()))
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn return_values_follow_the_prototype() {
+        let of = |id, raw| return_value(Probe::of(id), raw);
+        assert_eq!(of(ProbeId::LuoOpen, 0xffff_ffff_ffff_fff0), Some(-16));
+        assert_eq!(of(ProbeId::LuoOpen, 0x1234_0000_0000), Some(0));
+        assert_eq!(of(ProbeId::LuoIoctl, (-22_i64).cast_unsigned()), Some(-22));
+        assert_eq!(of(ProbeId::LuoSessionAlloc, 0xffff_8881_0000_0000), Some(0));
+        assert_eq!(
+            of(ProbeId::LuoSessionAlloc, (-12_i64).cast_unsigned()),
+            Some(-12)
+        );
+        assert_eq!(of(ProbeId::DeviceShutdown, 7), None);
+    }
+}

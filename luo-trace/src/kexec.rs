@@ -1,0 +1,201 @@
+//! The process that calls `reboot()`: its memory takes the old kernel's last
+//! records.
+
+use std::io::{self, BufRead as _, BufReader};
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aya::maps::{Array, Map, MapData};
+use luo_trace_ebpf::maps::TailTarget;
+use rustix::system::RebootCommand;
+
+use crate::carrier::Tail;
+use crate::clock::Anchor;
+use crate::exit::{Exit, Failure};
+use crate::liveupdate;
+use crate::record::state::State;
+
+/// Anchors taken right before the end: the closer, the shorter the stretch over
+/// which the old kernel's clock is extended.
+const LAST_ANCHORS: usize = 8;
+
+/// What `kexec` was asked for.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The session of the running `record`, or of the one to start
+    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
+    pub session: String,
+    /// Load this kernel image first
+    #[arg(long, value_name = "IMAGE", requires = "initrd")]
+    pub kernel: Option<PathBuf>,
+    /// … with this initial file system
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub initrd: Option<PathBuf>,
+    /// … and this command line
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernel",
+        conflicts_with = "reuse_cmdline"
+    )]
+    pub cmdline: Option<String>,
+    /// … and the running kernel's command line
+    #[arg(long, requires = "kernel")]
+    pub reuse_cmdline: bool,
+}
+
+/// Loads if asked to, arms the tail, and reboots into the loaded kernel.
+///
+/// # Errors
+/// Whatever keeps the kexec from happening; on success it does not return.
+pub fn run(options: &Options) -> anyhow::Result<Exit> {
+    crate::cli::need_root()?;
+    load(options)?;
+    if std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|s| s.trim() == "0") {
+        return Err(Failure::environment(
+            "no kernel is loaded to jump into: give --kernel and --initrd, or run `kexec -l` first",
+        ));
+    }
+    let (state, recorder) = match State::running(&options.session) {
+        Some(state) => (state, None),
+        None => start_record(&options.session)?,
+    };
+    let armed = arm(&state);
+    if let Err(error) = &armed {
+        log::warn!("the last records of the old kernel will be missing: {error:#}");
+    }
+    rustix::fs::sync();
+    let error = jump(armed.as_ref().ok().map(|a| &a.tail));
+    if let Ok(mut armed) = armed {
+        armed.disarm();
+    }
+    if let Some(mut recorder) = recorder {
+        stop(&mut recorder);
+    }
+    Err(refused(&error))
+}
+
+fn load(options: &Options) -> anyhow::Result<()> {
+    let (Some(kernel), Some(initrd)) = (&options.kernel, &options.initrd) else {
+        return Ok(());
+    };
+    let cmdline = match &options.cmdline {
+        Some(text) => text.clone(),
+        None if options.reuse_cmdline => crate::facts::kernel().cmdline,
+        None => {
+            return Err(Failure::bad_input(
+                "say what the new kernel's command line is: --cmdline TEXT or --reuse-cmdline",
+            ));
+        }
+    };
+    liveupdate::kexec::load(kernel, initrd, &cmdline).map_err(Failure::environment)
+}
+
+/// No `record` runs: start one of our own, as a process that goes on draining
+/// while this one is in the kernel.
+fn start_record(session: &str) -> anyhow::Result<(State, Option<Child>)> {
+    let (reader, writer) = io::pipe()?;
+    let fd = inheritable(&writer)?;
+    let mut child = Command::new("/proc/self/exe")
+        .args([
+            "record",
+            "--session",
+            session,
+            "--ready-fd",
+            &fd.to_string(),
+        ])
+        .stdin(Stdio::null())
+        .spawn()
+        .context("cannot start `luo-trace record`")?;
+    drop(writer);
+    let mut line = String::new();
+    BufReader::new(reader).read_line(&mut line)?;
+    match State::running(session) {
+        Some(state) if line == "READY=1\n" => Ok((state, Some(child))),
+        _ => {
+            let status = child.wait()?;
+            Err(Failure::environment(format!(
+                "`luo-trace record` did not get ready ({status}), so nothing would be traced: see its message above"
+            )))
+        }
+    }
+}
+
+fn inheritable(writer: &io::PipeWriter) -> anyhow::Result<i32> {
+    rustix::io::fcntl_setfd(writer, rustix::io::FdFlags::empty())?;
+    Ok(writer.as_raw_fd())
+}
+
+fn stop(recorder: &mut Child) {
+    if let Ok(pid) = i32::try_from(recorder.id())
+        && let Some(pid) = rustix::process::Pid::from_raw(pid)
+    {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = recorder.wait();
+    }
+}
+
+/// The tail, mapped here and known to the probes.
+struct Armed {
+    tail: Tail,
+    target: Array<MapData, [u64; 3]>,
+}
+
+fn arm(state: &State) -> anyhow::Result<Armed> {
+    if let Some(why) = &state.tail_refused {
+        anyhow::bail!("{why}");
+    }
+    let tail = Tail::open(state.open_carrier()?)?;
+    tail.clear();
+    let mut target = Array::try_from(Map::Array(MapData::from_id(state.tail_map)?))?;
+    let tid = rustix::thread::gettid()
+        .as_raw_nonzero()
+        .get()
+        .cast_unsigned();
+    let armed = TailTarget {
+        base: tail.address(),
+        slots: tail.slots(),
+        tid,
+        next: 0,
+        errno: 0,
+    };
+    target.set(0, <[u64; 3]>::from(armed), 0)?;
+    Ok(Armed { tail, target })
+}
+
+impl Armed {
+    fn disarm(&mut self) {
+        let _ = self
+            .target
+            .set(0, <[u64; 3]>::from(TailTarget::default()), 0);
+    }
+}
+
+/// Returns only if the kernel refuses.
+fn jump(tail: Option<&Tail>) -> io::Error {
+    if let Some(tail) = tail {
+        for _ in 0..LAST_ANCHORS {
+            tail.push_reboot_anchor(&Anchor::sample());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    match rustix::system::reboot(RebootCommand::Kexec) {
+        Ok(()) => io::Error::other("reboot() returned"),
+        Err(errno) => errno.into(),
+    }
+}
+
+fn refused(error: &io::Error) -> anyhow::Error {
+    let why = match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            "no image is loaded, or LUO refused to freeze: see the kernel log".to_owned()
+        }
+        Some(libc::EBUSY) => "another load or kexec is under way: try again".to_owned(),
+        Some(libc::EPERM) => "CAP_SYS_BOOT is needed: run as root".to_owned(),
+        _ => "see the kernel log for the file that could not be frozen".to_owned(),
+    };
+    Failure::environment(format!("the kernel did not kexec ({error}): {why}"))
+}

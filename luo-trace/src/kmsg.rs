@@ -1,0 +1,238 @@
+//! The kernel log: what the new kernel said of its own boot, and when.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use crate::clock::{PrintkOffset, PrintkSandwich};
+use crate::ready::boot_ns;
+
+const PATH: &str = "/dev/kmsg";
+/// Longest record, prefix included (`PRINTKRB_RECORD_MAX` and its header, v7.3).
+const RECORD: usize = 8192;
+/// Sandwiches written; the stamp is of 1 us, a few narrow it down well enough.
+const SANDWICHES: u32 = 5;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number since boot.
+    pub seq: u64,
+    /// The kernel's own stamp, us.
+    pub stamp_us: u64,
+    /// What it says.
+    pub text: String,
+}
+
+/// The log so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Lines, oldest first.
+    pub lines: Vec<Line>,
+}
+
+impl Log {
+    /// Reads what the kernel still has.
+    ///
+    /// # Errors
+    /// /dev/kmsg cannot be read.
+    pub fn read() -> io::Result<Self> {
+        let mut file = open(false)?;
+        let mut lines = Vec::new();
+        let mut buffer = vec![0; RECORD];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => lines.extend(parse(&String::from_utf8_lossy(&buffer[..n]))),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                // EPIPE: the record was overwritten meanwhile; the next read goes on.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(Self { lines })
+    }
+
+    /// Lines whose stamps are of the clock that is still in use: those after the
+    /// last backward jump, where the kernel changed over to the cycle counter.
+    #[must_use]
+    pub fn placeable(&self) -> &[Line] {
+        let jump = self
+            .lines
+            .windows(2)
+            .rposition(|w| w[1].stamp_us < w[0].stamp_us);
+        &self.lines[jump.map_or(0, |at| at + 1)..]
+    }
+
+    /// KHO's count of kexecs, 0 when this kernel was not booted by one.
+    #[must_use]
+    pub fn kexec_count(&self) -> u64 {
+        self.lines
+            .iter()
+            .find_map(|l| exec_from(&l.text))
+            .map_or(0, |(_, count)| count)
+    }
+
+    /// Release of the kernel before this one, by KHO.
+    #[must_use]
+    pub fn previous_release(&self) -> Option<&str> {
+        self.lines
+            .iter()
+            .find_map(|l| exec_from(&l.text))
+            .map(|(release, _)| release)
+    }
+}
+
+/// `KHO: exec from: 7.3.4 (count 1)` (kernel/liveupdate/kexec_handover.c, v7.3).
+fn exec_from(text: &str) -> Option<(&str, u64)> {
+    let (release, rest) = text
+        .strip_prefix("KHO: exec from: ")?
+        .split_once(" (count ")?;
+    Some((release, rest.strip_suffix(')')?.parse().ok()?))
+}
+
+/// KHO's count of kexecs, if the log can be read.
+#[must_use]
+pub fn kexec_count() -> Option<u64> {
+    Log::read().ok().map(|log| log.kexec_count())
+}
+
+/// How the kernel's stamps lie to its boot clock: writes a few lines between two
+/// readings of the clock and looks up the stamps they got.
+///
+/// # Errors
+/// /dev/kmsg cannot be written, or does not give the lines back.
+pub fn offset() -> io::Result<PrintkOffset> {
+    let tag = format!("luo-trace[{}]: clock sample", std::process::id());
+    let mut file = open(true)?;
+    let mut times = Vec::new();
+    for i in 0..SANDWICHES {
+        let before = boot_ns();
+        file.write_all(format!("<7>{tag} {i}").as_bytes())?;
+        times.push((before, boot_ns()));
+    }
+    let log = Log::read()?;
+    let sandwiches: Vec<_> = times
+        .iter()
+        .enumerate()
+        .filter_map(|(i, &(before_ns, after_ns))| {
+            let text = format!("{tag} {i}");
+            let line = log.lines.iter().rev().find(|l| l.text == text)?;
+            Some(PrintkSandwich {
+                before_ns,
+                stamp_us: line.stamp_us,
+                after_ns,
+            })
+        })
+        .collect();
+    PrintkOffset::new(&sandwiches).map_err(io::Error::other)
+}
+
+fn open(write: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(!write)
+        .write(write)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(PATH)
+}
+
+/// `prio,seq,stamp,flags[,…];text`, then ` KEY=value` lines
+/// (Documentation/ABI/testing/dev-kmsg).
+fn parse(record: &str) -> Option<Line> {
+    let (prefix, text) = record.split_once(';')?;
+    let mut fields = prefix.split(',').skip(1);
+    Some(Line {
+        seq: fields.next()?.parse().ok()?,
+        stamp_us: fields.next()?.parse().ok()?,
+        text: text.lines().next().unwrap_or_default().to_owned(),
+    })
+}
+
+/// Counter values of the first initcall, where the kernel was booted with
+/// `trace_event=initcall:initcall_start trace_clock=x86-tsc`.
+#[must_use]
+pub fn first_initcall_cycles() -> Option<u64> {
+    let base = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .into_iter()
+        .find(|base| fs::exists(format!("{base}/trace")).unwrap_or(false))?;
+    let clock = fs::read_to_string(format!("{base}/trace_clock")).ok()?;
+    if !clock.contains("[x86-tsc]") {
+        return None;
+    }
+    let trace = File::open(format!("{base}/trace")).ok()?;
+    let lines = io::BufRead::lines(io::BufReader::new(trace));
+    lines
+        .map_while(Result::ok)
+        .find_map(|line| initcall_stamp(&line))
+}
+
+/// `swapper/0-1 [000] .....  1234567890: initcall_start: func=…`
+fn initcall_stamp(line: &str) -> Option<u64> {
+    let (before, _) = line.split_once(": initcall_start:")?;
+    before.rsplit(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(stamp_us: u64, text: &str) -> Line {
+        Line {
+            seq: 0,
+            stamp_us,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn records_are_parsed_without_their_dictionary() {
+        assert_eq!(
+            parse("6,339,5140900,-;NET: Registered\n SUBSYSTEM=net\n"),
+            Some(Line {
+                seq: 339,
+                stamp_us: 5_140_900,
+                text: "NET: Registered".into()
+            })
+        );
+        assert_eq!(parse("6,x,1,-;text"), None);
+        assert_eq!(parse("nonsense"), None);
+    }
+
+    #[test]
+    fn only_lines_after_the_last_backward_jump_can_be_placed() {
+        let log = Log {
+            lines: vec![
+                line(0, "Linux version"),
+                line(44_000, "tsc: Detected"),
+                line(496, "clocksource"),
+                line(500, "x"),
+            ],
+        };
+        assert_eq!(log.placeable(), &log.lines[2..]);
+        let steady = Log {
+            lines: vec![line(1, "a"), line(2, "b")],
+        };
+        assert_eq!(steady.placeable().len(), 2);
+        assert!(Log::default().placeable().is_empty());
+    }
+
+    #[test]
+    fn kho_tells_where_it_came_from() {
+        let log = Log {
+            lines: vec![line(1, "KHO: exec from: 7.3.4 (count 3)")],
+        };
+        assert_eq!(
+            (log.previous_release(), log.kexec_count()),
+            (Some("7.3.4"), 3)
+        );
+        assert_eq!(Log::default().kexec_count(), 0);
+    }
+
+    #[test]
+    fn a_boot_trace_line_gives_its_counter() {
+        let text =
+            "       swapper/0-1       [000] .....    9012345678: initcall_start: func=trace_init";
+        assert_eq!(initcall_stamp(text), Some(9_012_345_678));
+        assert_eq!(initcall_stamp("# tracer: nop"), None);
+    }
+}

@@ -1,0 +1,226 @@
+//! The embedded eBPF object: its maps, and its programs made ready for one
+//! attach mechanism.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use aya::maps::MapData;
+use aya_obj::generated::bpf_insn;
+use aya_obj::{EbpfSectionKind, Object};
+use luo_trace_ebpf::maps::marker;
+
+use super::ArmError;
+use super::bpf::{self, AttachTo};
+
+const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/luo-trace-ebpf.o"));
+
+/// `BPF_JMP | BPF_CALL` and `BPF_ALU64 | BPF_MOV | BPF_K`.
+const CALL: u8 = 0x85;
+const MOV64_IMM: u8 = 0xb7;
+/// `src_reg` of a call to a kernel function by BTF id.
+const PSEUDO_KFUNC_CALL: u8 = 2;
+/// `bpf_probe_write_user` (include/uapi/linux/bpf.h).
+const PROBE_WRITE_USER: i32 = 36;
+
+/// How [`marker::IS_RETURN`] is answered.
+#[derive(Clone, Copy, Debug)]
+pub enum IsReturn {
+    /// The program is attached to entries, or to returns, alone.
+    Always(bool),
+    /// By the kfunc with this BTF id.
+    Kfunc(u32),
+}
+
+/// The parsed object, relocated against freshly created maps.
+pub struct Programs {
+    object: Object,
+    license: CString,
+    /// Maps not yet taken, by name.
+    maps: HashMap<String, MapData>,
+    /// Whether the programs may store into the tail.
+    tail_refused: Option<String>,
+}
+
+impl Programs {
+    /// Parses the object and creates its maps.
+    pub fn new() -> Result<Self, ArmError> {
+        let mut object = Object::parse(OBJECT).map_err(|e| ArmError::Object(e.to_string()))?;
+        let license = object.license.clone();
+        let mut maps = HashMap::new();
+        for (name, map) in std::mem::take(&mut object.maps) {
+            let data = MapData::create(map.clone(), &name, None)
+                .map_err(|error| ArmError::from_map(&name, error))?;
+            fill_section(&data, &map).map_err(|error| ArmError::Map {
+                name: name.clone(),
+                error,
+            })?;
+            maps.insert(name, (data, map));
+        }
+        let text: HashSet<usize> = HashSet::from_iter(object.functions.keys().map(|k| k.0));
+        object
+            .relocate_maps(
+                maps.iter()
+                    .map(|(n, (data, map))| (n.as_str(), data.fd().as_fd().as_raw_fd(), map)),
+                &text,
+            )
+            .and_then(|()| object.relocate_calls(&text))
+            .map_err(|e| ArmError::Object(e.to_string()))?;
+        let maps = maps
+            .into_iter()
+            .map(|(name, (data, _))| (name, data))
+            .collect();
+        Ok(Self {
+            object,
+            license,
+            maps,
+            tail_refused: None,
+        })
+    }
+
+    /// Takes a map out, to be wrapped as its type.
+    pub fn take_map(&mut self, name: &str) -> Result<MapData, ArmError> {
+        self.maps
+            .remove(name)
+            .ok_or_else(|| ArmError::Object(format!("map {name} is not in it")))
+    }
+
+    /// Why stores into the tail are not possible, once a program was loaded without them.
+    pub fn tail_refused(&self) -> Option<&str> {
+        self.tail_refused.as_deref()
+    }
+
+    /// Loads the program `name` for `to`; falls back to a program without tail
+    /// stores where the kernel (lockdown) refuses that helper.
+    pub fn load(&mut self, name: &str, to: AttachTo, ask: IsReturn) -> Result<OwnedFd, ArmError> {
+        let mut code = self.instructions(name)?;
+        answer_marker(&mut code, ask);
+        if self.tail_refused.is_some() {
+            remove_tail_stores(&mut code);
+            return self.load_code(name, to, &code);
+        }
+        match bpf::load(to, &code, &self.license, None) {
+            Ok(fd) => Ok(fd),
+            Err(first) if first.raw_os_error() == Some(libc::EPERM) && !has_privilege() => {
+                Err(ArmError::Privilege(first))
+            }
+            Err(first) => {
+                let mut without = code.clone();
+                remove_tail_stores(&mut without);
+                if let Ok(fd) = bpf::load(to, &without, &self.license, None) {
+                    self.tail_refused = Some(format!(
+                        "the kernel refuses bpf_probe_write_user ({first}; lockdown?)"
+                    ));
+                    return Ok(fd);
+                }
+                self.load_code(name, to, &code)
+            }
+        }
+    }
+
+    fn load_code(&self, name: &str, to: AttachTo, code: &[bpf_insn]) -> Result<OwnedFd, ArmError> {
+        let mut log = Vec::new();
+        bpf::load(to, code, &self.license, Some(&mut log)).map_err(|error| {
+            let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
+            let log = String::from_utf8_lossy(&log[..end]);
+            let tail: Vec<_> = log.lines().rev().take(12).collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            ArmError::Load {
+                program: name.to_owned(),
+                error,
+                log: tail.join("\n"),
+            }
+        })
+    }
+
+    fn instructions(&self, name: &str) -> Result<Vec<bpf_insn>, ArmError> {
+        let missing = || ArmError::Object(format!("program {name} is not in it"));
+        let program = self.object.programs.get(name).ok_or_else(missing)?;
+        let function = self
+            .object
+            .functions
+            .get(&program.function_key())
+            .ok_or_else(missing)?;
+        Ok(function.instructions.clone())
+    }
+}
+
+/// Copies a data section into its map.
+fn fill_section(data: &MapData, map: &aya_obj::Map) -> io::Result<()> {
+    if map.section_kind() == EbpfSectionKind::Maps || map.data().is_empty() {
+        return Ok(());
+    }
+    bpf::map_update(data.fd().as_fd(), 0, map.data())
+}
+
+fn has_privilege() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn answer_marker(code: &mut [bpf_insn], ask: IsReturn) {
+    for insn in code.iter_mut().filter(|i| is_call(i, marker::IS_RETURN)) {
+        match ask {
+            IsReturn::Always(yes) => *insn = mov_r0(i32::from(yes)),
+            IsReturn::Kfunc(id) => {
+                insn.set_src_reg(PSEUDO_KFUNC_CALL);
+                insn.imm = id.cast_signed();
+            }
+        }
+    }
+}
+
+fn remove_tail_stores(code: &mut [bpf_insn]) {
+    for insn in code.iter_mut().filter(|i| is_call(i, PROBE_WRITE_USER)) {
+        *insn = mov_r0(-libc::EPERM);
+    }
+}
+
+fn is_call(insn: &bpf_insn, helper: i32) -> bool {
+    insn.code == CALL && insn.src_reg() == 0 && insn.imm == helper
+}
+
+fn mov_r0(imm: i32) -> bpf_insn {
+    let mut insn = bpf_insn {
+        code: MOV64_IMM,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm,
+    };
+    insn.set_dst_reg(0);
+    insn
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(imm: i32) -> bpf_insn {
+        let mut insn = mov_r0(imm);
+        insn.code = CALL;
+        insn
+    }
+
+    #[test]
+    fn markers_become_constants_or_the_kfunc_and_nothing_else_changes() {
+        let code = [call(marker::IS_RETURN), call(125), call(PROBE_WRITE_USER)];
+
+        let mut entry = code;
+        answer_marker(&mut entry, IsReturn::Always(false));
+        assert_eq!((entry[0].code, entry[0].imm), (MOV64_IMM, 0));
+        assert_eq!((entry[1].code, entry[1].imm), (CALL, 125));
+        assert_eq!((entry[2].code, entry[2].imm), (CALL, PROBE_WRITE_USER));
+
+        let mut session = code;
+        answer_marker(&mut session, IsReturn::Kfunc(4711));
+        assert_eq!(
+            (session[0].code, session[0].src_reg(), session[0].imm),
+            (CALL, 2, 4711)
+        );
+
+        let mut locked = code;
+        remove_tail_stores(&mut locked);
+        assert_eq!((locked[2].code, locked[2].imm), (MOV64_IMM, -libc::EPERM));
+    }
+}

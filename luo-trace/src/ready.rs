@@ -1,0 +1,126 @@
+//! Telling whoever started us that the probes are armed, and how long that took.
+
+use std::io::{self, Write as _};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The message on a `--ready-fd` and on systemd's notify socket.
+const READY: &[u8] = b"READY=1\n";
+
+/// `CLOCK_BOOTTIME`, ns.
+#[must_use]
+pub fn boot_ns() -> u64 {
+    nanos(ClockId::Boottime)
+}
+
+fn nanos(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// The moment at which this program was executed.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    boot_ns: u64,
+}
+
+impl Started {
+    /// To be called first in `main`: what the process has used of a CPU until
+    /// then is the exec, and no clock tells more of it.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            boot_ns: boot_ns().saturating_sub(nanos(ClockId::ProcessCPUTime)),
+        }
+    }
+
+    /// Time since then, ns.
+    #[must_use]
+    pub fn elapsed_ns(self) -> u64 {
+        boot_ns().saturating_sub(self.boot_ns)
+    }
+}
+
+/// Where readiness is announced.
+#[derive(Debug)]
+pub struct Ready {
+    fd: Option<OwnedFd>,
+}
+
+impl Ready {
+    /// Announces on this inherited descriptor as well as through `NOTIFY_SOCKET`.
+    ///
+    /// # Errors
+    /// The descriptor is not open.
+    pub fn on(fd: Option<RawFd>) -> io::Result<Self> {
+        let fd = fd.map(take_inherited).transpose()?;
+        Ok(Self { fd })
+    }
+
+    /// Announces, once.
+    ///
+    /// # Errors
+    /// Nobody listens any more.
+    pub fn announce(self) -> io::Result<()> {
+        if let Some(fd) = self.fd {
+            std::fs::File::from(fd).write_all(READY)?;
+        }
+        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET") {
+            notify(socket.as_encoded_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd <= 2 || rustix::io::fcntl_getfd(borrow(fd)).is_err() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("--ready-fd {fd} is not an open descriptor above 2"),
+        ));
+    }
+    // SAFETY: it is open, and the caller of this program gave it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn borrow<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
+    // SAFETY: used for one fcntl, which answers EBADF for a closed descriptor.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+}
+
+/// sd_notify(3): a datagram to a path, or to an abstract name that starts with `@`.
+fn notify(socket: &[u8]) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let address = match socket.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))?,
+    };
+    UnixDatagram::unbound()?
+        .send_to_addr(READY, &address)
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notify_socket_hears_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        notify(path.as_os_str().as_encoded_bytes()).expect("delivered");
+        let mut buffer = [0; 32];
+        let n = socket.recv(&mut buffer).expect("a datagram");
+        assert_eq!(&buffer[..n], READY);
+    }
+
+    #[test]
+    fn a_closed_descriptor_is_refused() {
+        assert!(Ready::on(Some(987)).is_err());
+        assert!(Ready::on(Some(1)).is_err());
+    }
+}

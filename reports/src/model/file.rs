@@ -1,0 +1,254 @@
+//! One `NAME.run.json`.
+//!
+//! Reading refuses what cannot be worked with: another schema, broken JSON, and
+//! windows or phases whose length is negative or beyond [`LONGEST_NS`]. What is
+//! merely inconsistent is read; [`Run::check`] names it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::error::Category;
+
+use super::durable::{Output, WriteError};
+use super::{Run, SCHEMA};
+
+/// Schema name without its version.
+const FAMILY: &str = "luo-trace.run";
+/// Major version that this build writes, and the highest it reads.
+const MAJOR: u32 = 1;
+/// Longest window or phase that is believed, ns: one week.
+pub const LONGEST_NS: i64 = 7 * 24 * 3_600 * 1_000_000_000;
+/// Largest file that is read, bytes; a run with a million spans has a third of it.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// Why a file could not be read as a run.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system did not give it.
+    #[error("{path}: cannot be read ({source}); check its name and its permissions")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// More bytes than any run has.
+    #[error("{path}: larger than 1 GiB, so no run; name a *.run.json")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing in it.
+    #[error("{path}: empty; collect writes a run whole or not at all, so fetch it again")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It ends in the middle.
+    #[error("{path}: ends in the middle, at line {line}; copy it again from its host")]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Line on which it ends, from 1.
+        line: usize,
+    },
+    /// Not JSON in UTF-8.
+    #[error("{path}: not JSON ({what}); name a *.run.json that luo-trace collect wrote")]
+    NotJson {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        what: String,
+    },
+    /// JSON of something else.
+    #[error(
+        "{path}: JSON, but no luo-trace run ({found}); \
+             name a *.run.json that luo-trace collect wrote"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is in the place of the schema.
+        found: String,
+    },
+    /// A later major version.
+    #[error(
+        "{path}: written by a newer luo-trace: schema {found}, \
+             this one reads up to {SCHEMA}; update luo-trace"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The schema it names.
+        found: String,
+    },
+    /// The right schema, but a field is missing or of another type.
+    #[error(
+        "{path}: a luo-trace run with a broken field ({what}); \
+             fetch the file again, or record the run again"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Which, and where.
+        what: String,
+    },
+    /// A length that no live update has.
+    #[error(
+        "{path}: {what} lasts {duration_ns} ns, which no live update does; \
+             do not use this run, record it again"
+    )]
+    Absurd {
+        /// The file.
+        path: PathBuf,
+        /// The window or phase.
+        what: String,
+        /// Its length, ns.
+        duration_ns: i64,
+    },
+    /// The same run under another name; counted twice it would narrow the statistics.
+    #[error("{path}: the same run as {first}; it counts once, so remove one of them")]
+    Duplicate {
+        /// The file.
+        path: PathBuf,
+        /// The file read before it.
+        first: PathBuf,
+    },
+}
+
+/// What is read before anything else, so that a newer file is called newer
+/// rather than broken.
+#[derive(Deserialize)]
+struct Header {
+    schema: Option<serde_json::Value>,
+}
+
+/// Reads one run.
+pub fn read(path: &Path) -> Result<Run, FileError> {
+    let unreadable = |source| FileError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    let text = String::from_utf8(bytes).map_err(|error| FileError::NotJson {
+        path: path.to_owned(),
+        what: format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()),
+    })?;
+    read_str(&text, path)
+}
+
+/// Reads one run from its text; `path` is its name in errors.
+pub fn read_str(text: &str, path: &Path) -> Result<Run, FileError> {
+    if text.trim().is_empty() {
+        return Err(FileError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    let header = serde_json::from_str::<Header>(text).map_err(|error| match error.classify() {
+        Category::Data => FileError::Foreign {
+            path: path.to_owned(),
+            found: "it has no schema".to_owned(),
+        },
+        _ => syntax_error(path, &error),
+    })?;
+    check_schema(path, header.schema.as_ref())?;
+    let run = serde_json::from_str::<Run>(text).map_err(|error| match error.classify() {
+        Category::Data => FileError::Malformed {
+            path: path.to_owned(),
+            what: error.to_string(),
+        },
+        _ => syntax_error(path, &error),
+    })?;
+    check_lengths(path, &run)?;
+    Ok(run)
+}
+
+/// Writes one run: whole, on disk, and readable by its owner only.
+pub fn write(run: &Run, path: &Path) -> Result<(), WriteError> {
+    commit(run, path, Output::create(path)?)
+}
+
+/// Writes one run to an output that was opened before, `path` being its name.
+pub fn commit(run: &Run, path: &Path, output: Output) -> Result<(), WriteError> {
+    let unreadable = |why: String| WriteError::Unreadable {
+        path: path.to_owned(),
+        why,
+    };
+    let mut text = serde_json::to_string_pretty(run).map_err(|e| unreadable(e.to_string()))?;
+    text.push('\n');
+    // JSON has no NaN, and no reader takes a phase of minus one second: such a
+    // run must fail here, while its carrier is still there.
+    read_str(&text, path).map_err(|e| unreadable(e.to_string()))?;
+    output.commit(text.as_bytes())
+}
+
+fn syntax_error(path: &Path, error: &serde_json::Error) -> FileError {
+    let path = path.to_owned();
+    match error.classify() {
+        Category::Eof => FileError::Truncated {
+            path,
+            line: error.line(),
+        },
+        _ => FileError::NotJson {
+            path,
+            what: error.to_string(),
+        },
+    }
+}
+
+fn check_schema(path: &Path, schema: Option<&serde_json::Value>) -> Result<(), FileError> {
+    let foreign = |found: String| FileError::Foreign {
+        path: path.to_owned(),
+        found,
+    };
+    let Some(schema) = schema.and_then(serde_json::Value::as_str) else {
+        return Err(foreign("it has no schema".to_owned()));
+    };
+    let major = schema
+        .strip_prefix(FAMILY)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        // A number too large to parse is newer than any.
+        .map(|digits| digits.parse::<u32>().unwrap_or(u32::MAX));
+    match major {
+        Some(MAJOR) => Ok(()),
+        Some(major) if major > MAJOR => Err(FileError::Newer {
+            path: path.to_owned(),
+            found: schema.to_owned(),
+        }),
+        _ => Err(foreign(format!("its schema is {schema:?}"))),
+    }
+}
+
+fn check_lengths(path: &Path, run: &Run) -> Result<(), FileError> {
+    let windows = run
+        .windows
+        .iter()
+        .map(|w| (format!("the window {}", w.title()), w.duration_ns));
+    let phases = run
+        .phases
+        .iter()
+        .map(|p| (format!("the phase {}", p.id), p.duration_ns));
+    match windows
+        .chain(phases)
+        .find(|(_, duration_ns)| !(0..=LONGEST_NS).contains(duration_ns))
+    {
+        Some((what, duration_ns)) => Err(FileError::Absurd {
+            path: path.to_owned(),
+            what,
+            duration_ns,
+        }),
+        None => Ok(()),
+    }
+}

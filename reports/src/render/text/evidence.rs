@@ -1,0 +1,133 @@
+//! Why the figures of a run can be believed, and where they cannot.
+
+use super::figure::{column, count, exact, frequency, percent, share};
+use super::page::Page;
+use crate::model::{Clock, DEFAULT_WINDOW, Hole, Lint, Run, SelfCost};
+
+/// Writes cost, probes, clock, loss, coverage, holes and advice.
+pub(super) fn render(page: &mut Page, run: &Run) {
+    self_cost(page, run);
+    page.section("evidence");
+    attach(page, run);
+    clock(page, &run.clock);
+    let loss = run.loss;
+    page.fact(
+        "loss",
+        &format!(
+            "{} events seen, {} lost, {} torn in the carrier",
+            loss.events_seen, loss.events_lost, loss.torn_records
+        ),
+    );
+    if run.default_window().is_some() {
+        let coverage = run.coverage;
+        page.fact(
+            "coverage",
+            &format!(
+                "{} of {DEFAULT_WINDOW} measured, {} derived, {} unknown",
+                percent(coverage.measured),
+                percent(coverage.derived),
+                percent(coverage.unknown)
+            ),
+        );
+    }
+    holes(page, &run.holes);
+    lints(page, &run.lints);
+}
+
+fn self_cost(page: &mut Page, run: &Run) {
+    let SelfCost {
+        attach_ns,
+        attach_old_ns,
+        preserve_ns,
+        freeze_ns,
+        retrieve_ns,
+        in_window_ns,
+    } = run.self_cost;
+    page.section("what luo-trace itself cost");
+    let old = attach_old_ns.map(|ns| ("attach, old kernel", ns));
+    let rest = [
+        ("attach, new kernel", attach_ns),
+        ("preserve the carrier", preserve_ns),
+        ("freeze it", freeze_ns),
+        ("retrieve it", retrieve_ns),
+    ];
+    for (what, ns) in old.into_iter().chain(rest) {
+        page.line(&format!("  {what:<24} {:>9}", column(i128::from(ns))));
+    }
+    let part = run.default_window().map_or(String::new(), |window| {
+        let part = part_of(in_window_ns, window.duration_ns);
+        format!("{} of {DEFAULT_WINDOW}", share(part))
+    });
+    page.line(&format!(
+        "  {:<24} {:>9} {part}",
+        format!("inside {DEFAULT_WINDOW}"),
+        column(i128::from(in_window_ns))
+    ));
+}
+
+fn part_of(ns: u64, whole: i64) -> f64 {
+    super::figure::ratio(i64::try_from(ns).unwrap_or(i64::MAX), whole)
+}
+
+fn attach(page: &mut Page, run: &Run) {
+    for attach in &run.attach {
+        let missing = if attach.missing.is_empty() {
+            "none missing".to_owned()
+        } else {
+            format!("missing: {}", attach.missing.join(", "))
+        };
+        page.fact(
+            &format!("probes {}", attach.kernel.as_str()),
+            &format!("{} by {}, {missing}", attach.attached, attach.mechanism),
+        );
+    }
+}
+
+fn clock(page: &mut Page, clock: &Clock) {
+    let drift = (clock.hz_new / clock.hz_old - 1.0) * 1e6;
+    let drift = if clock.hz_old > 0.0 && drift.is_finite() && drift.abs() < 1e6 {
+        format!(" ({drift:+.3} ppm)")
+    } else {
+        String::new()
+    };
+    page.fact(
+        "clock",
+        &format!(
+            "{}, {} old, {} new{drift}; {}; error across the kexec at most {}",
+            clock.source,
+            frequency(clock.hz_old),
+            frequency(clock.hz_new),
+            count(clock.anchors as usize, "anchor"),
+            exact(i128::from(clock.error_ns)),
+        ),
+    );
+    for warning in &clock.warnings {
+        page.fact("", &format!("warning: {warning}"));
+    }
+}
+
+fn holes(page: &mut Page, holes: &[Hole]) {
+    if holes.is_empty() {
+        return;
+    }
+    page.section("not seen");
+    for hole in holes {
+        page.item(&format!("{}: {}", hole.r#where, hole.why));
+    }
+}
+
+fn lints(page: &mut Page, lints: &[Lint]) {
+    if lints.is_empty() {
+        return;
+    }
+    page.section("advice");
+    for lint in lints {
+        let cost = lint
+            .cost_ns
+            .map_or(String::new(), |ns| format!(" ({})", exact(i128::from(ns))));
+        page.item(&format!(
+            "{} {}: {}{cost}",
+            lint.severity, lint.id, lint.text
+        ));
+    }
+}

@@ -1,0 +1,54 @@
+//! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
+
+mod evidence;
+mod figure;
+mod page;
+mod run;
+mod set;
+mod setup;
+mod spans;
+mod waterfall;
+
+use crate::model::Run;
+use crate::model::set::Set;
+
+/// What a text report shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextOptions {
+    /// Functions that are listed in each phase, the costliest first; inside
+    /// another function, half as many. What is left out is counted.
+    pub top: usize,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        Self { top: 6 }
+    }
+}
+
+/// One run: its windows, the waterfall of its phases, what ran inside them, and
+/// why the figures can be believed.
+#[must_use]
+pub fn render_run(run: &Run, options: &TextOptions) -> String {
+    let mut page = page::Page::default();
+    run::render(&mut page, run, *options);
+    page.finish()
+}
+
+/// A set: median, interval and range of each window and phase, by setup when
+/// the runs are of several.
+#[must_use]
+pub fn render_set(set: &Set) -> String {
+    let mut page = page::Page::default();
+    set::render(&mut page, set);
+    page.finish()
+}
+
+#[cfg(test)]
+fn assert_mail_ready(text: &str) {
+    for line in text.lines() {
+        assert!(line.len() <= page::WIDTH, "{} columns: {line}", line.len());
+        assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{line:?}");
+        assert!(!line.ends_with(' '), "{line:?}");
+    }
+}

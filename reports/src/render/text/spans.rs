@@ -1,0 +1,341 @@
+//! Calls inside a phase, or around the window: the costliest first, calls of
+//! one function taken together.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::TextOptions;
+use super::figure::{column, count, exact};
+use super::page::{Page, fit};
+use crate::model::{KernelSide, Phase, Run, Span};
+
+/// Columns of a call's name with its arguments.
+const NAME: usize = 43;
+/// Levels of calls inside calls that are shown.
+const LEVELS: usize = 5;
+/// Members of a group that are named when some stand out.
+const OUTLIERS: usize = 3;
+/// Errno values as the kernel returns them.
+const ERRNO: std::ops::Range<i64> = -4095..0;
+
+/// Where on the time axis a span starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zone {
+    Before,
+    Phase(usize),
+    After,
+}
+
+/// Spans of a run by zone and by parent; spans are named by their place in the list.
+struct Forest<'a> {
+    spans: &'a [Span],
+    zones: Vec<Zone>,
+    parents: Vec<Option<usize>>,
+    children: Vec<Vec<usize>>,
+}
+
+/// Calls of one function at one level.
+struct Group {
+    members: Vec<usize>,
+    total: i128,
+    max: i128,
+}
+
+/// Writes what ran inside each phase.
+pub(super) fn render_phases(page: &mut Page, run: &Run, options: TextOptions) {
+    let forest = Forest::new(run);
+    let mut titled = false;
+    for (number, phase) in run.phases.iter().enumerate() {
+        let roots = forest.roots(Zone::Phase(number));
+        if roots.is_empty() {
+            continue;
+        }
+        if !titled {
+            page.section("inside the phases, the costliest first");
+            titled = true;
+        }
+        page.line(&entry(0, &phase.id, phase.duration_ns, ""));
+        forest.level(page, &roots, 1, options.top);
+    }
+}
+
+/// Writes what slowed the host around the window without stopping it.
+pub(super) fn render_brownout(page: &mut Page, run: &Run, options: TextOptions) {
+    let forest = Forest::new(run);
+    let window = run.default_window().is_some();
+    let after = if window {
+        "after the window"
+    } else {
+        "in the new kernel"
+    };
+    let sides = [(Zone::Before, "before t = 0"), (Zone::After, after)];
+    let mut titled = false;
+    for (zone, title) in sides {
+        let roots = forest.roots(zone);
+        if roots.is_empty() {
+            continue;
+        }
+        if !titled {
+            page.section(if window {
+                "brownout, slowed but not stopped"
+            } else {
+                "calls that no window holds"
+            });
+            titled = true;
+        }
+        let all = Group::of(&forest, roots.clone());
+        let title = format!("{title}: {}", count(roots.len(), "call"));
+        page.line(&entry(0, &title, all.total, ""));
+        forest.sessions(page, &roots);
+        forest.level(page, &roots, 1, options.top);
+    }
+}
+
+impl<'a> Forest<'a> {
+    fn new(run: &'a Run) -> Self {
+        let spans = run.spans.as_slice();
+        let zones = spans.iter().map(|s| Zone::of(s, &run.phases)).collect();
+        let places: HashMap<u32, usize> = spans
+            .iter()
+            .enumerate()
+            .map(|(place, s)| (s.id, place))
+            .collect();
+        let parents: Vec<Option<usize>> = spans
+            .iter()
+            .map(|s| s.parent.and_then(|parent| places.get(&parent).copied()))
+            .collect();
+        let mut children = vec![Vec::new(); spans.len()];
+        for (place, parent) in parents.iter().enumerate() {
+            if let Some(list) = parent.and_then(|parent| children.get_mut(parent)) {
+                list.push(place);
+            }
+        }
+        Self {
+            spans,
+            zones,
+            parents,
+            children,
+        }
+    }
+
+    /// Spans of a zone whose parent, if any, started in another.
+    fn roots(&self, zone: Zone) -> Vec<usize> {
+        let zone_of = |place: usize| self.zones.get(place).copied();
+        (0..self.spans.len())
+            .filter(|place| zone_of(*place) == Some(zone))
+            .filter(|place| {
+                let parent = self.parents.get(*place).copied().flatten();
+                parent.and_then(zone_of) != Some(zone)
+            })
+            .collect()
+    }
+
+    fn span(&self, place: usize) -> Option<&'a Span> {
+        self.spans.get(place)
+    }
+
+    fn duration(&self, place: usize) -> i128 {
+        let duration = self.span(place).and_then(|s| s.duration_ns);
+        i128::from(duration.unwrap_or(0).max(0))
+    }
+
+    fn children(&self, place: usize) -> &[usize] {
+        self.children.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    /// Children of all members that lie in the same zone as their parent.
+    fn children_of(&self, group: &Group) -> Vec<usize> {
+        let inside =
+            |parent: usize, child: &usize| self.zones.get(*child) == self.zones.get(parent);
+        group
+            .members
+            .iter()
+            .flat_map(|m| self.children(*m).iter().filter(|c| inside(*m, c)))
+            .copied()
+            .collect()
+    }
+
+    fn groups(&self, places: &[usize]) -> Vec<Group> {
+        let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
+        for place in places {
+            if let Some(span) = self.span(*place) {
+                by_name.entry(&span.name).or_default().push(*place);
+            }
+        }
+        let mut groups: Vec<Group> = by_name
+            .into_values()
+            .map(|members| Group::of(self, members))
+            .collect();
+        // Stable: equal totals stay in the order of their names.
+        groups.sort_by_key(|group| std::cmp::Reverse(group.total));
+        groups
+    }
+
+    /// Writes one level of calls, and the levels inside it.
+    fn level(&self, page: &mut Page, places: &[usize], depth: usize, top: usize) {
+        let groups = self.groups(places);
+        for group in groups.iter().take(top) {
+            self.group(page, group, depth);
+            if depth < LEVELS {
+                self.level(page, &self.children_of(group), depth + 1, top.div_ceil(2));
+            }
+        }
+        let rest: Vec<&Group> = groups.iter().skip(top).collect();
+        if !rest.is_empty() {
+            let calls: usize = rest.iter().map(|group| group.members.len()).sum();
+            let text = format!(
+                "({} of {})",
+                count(calls, "call"),
+                count(rest.len(), "more function")
+            );
+            let total: i128 = rest.iter().map(|group| group.total).sum();
+            page.line(&entry(depth, &text, total, ""));
+        }
+    }
+
+    fn group(&self, page: &mut Page, group: &Group, depth: usize) {
+        let Some(span) = group.members.first().and_then(|m| self.span(*m)) else {
+            return;
+        };
+        let mut label = span.name.clone();
+        if let [_] = group.members[..] {
+            label.push_str(&arguments(span));
+            label.push_str(&outcome(span));
+            if span.duration_ns.is_none() {
+                page.line(&unfinished(depth, &label));
+                return;
+            }
+        } else {
+            label.push_str(&format!(" x{}", group.members.len()));
+            label.push_str(&self.failures(group));
+        }
+        page.line(&entry(depth, &label, group.total, &self.note(group)));
+        for place in self.outliers(group) {
+            if let Some(span) = self.span(place) {
+                let label = format!("of these,{}{}", arguments(span), outcome(span));
+                page.line(&entry(depth + 1, &label, self.duration(place), ""));
+            }
+        }
+    }
+
+    /// The longest call of many, or a single call's own time without the calls
+    /// inside it.
+    fn note(&self, group: &Group) -> String {
+        if group.members.len() > 1 {
+            return format!("max {}", exact(group.max));
+        }
+        let inside = self.children_of(group);
+        if inside.is_empty() {
+            return String::new();
+        }
+        let inside: i128 = inside.iter().map(|place| self.duration(*place)).sum();
+        format!("self {}", exact((group.total - inside).max(0)))
+    }
+
+    fn failures(&self, group: &Group) -> String {
+        let spans = || group.members.iter().filter_map(|m| self.span(*m));
+        let failed = spans().filter(|s| failed(s)).count();
+        let open = spans().filter(|s| s.duration_ns.is_none()).count();
+        match (failed, open) {
+            (0, 0) => String::new(),
+            (failed, 0) => format!(" ({failed} failed)"),
+            (0, open) => format!(" ({open} did not return)"),
+            (failed, open) => format!(" ({failed} failed, {open} open)"),
+        }
+    }
+
+    /// The slowest members, when one took half as long again as the average
+    /// and their arguments tell which they are.
+    fn outliers(&self, group: &Group) -> Vec<usize> {
+        let n = group.members.len() as i128;
+        let stands_out = |duration: i128| duration * n * 2 > group.total * 3;
+        let mut slow: Vec<usize> = group
+            .members
+            .iter()
+            .copied()
+            .filter(|m| stands_out(self.duration(*m)))
+            .filter(|m| self.span(*m).is_some_and(|s| !s.args.is_empty()))
+            .collect();
+        slow.sort_by_key(|m| std::cmp::Reverse(self.duration(*m)));
+        slow.truncate(OUTLIERS);
+        slow
+    }
+
+    /// Writes what each session's calls took.
+    fn sessions(&self, page: &mut Page, roots: &[usize]) {
+        let mut sessions = BTreeMap::<&str, Vec<usize>>::new();
+        for root in roots {
+            if let Some(session) = self.session(*root) {
+                sessions.entry(session).or_default().push(*root);
+            }
+        }
+        for (session, members) in sessions {
+            let label = format!("session {session}: {}", count(members.len(), "call"));
+            let group = Group::of(self, members);
+            let max = format!("max {}", exact(group.max));
+            page.line(&entry(1, &label, group.total, &max));
+        }
+    }
+
+    /// The session that a call worked on, by itself or by a call inside it.
+    fn session(&self, place: usize) -> Option<&'a str> {
+        let own = |place: usize| self.span(place)?.args.get("session")?.as_str();
+        own(place).or_else(|| self.children(place).iter().find_map(|c| own(*c)))
+    }
+}
+
+impl Group {
+    fn of(forest: &Forest<'_>, members: Vec<usize>) -> Self {
+        let durations = || members.iter().map(|m| forest.duration(*m));
+        Self {
+            total: durations().sum(),
+            max: durations().max().unwrap_or(0),
+            members,
+        }
+    }
+}
+
+impl Zone {
+    fn of(span: &Span, phases: &[Phase]) -> Self {
+        let t = span.start_t;
+        if let Some(number) = phases.iter().position(|p| p.start_t <= t && t < p.end_t()) {
+            return Self::Phase(number);
+        }
+        match phases.first() {
+            Some(first) if t < first.start_t => Self::Before,
+            None if span.kernel == KernelSide::Old => Self::Before,
+            _ => Self::After,
+        }
+    }
+}
+
+fn entry(depth: usize, label: &str, ns: impl Into<i128>, note: &str) -> String {
+    let label = fit(&format!("{}{label}", "  ".repeat(depth)), NAME);
+    format!("{label:<NAME$} {:>8}  {note}", column(ns))
+}
+
+fn unfinished(depth: usize, label: &str) -> String {
+    let label = fit(&format!("{}{label}", "  ".repeat(depth)), NAME);
+    format!("{label:<NAME$} {:>8}  did not return", "-")
+}
+
+fn failed(span: &Span) -> bool {
+    span.ret.is_some_and(|ret| ERRNO.contains(&ret))
+}
+
+fn outcome(span: &Span) -> String {
+    match span.ret {
+        Some(ret) if ERRNO.contains(&ret) => format!(" = {ret}"),
+        _ => String::new(),
+    }
+}
+
+fn arguments(span: &Span) -> String {
+    let mut text = String::new();
+    for (name, value) in &span.args {
+        match value {
+            serde_json::Value::String(value) => text.push_str(&format!(" {name}={value}")),
+            value => text.push_str(&format!(" {name}={value}")),
+        }
+    }
+    text
+}

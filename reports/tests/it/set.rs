@@ -1,0 +1,71 @@
+//! Sets: directories and files, the good with the broken.
+
+use std::fs;
+use std::path::Path;
+
+use reports::model::file::{self, FileError};
+use reports::model::set::{SetError, read_set};
+
+use crate::made::run;
+
+fn directory(numbers: std::ops::Range<i64>) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for number in numbers {
+        let path = directory.path().join(format!("{number}.run.json"));
+        file::write(&run(number), &path).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn a_directory_is_its_run_files_in_order() {
+    let directory = directory(0..3);
+    fs::write(directory.path().join("notes.txt"), "x").unwrap();
+    fs::write(directory.path().join(".0.run.json"), "x").unwrap();
+    fs::create_dir(directory.path().join("below")).unwrap();
+    let set = read_set(&[directory.path()]).unwrap();
+    assert_eq!(set.runs, [run(0), run(1), run(2)]);
+    assert_eq!(set.paths[2], directory.path().join("2.run.json"));
+    assert!(set.skipped.is_empty());
+}
+
+#[test]
+fn broken_files_are_skipped_by_name() {
+    let directory = directory(0..2);
+    let broken = directory.path().join("1b.run.json");
+    fs::write(&broken, "{").unwrap();
+    let missing = directory.path().join("missing.run.json");
+    let set = read_set(&[directory.path(), &missing]).unwrap();
+    assert_eq!(set.runs.len(), 2);
+    assert!(matches!(&set.skipped[0], (path, FileError::Truncated { .. }) if *path == broken));
+    assert!(matches!(&set.skipped[1], (path, FileError::Unreadable { .. }) if *path == missing));
+}
+
+#[test]
+fn a_run_counts_once() {
+    let directory = directory(0..2);
+    let again = directory.path().join("0.run.json");
+    let set = read_set(&[directory.path(), &again]).unwrap();
+    assert_eq!(set.runs.len(), 2);
+    assert!(matches!(set.skipped[0].1, FileError::Duplicate { .. }));
+}
+
+#[test]
+fn a_set_without_a_run_is_refused() {
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        read_set(&[empty.path()]),
+        Err(SetError::NoRuns { .. })
+    ));
+    assert!(matches!(read_set::<&Path>(&[]), Err(SetError::NoPaths)));
+    let broken = empty.path().join("a.run.json");
+    fs::write(broken, "").unwrap();
+    let error = read_set(&[empty.path()]).unwrap_err();
+    assert!(matches!(
+        error,
+        SetError::AllBroken {
+            count: 1,
+            first: FileError::Empty { .. }
+        }
+    ));
+}

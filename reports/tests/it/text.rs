@@ -1,0 +1,58 @@
+//! Whole reports.
+
+use std::path::PathBuf;
+
+use reports::model::Run;
+use reports::model::file::FileError;
+use reports::model::set::Set;
+use reports::render::text::{TextOptions, render_run, render_set};
+
+use crate::made::{full_run, kernel, run, run_without_carrier};
+
+fn set(runs: Vec<Run>) -> Set {
+    Set {
+        paths: runs.iter().map(|run| PathBuf::from(&run.id)).collect(),
+        runs,
+        skipped: Vec::new(),
+    }
+}
+
+#[test]
+fn a_full_run() {
+    insta::assert_snapshot!(render_run(&full_run(), &TextOptions::default()));
+}
+
+#[test]
+fn a_run_whose_carrier_did_not_arrive() {
+    insta::assert_snapshot!(render_run(&run_without_carrier(0), &TextOptions::default()));
+}
+
+#[test]
+fn a_set_of_five() {
+    let mut set = set([3, 0, 1, 5, 2].map(run).to_vec());
+    for run in &mut set.runs {
+        run.holes = full_run().holes;
+    }
+    set.runs[0].holes.clear();
+    let path = PathBuf::from("runs/6.run.json");
+    set.skipped
+        .push((path.clone(), FileError::Truncated { path, line: 17 }));
+    insta::assert_snapshot!(render_set(&set));
+}
+
+#[test]
+fn a_set_of_mixed_kernels_with_a_run_without_carrier() {
+    let mut runs: Vec<Run> = (0..7).map(run).collect();
+    for run in &mut runs[4..] {
+        run.new_kernel = kernel("7.4.0-made-up", "cccc");
+    }
+    runs.push(run_without_carrier(9));
+    insta::assert_snapshot!(render_set(&set(runs)));
+}
+
+#[test]
+fn a_set_that_supports_percentiles() {
+    let text = render_set(&set((0..60).map(run).collect()));
+    let from = text.find("percentiles").unwrap();
+    insta::assert_snapshot!(&text[from..]);
+}

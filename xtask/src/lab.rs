@@ -1,0 +1,133 @@
+//! The static binary, and `cargo xtask demo`: from nothing to a report.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::ebpf;
+use crate::kernel::{self, Flavor};
+use crate::packages::Purpose;
+use crate::progress::{human, say};
+use crate::setup;
+use crate::workspace;
+
+/// What to show.
+#[derive(Args)]
+pub struct Demo {
+    /// A kernel image with live update; without it one is built.
+    #[arg(long)]
+    kernel: Option<PathBuf>,
+    /// Live updates to do.
+    #[arg(short, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    n: u32,
+    /// Directory for the runs and the report.
+    #[arg(short, default_value = "target/demo")]
+    output: PathBuf,
+}
+
+/// Does real live updates in QEMU and reports on them.
+pub fn demo(demo: &Demo) -> Result<()> {
+    let started = Instant::now();
+    if let Some(kernel) = &demo.kernel
+        && !kernel.is_file()
+    {
+        bail!("no kernel image at {}", kernel.display());
+    }
+    // A bad place for the report should show now, not after the kernel.
+    fs::create_dir_all(&demo.output)
+        .with_context(|| format!("cannot create {}", demo.output.display()))?;
+
+    say("== 1/4 set up");
+    setup::run(&[Purpose::Binary, Purpose::Lab])?;
+    say(&format!("== 2/4 kernel ({})", human(started.elapsed())));
+    let kernel = match &demo.kernel {
+        Some(kernel) => kernel.clone(),
+        None => kernel::ensure(&kernel::Options::of(Flavor::Quick))?,
+    };
+    say(&format!(
+        "== 3/4 static luo-trace ({})",
+        human(started.elapsed())
+    ));
+    let luo_trace = binary()?;
+    say(&format!(
+        "== 4/4 {} live updates ({})",
+        demo.n,
+        human(started.elapsed())
+    ));
+    let status = Command::new(&luo_trace)
+        .args(["lab", "run", "--kernel"])
+        .arg(&kernel)
+        .args(["-n", &demo.n.to_string(), "-o"])
+        .arg(&demo.output)
+        .status()
+        .context("luo-trace does not start")?;
+    if !status.success() {
+        bail!("the lab failed ({status}); what it said is above");
+    }
+    let report = Command::new(&luo_trace)
+        .arg("report")
+        .arg(&demo.output)
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !report.status.success() {
+        bail!("no report could be made of {}", demo.output.display());
+    }
+    print!("{}", String::from_utf8_lossy(&report.stdout));
+    let file = demo.output.join("report.txt");
+    fs::write(&file, &report.stdout).with_context(|| format!("cannot write {}", file.display()))?;
+    say(&format!(
+        "done in {}; runs and report.txt are in {}",
+        human(started.elapsed()),
+        demo.output.display()
+    ));
+    Ok(())
+}
+
+/// Builds luo-trace so that it runs as init of an empty machine.
+pub fn binary() -> Result<PathBuf> {
+    // Named even though it is ours: without it the flags would reach
+    // procedural macros, which cannot be static.
+    let host = ebpf::rustc(&["--print", "host-tuple"]).map_err(anyhow::Error::msg)?;
+    let host = host.trim();
+    let target_dir = target_dir();
+    let status = cargo()
+        .args([
+            "build",
+            "--package",
+            "luo-trace",
+            "--profile",
+            "lab",
+            "--target",
+            host,
+        ])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .stdout(Stdio::null())
+        .status()
+        .context("cargo does not start")?;
+    if !status.success() {
+        bail!("luo-trace does not build; cargo's messages are above");
+    }
+    Ok(target_dir.join(host).join("lab/luo-trace"))
+}
+
+/// Cargo, in the repository.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// Where this run of cargo keeps its results.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || workspace().join("target"),
+        |dir| std::path::absolute(Path::new(&dir)).unwrap_or_else(|_| dir.into()),
+    )
+}
