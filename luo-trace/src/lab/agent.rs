@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::provoke;
 use super::workload::{self, Workload};
 use crate::exit::Exit;
 use crate::liveupdate::{Device, Session, SessionName};
@@ -46,6 +47,12 @@ enum Command {
         #[arg(long)]
         report: PathBuf,
     },
+    /// Do what LUO refuses, and print how it is refused.
+    Provoke {
+        /// With a session of the old kernel, where the workload is.
+        #[arg(long)]
+        after: bool,
+    },
     /// Hold /dev/liveupdate and stay.
     Hold {
         /// Descriptor to write READY=1 to.
@@ -76,6 +83,14 @@ pub fn run(options: Options) -> Result<Exit> {
             stay(ready_fd, &kept)
         }
         Command::Restore { workload, report } => restore(&workload, &report),
+        Command::Provoke { after } => {
+            if after {
+                provoke::after_update()?;
+            } else {
+                provoke::before_update()?;
+            }
+            Ok(Exit::Success)
+        }
         Command::Hold { ready_fd } => stay(ready_fd, &Device::open()?),
     }
 }

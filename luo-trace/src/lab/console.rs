@@ -119,7 +119,7 @@ mod tests {
             Some("[    1.2] Kernel panic - not syncing: no init")
         );
         assert!(console.tail().ends_with("no init\nmore"));
-        assert_eq!(console.bytes(), 68);
+        assert_eq!(console.bytes(), 72);
     }
 
     #[test]

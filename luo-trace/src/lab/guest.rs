@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::initramfs::Image;
@@ -71,10 +72,16 @@ pub fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes a line to the console.
+/// Writes a line to the console, with the seconds since boot.
 fn say(line: impl Display) {
+    let now = clock_gettime(ClockId::Boottime);
     // Losing a line is better than init dying of it.
-    let _ = writeln!(std::io::stdout(), "lab: {line}");
+    let _ = writeln!(
+        std::io::stdout(),
+        "lab: {}.{:06} {line}",
+        now.tv_sec,
+        now.tv_nsec / 1000
+    );
 }
 
 #[derive(Debug, Default)]

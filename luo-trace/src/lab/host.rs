@@ -287,11 +287,11 @@ impl<'a> Ready<'a> {
         // What the VM sent before it failed tells why it failed.
         let received = ship::receive(File::open(&output)?);
         self.keep(&received, vm)?;
-        ended?;
+        let console = ended?;
         if let Some(why) = received.cut {
             bail!("the files from the VM end early: {why}");
         }
-        self.judge(&plan, vm)
+        self.judge(&plan, vm, &console)
     }
 
     fn plan(&self, first: u32) -> Plan {
@@ -379,7 +379,7 @@ impl<'a> Ready<'a> {
     }
 
     /// Whether everything that the plan has came about, and the workload is intact.
-    fn judge(&self, plan: &Plan, vm: &VmSummary) -> Result<()> {
+    fn judge(&self, plan: &Plan, vm: &VmSummary, console: &str) -> Result<()> {
         for stage in &vm.stages {
             if let Some(error) = &stage.error {
                 bail!("boot {} of {}: {error}", stage.stage + 1, plan.stages.len());
@@ -388,9 +388,13 @@ impl<'a> Ready<'a> {
         let reached = vm.stages.len();
         ensure!(
             reached == plan.stages.len(),
-            "the VM powered off after boot {reached} of {}",
+            "the VM ended in boot {} of {}\n--- last lines of the console:\n{console}",
+            reached + 1,
             plan.stages.len()
         );
+        if self.campaign.scenario == Some(Scenario::Refusals) {
+            return Ok(());
+        }
         let workload = &self.campaign.workload;
         for number in plan_updates(plan, vm.first_update) {
             let verified = vm

@@ -101,6 +101,8 @@ pub enum Scenario {
     NoImage,
     /// `record` has room for a few events only.
     SmallBuffer,
+    /// LUO is made to refuse all that it can.
+    Refusals,
 }
 
 /// What to make a plan for.
@@ -128,9 +130,18 @@ impl Request<'_> {
     pub fn plan(&self) -> Plan {
         let number = self.first;
         let stages = match self.scenario {
-            None => self.updates(&[]),
-            Some(Scenario::SmallBuffer) => self.updates(&["--buffer", "16K"]),
+            None => self.updates(&[], Some(0)),
+            Some(Scenario::SmallBuffer) => self.updates(&["--buffer", "64K"], None),
             Some(Scenario::KillRecord) => self.record_killed(),
+            Some(Scenario::Refusals) => vec![
+                vec![
+                    run(number, "before", &["lab-agent", "provoke"]),
+                    self.preserve(number),
+                    Step::Pack,
+                    Step::PlainKexec,
+                ],
+                vec![run(number, "after", &["lab-agent", "provoke", "--after"])],
+            ],
             Some(Scenario::NoLiveupdate) => vec![vec![
                 run(number, "doctor", &["doctor"]),
                 run(number, "record", &["record"]),
@@ -155,8 +166,9 @@ impl Request<'_> {
         }
     }
 
-    /// Updates one after the other, `record` with these further arguments.
-    fn updates(&self, record: &[&str]) -> Vec<Vec<Step>> {
+    /// Updates one after the other: `record` with these further arguments, and
+    /// `collect` to end with this status.
+    fn updates(&self, record: &[&str], collected: Option<i32>) -> Vec<Vec<Step>> {
         let mut stages = Vec::new();
         let mut stage = Vec::new();
         for number in self.first..self.first + self.updates {
@@ -176,7 +188,7 @@ impl Request<'_> {
             }
             stage.push(self.restore(number));
             if self.trace {
-                stage.push(wait(number, "collect", Some(0)));
+                stage.push(wait(number, "collect", collected));
             }
         }
         stages.push(stage);

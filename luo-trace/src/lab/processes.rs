@@ -87,6 +87,17 @@ pub enum Ended {
     Signal(i32),
 }
 
+impl Ended {
+    /// The exit status, if it ended with one.
+    #[must_use]
+    pub fn exit_status(self) -> Option<i32> {
+        match self {
+            Self::Exit(status) => Some(status),
+            Self::Signal(_) => None,
+        }
+    }
+}
+
 impl From<ExitStatus> for Ended {
     fn from(status: ExitStatus) -> Self {
         match status.code() {
@@ -116,6 +127,7 @@ pub struct Processes {
 
 impl Processes {
     /// Runs `program` with the arguments of each step, its output going to `logs`.
+    #[must_use]
     pub fn new(program: &Path, logs: &Path, timeout: Duration) -> Self {
         let (program, logs) = (program.to_owned(), logs.to_owned());
         Self {
@@ -196,6 +208,7 @@ impl Processes {
     }
 
     /// The error of a process that ended otherwise than `expected`.
+    #[must_use]
     pub fn unexpected(&self, name: &str, ended: Ended, expected: &str) -> ProcessError {
         let (expected, log) = (expected.to_owned(), self.log(name));
         ProcessError::Unexpected {

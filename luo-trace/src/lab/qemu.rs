@@ -311,8 +311,8 @@ impl Vm {
         })
     }
 
-    /// Waits until the VM has powered off.
-    pub fn wait(mut self, patience: Patience) -> Result<(), QemuError> {
+    /// Waits until the VM has powered off. Returns the end of its console.
+    pub fn wait(mut self, patience: Patience) -> Result<String, QemuError> {
         let start = Instant::now();
         let (mut alive, mut sent) = (start, 0);
         while !self.ended()? {
@@ -344,7 +344,8 @@ impl Vm {
             }
             thread::sleep(POLL);
         }
-        self.verdict()
+        self.verdict()?;
+        Ok(self.console.tail())
     }
 
     /// Lets a dying kernel finish its message.
@@ -360,6 +361,10 @@ impl Vm {
     /// What the console and QEMU's exit say about how it ended.
     fn verdict(&mut self) -> Result<(), QemuError> {
         self.poll_console()?;
+        // A terminal sends its ^C to QEMU too, which then ends in good order.
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(QemuError::Interrupted);
+        }
         if let Some(line) = self.console.fatal() {
             return Err(QemuError::Panic {
                 line: line.to_owned(),

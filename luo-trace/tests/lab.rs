@@ -1,0 +1,374 @@
+//! Real live updates in QEMU, and what is left to explain when one goes wrong.
+//!
+//! `cargo xtask test` runs these with
+//! - `LUO_TRACE_LAB_BINARY`: a static luo-trace;
+//! - `LUO_TRACE_LAB_KERNEL`: a kernel without BTF;
+//! - `LUO_TRACE_LAB_KERNEL_BTF`: a kernel with BTF.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use luo_trace::lab::host::Summary;
+use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Span};
+use tempfile::TempDir;
+
+const BINARY: &str = "LUO_TRACE_LAB_BINARY";
+const KERNEL: &str = "LUO_TRACE_LAB_KERNEL";
+const KERNEL_BTF: &str = "LUO_TRACE_LAB_KERNEL_BTF";
+
+/// What a `lab run` left.
+struct Lab {
+    dir: TempDir,
+    output: Output,
+}
+
+fn env(name: &str) -> PathBuf {
+    std::env::var_os(name)
+        .unwrap_or_else(|| panic!("set {name}; see this file's head"))
+        .into()
+}
+
+fn command(kernel: &str, dir: &TempDir, args: &str) -> Command {
+    let mut command = Command::new(env(BINARY));
+    command
+        .args(["lab", "run", "--kernel"])
+        .arg(env(kernel))
+        .arg("-o")
+        .arg(dir.path());
+    command.args(args.split_whitespace());
+    command
+}
+
+fn lab(kernel: &str, args: &str) -> Lab {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(kernel, &dir, args).output().unwrap();
+    Lab { dir, output }
+}
+
+impl Lab {
+    fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    fn succeeded(self) -> Self {
+        assert!(self.output.status.success(), "{}", self.stderr());
+        self
+    }
+
+    fn summary(&self) -> Summary {
+        serde_json::from_slice(&fs::read(self.dir.path().join("lab.json")).unwrap()).unwrap()
+    }
+
+    fn run(&self, number: u32) -> Run {
+        let path = self.dir.path().join(format!("{number:04}.run.json"));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap()
+    }
+
+    /// The exit statuses of all steps that ended with one, by name.
+    fn exits(&self) -> BTreeMap<String, i32> {
+        let steps = self
+            .summary()
+            .vms
+            .into_iter()
+            .flat_map(|vm| vm.stages)
+            .flat_map(|s| s.steps);
+        steps
+            .filter_map(|step| Some((step.name, step.ended?.exit_status()?)))
+            .collect()
+    }
+}
+
+/// The workload's calls of one ioctl entry function in one kernel.
+fn calls<'a>(run: &'a Run, kernel: KernelSide, name: &'a str) -> impl Iterator<Item = &'a Span> {
+    run.spans
+        .iter()
+        .filter(move |s| s.kernel == kernel && s.name == name && s.comm == "lab-agent")
+}
+
+/// How many calls of `luo_session_ioctl` there were for each token.
+fn tokens(run: &Run, kernel: KernelSide) -> BTreeMap<u64, usize> {
+    let mut count = BTreeMap::new();
+    for span in calls(run, kernel, "luo_session_ioctl") {
+        if let Some(token) = span.args.get("token").and_then(serde_json::Value::as_u64) {
+            *count.entry(token).or_default() += 1;
+        }
+    }
+    count
+}
+
+/// What holds for every run of a plain update, however large the workload.
+fn check_run(run: &Run, files: u64, sessions: usize, kexecs: u64) {
+    assert_eq!(run.kexec_count, Some(kexecs));
+    assert_eq!((run.loss.events_lost, run.loss.torn_records), (0, 0));
+    assert!(run.old_kernel.is_some());
+    assert_eq!(run.lab.as_ref().unwrap().verified_files, files);
+
+    let window = run.window(DEFAULT_WINDOW).expect("the restore window");
+    assert!(window.duration_ns > 0);
+    assert_eq!(
+        run.phases.iter().map(|p| p.duration_ns).sum::<i64>(),
+        window.duration_ns
+    );
+    for pair in run.phases.windows(2) {
+        let end = pair[0].start_t + pair[0].duration_ns;
+        assert_eq!(end, pair[1].start_t, "{} to {}", pair[0].id, pair[1].id);
+    }
+
+    // Every ioctl of the agent, entry and return: on each side one per session
+    // and one per file, and a FINISH per session.
+    let every_token: BTreeMap<u64, usize> = (1..=files).map(|token| (token, 1)).collect();
+    for kernel in [KernelSide::Old, KernelSide::New] {
+        assert_eq!(
+            calls(run, kernel, "luo_ioctl").count(),
+            sessions,
+            "{kernel:?}"
+        );
+        assert_eq!(tokens(run, kernel), every_token, "{kernel:?}");
+        for name in ["luo_ioctl", "luo_session_ioctl"] {
+            for span in calls(run, kernel, name) {
+                assert!(span.duration_ns.is_some_and(|d| d > 0), "{span:?}");
+                assert_eq!(span.ret, Some(0), "{span:?}");
+            }
+        }
+    }
+    let session_calls = |kernel| calls(run, kernel, "luo_session_ioctl").count() as u64;
+    assert_eq!(session_calls(KernelSide::Old), files);
+    assert_eq!(session_calls(KernelSide::New), files + sessions as u64);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn an_untraced_update_keeps_every_byte() {
+    let lab = lab(KERNEL, "--no-trace --workload memfd=4x1M").succeeded();
+    let verified = lab.summary().vms[0].verified[&1];
+    assert_eq!(
+        (verified.files, verified.bytes_verified, verified.mismatches),
+        (4, 4 << 20, 0)
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn an_update_to_another_kernel_keeps_every_byte() {
+    let new_kernel = env(KERNEL_BTF);
+    let args = format!("--no-trace --new-kernel {}", new_kernel.display());
+    let lab = lab(KERNEL, &args).succeeded();
+    assert_eq!(lab.summary().vms[0].verified[&1].mismatches, 0);
+}
+
+/// The wrapper's reading of each errno, against the kernel that gives it.
+#[test]
+#[ignore = "boots a VM"]
+fn every_refusal_of_luo_is_understood() {
+    let lab = lab(KERNEL, "--scenario refusals --workload memfd=1x4K").succeeded();
+    assert_eq!(
+        lab.exits(),
+        [("0001-after".into(), 0), ("0001-before".into(), 0)].into()
+    );
+    let before = "\
+open twice: /dev/liveupdate is held by lab-agent (pid PID) (waited 0ns): only one process at a time \
+can have it open
+create twice: CREATE_SESSION: a session named 'provoke' exists already; choose another name
+retrieve unknown: RETRIEVE_SESSION: no session named 'provoke' came from the old kernel
+name: provoke
+same token: PRESERVE_FD: token 0x1 is in use in this session
+same file: PRESERVE_FD: the file for token 0x2 is preserved already, here or elsewhere
+same file elsewhere: PRESERVE_FD: the file for token 0x1 is preserved already, here or elsewhere
+no memfd: PRESERVE_FD: no handler of this kernel can preserve the file for token 0x3; memfds need \
+CONFIG_LIVEUPDATE_MEMFD=y and cannot be of huge pages
+retrieve from outgoing: RETRIEVE_FD: this session was made in this kernel; only a retrieved one can \
+do that
+finish outgoing: FINISH: this session was made in this kernel; only a retrieved one can do that
+";
+    let after = "\
+retrieve twice: RETRIEVE_SESSION: session 'lab-0' was retrieved already, it can be only once
+retrieve unknown: RETRIEVE_SESSION: no session named 'unknown' came from the old kernel
+unknown token: RETRIEVE_FD: no file with token 0xffffffffffffffff is in this session
+preserve in incoming: PRESERVE_FD: this session came from the old kernel; preserve into a new one
+retrieve after finish: RETRIEVE_FD: no file with token 0x1 is in this session
+";
+    let log = lab.log("0001-before");
+    let start = log.find("(pid ").unwrap() + 5;
+    let pid: String = log[start..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    assert_eq!(log.replacen(&pid, "PID", 1), before);
+    assert_eq!(lab.log("0001-after"), after);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn an_update_is_traced_whole_without_btf() {
+    let lab = lab(KERNEL, "--workload memfd=4x1M,sessions=2").succeeded();
+    check_run(&lab.run(1), 4, 2, 1);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn an_update_is_traced_whole_with_btf() {
+    let lab = lab(KERNEL_BTF, "--workload memfd=4x1M,sessions=2").succeeded();
+    check_run(&lab.run(1), 4, 2, 1);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_chain_of_three_updates_is_counted() {
+    let lab = lab(KERNEL, "--chain 3 --workload memfd=2x64K").succeeded();
+    for number in 1..=3 {
+        check_run(&lab.run(number), 2, 1, number.into());
+    }
+    let ids: Vec<_> = (1..=3).map(|number| lab.run(number).id).collect();
+    assert!(ids[0] != ids[1] && ids[1] != ids[2]);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn five_hundred_files_in_eight_sessions_lose_no_event() {
+    let lab = lab(KERNEL, "--workload memfd=500x64K,sessions=8").succeeded();
+    check_run(&lab.run(1), 500, 8, 1);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn without_liveupdate_the_way_to_switch_it_on_is_told() {
+    let lab = lab(KERNEL, "--scenario no-liveupdate").succeeded();
+    let exits = lab.exits();
+    for command in ["doctor", "record", "collect"] {
+        let name = format!("0001-{command}");
+        assert_eq!(exits[&name], 1, "{name}: {}", lab.log(&name));
+        assert!(
+            lab.log(&name).contains("liveupdate=on"),
+            "{name}: {}",
+            lab.log(&name)
+        );
+    }
+    assert!(!lab.dir.path().join("0001.run.json").exists());
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn whoever_holds_the_device_is_named() {
+    let lab = lab(KERNEL, "--scenario device-held").succeeded();
+    assert_eq!(lab.exits()["0001-record"], 1);
+    let log = lab.log("0001-record");
+    assert!(log.contains("held by lab-agent (pid "), "{log}");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn kexec_without_an_image_says_how_to_load_one() {
+    let lab = lab(KERNEL, "--scenario no-image").succeeded();
+    assert_eq!(lab.exits()["0001-kexec"], 1);
+    let log = lab.log("0001-kexec");
+    assert!(log.contains("--kernel"), "{log}");
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_killed_record_costs_the_old_half_and_nothing_else() {
+    let lab = lab(KERNEL, "--scenario kill-record").succeeded();
+    assert_eq!(lab.summary().vms[0].verified[&1].mismatches, 0);
+    assert_eq!(
+        lab.exits()["0001-collect"],
+        3,
+        "{}",
+        lab.log("0001-collect")
+    );
+    let run = lab.run(1);
+    assert_eq!(run.old_kernel, None);
+    assert!(!run.holes.is_empty());
+    assert!(run.spans.iter().all(|s| s.kernel == KernelSide::New));
+    assert_eq!(tokens(&run, KernelSide::New).len(), 4);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_buffer_that_overflows_counts_what_it_lost() {
+    let args = "--scenario small-buffer --workload memfd=500x4K,sessions=8";
+    let lab = lab(KERNEL, args).succeeded();
+    assert_eq!(lab.summary().vms[0].verified[&1].mismatches, 0);
+    let run = lab.run(1);
+    assert!(run.loss.events_lost > 0, "{:?}", run.loss);
+    assert!(
+        run.loss.events_seen > run.loss.events_lost,
+        "{:?}",
+        run.loss
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_kernel_that_panics_is_quoted() {
+    let lab = lab(KERNEL, "--no-trace --append rdinit=/nowhere");
+    assert_eq!(lab.output.status.code(), Some(1));
+    assert!(
+        lab.stderr().contains("0001: failed: the kernel died: ["),
+        "{}",
+        lab.stderr()
+    );
+    assert!(lab.stderr().contains("Kernel panic"), "{}", lab.stderr());
+    assert!(lab.summary().vms[0].error.is_some());
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_machine_that_takes_too_long_is_ended() {
+    let start = Instant::now();
+    let lab = lab(KERNEL, "--no-trace --accel tcg --timeout 1s");
+    assert_eq!(lab.output.status.code(), Some(1));
+    assert!(
+        lab.stderr().contains("the VM was not done after 1s"),
+        "{}",
+        lab.stderr()
+    );
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+#[ignore = "needs the lab's binary"]
+fn what_is_no_kernel_is_bad_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(BINARY, &dir, "").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.contains("is not an x86 kernel image (bzImage)"),
+        "{stderr}"
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn an_interrupt_ends_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lab = command(KERNEL, &dir, "--no-trace --accel tcg")
+        .spawn()
+        .unwrap();
+    let console = dir.path().join("0001.console.log");
+    let start = Instant::now();
+    while fs::metadata(&console).map_or(0, |file| file.len()) == 0 {
+        assert!(
+            start.elapsed() < Duration::from_mins(1),
+            "the VM does not start"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = rustix::process::Pid::from_child(&lab);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(lab.wait().unwrap().code(), Some(1));
+    let size = fs::metadata(&console).unwrap().len();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(
+        fs::metadata(&console).unwrap().len(),
+        size,
+        "the VM goes on"
+    );
+}
