@@ -148,30 +148,6 @@ fn parse(record: &str) -> Option<Line> {
     })
 }
 
-/// Counter values of the first initcall, where the kernel was booted with
-/// `trace_event=initcall:initcall_start trace_clock=x86-tsc`.
-#[must_use]
-pub fn first_initcall_cycles() -> Option<u64> {
-    let base = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
-        .into_iter()
-        .find(|base| fs::exists(format!("{base}/trace")).unwrap_or(false))?;
-    let clock = fs::read_to_string(format!("{base}/trace_clock")).ok()?;
-    if !clock.contains("[x86-tsc]") {
-        return None;
-    }
-    let trace = File::open(format!("{base}/trace")).ok()?;
-    let lines = io::BufRead::lines(io::BufReader::new(trace));
-    lines
-        .map_while(Result::ok)
-        .find_map(|line| initcall_stamp(&line))
-}
-
-/// `swapper/0-1 [000] .....  1234567890: initcall_start: func=…`
-fn initcall_stamp(line: &str) -> Option<u64> {
-    let (before, _) = line.split_once(": initcall_start:")?;
-    before.rsplit(' ').next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,13 +202,5 @@ mod tests {
             (Some("7.3.4"), 3)
         );
         assert_eq!(Log::default().kexec_count(), 0);
-    }
-
-    #[test]
-    fn a_boot_trace_line_gives_its_counter() {
-        let text =
-            "       swapper/0-1       [000] .....    9012345678: initcall_start: func=trace_init";
-        assert_eq!(initcall_stamp(text), Some(9_012_345_678));
-        assert_eq!(initcall_stamp("# tracer: nop"), None);
     }
 }

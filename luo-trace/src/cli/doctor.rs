@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use luo_trace_ebpf::PROBES;
 use serde::Serialize;
 
+use crate::boot_trace;
 use crate::clock::counter;
 use crate::exit::Exit;
 use crate::facts;
@@ -205,13 +206,16 @@ fn clock() -> Check {
 }
 
 fn boot_trace() -> Check {
-    if kmsg::first_initcall_cycles().is_some() {
+    if boot_trace::read().is_some() {
         check("boot trace", Status::Ok, "initcalls, on the cycle counter")
     } else {
         check(
             "boot trace",
             Status::Note,
-            "off: boot the new kernel with trace_event=initcall:initcall_start trace_clock=x86-tsc to tell new.early from new.initcalls",
+            format!(
+                "off: boot the new kernel with {} to see its initcalls",
+                boot_trace::PARAMETERS
+            ),
         )
     }
 }

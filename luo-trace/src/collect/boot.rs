@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use reports::model::{Hole, Source};
 
+use crate::boot_trace;
 use crate::clock::{Bridge, Cycles};
 use crate::join::{Boot, Stamp, hole};
 use crate::kmsg::{self, Line, Log};
@@ -24,7 +25,6 @@ pub(super) fn read(bridge: Option<&Bridge>, holes: &mut Vec<Hole>) -> Boot {
     let mut boot = Boot {
         kexec_count: (count > 0).then_some(count),
         previous_release: log.previous_release().map(str::to_owned),
-        first_initcall: first_initcall(bridge),
         ..Boot::default()
     };
     match kmsg::offset() {
@@ -54,6 +54,17 @@ pub(super) fn read(bridge: Option<&Bridge>, holes: &mut Vec<Hole>) -> Boot {
             ));
         }
     }
+    // The trace starts before the log's stamps can be placed.
+    if let (Some(bridge), Some(trace)) = (bridge, boot_trace::read()) {
+        let first = traced(bridge, trace.first);
+        boot.first_initcall = trace.first_initcall.map(|at| traced(bridge, at));
+        if boot
+            .first_stamp
+            .is_none_or(|stamp| first.boot_ns < stamp.boot_ns)
+        {
+            boot.first_stamp = Some(first);
+        }
+    }
     boot
 }
 
@@ -62,15 +73,14 @@ fn is_exec_init(text: &str) -> bool {
     text.starts_with("Run ") && text.ends_with(" as init process")
 }
 
-fn first_initcall(bridge: Option<&Bridge>) -> Option<Stamp> {
-    let at = bridge?
-        .new_fit()
-        .boot_at(Cycles(kmsg::first_initcall_cycles()?));
-    Some(Stamp {
+/// A record of the boot trace, on the boot clock.
+fn traced(bridge: &Bridge, cycles: u64) -> Stamp {
+    let at = bridge.new_fit().boot_at(Cycles(cycles));
+    Stamp {
         boot_ns: at.mid,
         error_ns: at.mid.abs_diff(at.lo).max(at.hi.abs_diff(at.mid)),
         source: Source::Ftrace,
-    })
+    }
 }
 
 /// The time of day, RFC 3339 in UTC.

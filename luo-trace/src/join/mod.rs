@@ -18,6 +18,9 @@ use crate::facts::Meta;
 
 pub use sessions::Outstanding;
 
+#[cfg(test)]
+mod tests;
+
 /// What the carrier brought.
 #[derive(Clone, Debug)]
 pub struct OldHalf {

@@ -137,7 +137,7 @@ fn boundaries(input: &Input<'_>, clock_error: u64) -> Vec<Boundary> {
         },
         Boundary {
             phase: "new.early",
-            what: "the first initcall (boot trace off)",
+            what: "the first initcall (in the boot trace)",
             at: boot(input.boot.first_initcall),
         },
         Boundary {

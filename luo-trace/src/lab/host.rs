@@ -21,6 +21,7 @@ use super::plan::{Plan, Request, Scenario, run_file, verify_name};
 use super::qemu::{self, Accel, AccelChoice, Machine, Patience, Vm};
 use super::ship::{self, Received};
 use super::workload::Workload;
+use crate::boot_trace;
 use crate::exit::Failure;
 
 /// Without a byte for this long a VM is taken to hang. Instruction counting
@@ -34,7 +35,7 @@ const INIT: &str = "/proc/self/exe";
 const SUMMARY_SCHEMA: &str = "luo-trace.lab/1";
 
 /// What every kernel of the lab is booted with.
-const CMDLINE: &str = "console=ttyS0 panic=-1";
+const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -157,6 +158,8 @@ impl Campaign {
         if self.scenario != Some(Scenario::NoLiveupdate) {
             cmdline.push_str(" liveupdate=on");
         }
+        cmdline.push(' ');
+        cmdline.push_str(boot_trace::PARAMETERS);
         if self.deterministic {
             cmdline.push_str(" nokaslr");
         }

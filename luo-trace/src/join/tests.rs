@@ -1,0 +1,353 @@
+//! A small live update, written down by hand, and what a run makes of it.
+
+use luo_trace_ebpf::{Event, Kind, ProbeId};
+use proptest::prelude::*;
+use reports::model::{Attach, DEFAULT_WINDOW, Host, Kernel, KernelSide, Run, Source};
+
+use super::{Boot, Halves, NewHalf, OldHalf, Stamp, join};
+use crate::clock::{Anchor, Bridge};
+use crate::facts::Meta;
+
+const HZ: u64 = 2_000_000_000;
+/// When the old kernel started and the new one did, in ns of the counter.
+const OLD_EPOCH: u64 = 1_000_000_000;
+const NEW_EPOCH: u64 = 60_000_000_000;
+const AGENT: u32 = 100;
+const COLLECT: u32 = 50;
+const RECORD: u32 = 40;
+
+/// Records of one thread on one CPU, 1 us apart unless told otherwise.
+struct Log {
+    events: Vec<Event>,
+    now: u64,
+    tgid: u32,
+}
+
+impl Log {
+    fn from(now: u64) -> Self {
+        Self {
+            events: Vec::new(),
+            now,
+            tgid: AGENT,
+        }
+    }
+
+    fn push(&mut self, probe: ProbeId, kind: Kind, [a, b, c]: [u64; 3]) -> &mut Self {
+        self.now += 1_000;
+        let calls = self.events.iter().filter(|e| super::is_call(e)).count();
+        let mut event = Event {
+            boot_ns: self.now,
+            a,
+            b,
+            c,
+            tgid: self.tgid,
+            tid: self.tgid,
+            seq: u32::try_from(calls).unwrap(),
+            probe: probe as u8,
+            kind: kind as u8,
+            ..Event::default()
+        };
+        event.seal();
+        self.events.push(event);
+        self
+    }
+
+    fn call(&mut self, probe: ProbeId, args: [u64; 3], ret: u64, inside: impl FnOnce(&mut Self)) {
+        self.push(probe, Kind::Entry, args);
+        inside(self);
+        self.push(probe, Kind::Return, [ret, 0, 0]);
+    }
+
+    fn named(&mut self, probe: ProbeId, name: &str, ret: u64) {
+        let mut bytes = [0; 24];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        let word = |i: usize| u64::from_ne_bytes(bytes[i..i + 8].try_into().unwrap());
+        self.push(probe, Kind::Name, [word(0), word(8), word(16)]);
+        self.call(probe, [0; 3], ret, |_| {});
+    }
+
+    fn session_ioctl(&mut self, cmd: u64, token: u64, file: u64, session: u64, probe: ProbeId) {
+        self.call(ProbeId::LuoSessionIoctl, [cmd, token, file], 0, |log| {
+            log.call(probe, [session, 0, 0], 0, |_| {});
+        });
+    }
+}
+
+fn old_events() -> Vec<Event> {
+    let mut log = Log::from(30_000_000_000);
+    log.named(ProbeId::LuoSessionAlloc, "vm-1", 0xabc0);
+    for token in [7, 8] {
+        log.session_ioctl(0xba40, token, 0xf11e, 0xabc0, ProbeId::LuoSessionPreserveFd);
+    }
+    log.now = 40_000_000_000;
+    log.push(ProbeId::KernelKexec, Kind::Entry, [0; 3]);
+    log.call(ProbeId::LiveupdateReboot, [0; 3], 0, |log| {
+        log.call(ProbeId::LuoSessionSerialize, [0; 3], 0, |_| {});
+    });
+    log.call(ProbeId::KernelRestartPrepare, [0; 3], 0, |_| {});
+    log.call(ProbeId::SyscoreShutdown, [0; 3], 0, |_| {});
+    log.push(ProbeId::MachineKexec, Kind::Entry, [0; 3]);
+    log.events
+}
+
+fn new_events() -> Vec<Event> {
+    let mut log = Log::from(3_000_000_000);
+    log.call(ProbeId::LuoOpen, [0; 3], 0, |log| {
+        log.named(ProbeId::LuoSessionAlloc, "vm-1", 0xdef0);
+    });
+    for token in [7, 8] {
+        log.session_ioctl(0xba41, token, 0xbeef, 0xdef0, ProbeId::LuoSessionRetrieveFd);
+    }
+    log.session_ioctl(0xba42, 0, 0xbeef, 0xdef0, ProbeId::LuoSessionFinish);
+    log.events
+}
+
+fn anchors(epoch_ns: u64, from: u64) -> Vec<Anchor> {
+    (0..20)
+        .map(|i| from + i * 100_000_000)
+        .map(|boot_ns| {
+            let cycles = (epoch_ns + boot_ns) * (HZ / 1_000_000_000);
+            Anchor {
+                before: cycles - 100,
+                boot_ns,
+                after: cycles + 100,
+                realtime_ns: boot_ns,
+            }
+        })
+        .collect()
+}
+
+fn kernel(boot_id: &str) -> Kernel {
+    Kernel {
+        release: "7.3.0".into(),
+        version: "#1".into(),
+        boot_id: boot_id.into(),
+        cmdline: "quiet".into(),
+    }
+}
+
+fn host() -> Host {
+    Host {
+        machine: "x86_64".into(),
+        cpu_model: "a cpu".into(),
+        cpus: 2,
+        memory_bytes: 1 << 30,
+        virtualization: "none".into(),
+    }
+}
+
+fn attach(kernel: KernelSide) -> Attach {
+    Attach {
+        kernel,
+        mechanism: "kprobe.session".into(),
+        attached: 52,
+        missing: Vec::new(),
+    }
+}
+
+fn stamp(boot_ns: i64, source: Source) -> Option<Stamp> {
+    Some(Stamp {
+        boot_ns,
+        error_ns: 500,
+        source,
+    })
+}
+
+fn halves() -> Halves {
+    let all = old_events();
+    let split = all
+        .iter()
+        .position(|e| e.probe == ProbeId::KernelKexec as u8)
+        .unwrap();
+    let meta = Meta {
+        luo_trace: "0".into(),
+        host: host(),
+        kernel: kernel("11111111-old"),
+        kexec_count: 0,
+        pid: RECORD,
+        session: "luo-trace".into(),
+        attach: attach(KernelSide::Old),
+        attach_ns: 5,
+        missing: Vec::new(),
+        tail_refused: None,
+    };
+    let new = NewHalf {
+        host: host(),
+        kernel: kernel("22222222-new"),
+        pid: COLLECT,
+        session: "luo-trace".into(),
+        events: new_events(),
+        hot: Vec::new(),
+        attach: attach(KernelSide::New),
+        missing: Vec::new(),
+        attach_ns: 7,
+        armed_boot_ns: 2_000_000_000,
+        boot: Boot {
+            first_stamp: stamp(100_000_000, Source::Kmsg),
+            first_initcall: stamp(200_000_000, Source::Ftrace),
+            exec_init: stamp(1_500_000_000, Source::Kmsg),
+            kexec_count: Some(1),
+            previous_release: Some("7.3.0".into()),
+        },
+        captured_at: "2026-01-01T00:00:00Z".into(),
+        holes: Vec::new(),
+    };
+    let (old_anchors, new_anchors) = (
+        anchors(OLD_EPOCH, 37_000_000_000),
+        anchors(NEW_EPOCH, 2_000_000_000),
+    );
+    Halves {
+        old: Some(OldHalf {
+            meta,
+            events: all[..split].to_vec(),
+            tail: all[split..].to_vec(),
+            hot: Vec::new(),
+            dropped: 0,
+            torn: 0,
+        }),
+        new,
+        bridge: Bridge::new(&old_anchors, &new_anchors).map_err(|e| e.to_string()),
+        anchors: 40,
+    }
+}
+
+fn phase_ids(run: &Run) -> Vec<&str> {
+    run.phases.iter().map(|p| p.id.as_str()).collect()
+}
+
+#[test]
+fn every_phase_lies_where_its_stamps_are() {
+    let run = join(halves());
+    assert_eq!(run.check(), Vec::<String>::new());
+    assert_eq!(
+        phase_ids(&run),
+        [
+            "old.freeze",
+            "old.shutdown",
+            "old.stop",
+            "gap.handoff",
+            "new.early",
+            "new.initcalls",
+            "new.userspace",
+            "new.restore"
+        ]
+    );
+    // The kexec began at 41 s of the counter, the new kernel's clock at 60 s.
+    let gap_end = run.phase("new.early").unwrap().start_t;
+    assert!(
+        (gap_end - 19_100_000_000 + 1_000).abs() < 1_000,
+        "{gap_end}"
+    );
+    assert_eq!(run.phase("gap.handoff").unwrap().source, Source::Derived);
+    assert_eq!(run.phase("old.freeze").unwrap().source, Source::Tail);
+    assert!(run.holes.is_empty(), "{:?}", run.holes);
+    assert_eq!((run.loss.events_lost, run.kexec_count), (0, Some(1)));
+}
+
+#[test]
+fn ioctls_carry_their_session_and_token_on_both_sides() {
+    let run = join(halves());
+    for (side, command) in [
+        (KernelSide::Old, "PRESERVE_FD"),
+        (KernelSide::New, "RETRIEVE_FD"),
+    ] {
+        let tokens: Vec<_> = run
+            .spans
+            .iter()
+            .filter(|s| s.kernel == side && s.name == "luo_session_ioctl")
+            .filter(|s| s.args.get("cmd").unwrap() == command)
+            .map(|s| {
+                (
+                    s.args["session"].as_str().unwrap(),
+                    s.args["token"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(tokens, [("vm-1", 7), ("vm-1", 8)], "{command}");
+    }
+}
+
+#[test]
+fn a_boundary_that_was_not_seen_is_a_hole_and_the_sum_still_holds() {
+    let mut halves = halves();
+    halves.new.boot.first_initcall = None;
+    let tail = &mut halves.old.as_mut().unwrap().tail;
+    tail.retain(|e| e.probe != ProbeId::SyscoreShutdown as u8);
+    let run = join(halves);
+    assert_eq!(run.check(), Vec::<String>::new());
+    assert!(run.phase("old.stop").is_none() && run.phase("new.initcalls").is_none());
+    let holes: Vec<_> = run.holes.iter().map(|h| h.r#where.as_str()).collect();
+    assert_eq!(holes, ["old.shutdown", "new.early"]);
+    assert!(
+        run.loss.events_lost == 2,
+        "the two records that were taken out are missed"
+    );
+}
+
+#[test]
+fn without_any_stamp_of_the_boot_the_gap_is_unknown_not_derived() {
+    let mut halves = halves();
+    halves.new.boot = Boot {
+        kexec_count: Some(1),
+        ..Boot::default()
+    };
+    let run = join(halves);
+    assert_eq!(run.check(), Vec::<String>::new());
+    assert!(run.coverage.unknown > 0.9 && run.coverage.derived == 0.0);
+    assert!(run.windows.iter().all(|w| w.name == DEFAULT_WINDOW));
+}
+
+#[test]
+fn without_a_carrier_there_is_a_new_half_and_no_window() {
+    let mut halves = halves();
+    halves.old = None;
+    halves.bridge = Err("no such session".into());
+    let run = join(halves);
+    assert_eq!(run.check(), Vec::<String>::new());
+    assert!(run.old_kernel.is_none() && run.windows.is_empty() && run.phases.is_empty());
+    assert!(run.spans.iter().all(|s| s.kernel == KernelSide::New) && !run.spans.is_empty());
+    assert!(
+        run.holes.iter().any(|h| h.r#where == "restore"),
+        "{:?}",
+        run.holes
+    );
+}
+
+#[test]
+fn a_kexec_that_came_back_is_not_the_start() {
+    let mut log = Log::from(1);
+    log.call(
+        ProbeId::KernelKexec,
+        [0; 3],
+        (-16_i64).cast_unsigned(),
+        |_| {},
+    );
+    assert_eq!(super::phases::last_kexec(&log.events), None);
+    log.push(ProbeId::KernelKexec, Kind::Entry, [0; 3]);
+    assert_eq!(super::phases::last_kexec(&log.events), Some(log.now));
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_lost_the_run_holds_together(
+        keep_old in prop::collection::vec(any::<bool>(), 64),
+        keep_new in prop::collection::vec(any::<bool>(), 64),
+        boot in any::<[bool; 3]>(),
+    ) {
+        let mut halves = halves();
+        let mut kept = keep_old.iter().cycle();
+        let old = halves.old.as_mut().unwrap();
+        old.events.retain(|_| *kept.next().unwrap());
+        old.tail.retain(|_| *kept.next().unwrap());
+        let mut kept = keep_new.iter().cycle();
+        halves.new.events.retain(|_| *kept.next().unwrap());
+        let stamps = &mut halves.new.boot;
+        for (keep, stamp) in boot.iter().zip([&mut stamps.first_stamp, &mut stamps.first_initcall, &mut stamps.exec_init]) {
+            if !keep {
+                *stamp = None;
+            }
+        }
+        let run = join(halves);
+        prop_assert_eq!(run.check(), Vec::<String>::new());
+    }
+}
