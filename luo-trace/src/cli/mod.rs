@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
-use crate::liveupdate::DEVICE_PATH;
 pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
+use crate::liveupdate::DEVICE_PATH;
 use crate::ready::Started;
 use crate::{collect, kexec, record};
 
