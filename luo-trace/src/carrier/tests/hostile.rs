@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::{SMALL, boundary, bytes, complete, contents, detail, filled, write_tail};
 use crate::carrier::layout::{self, Descriptor, Header, PAGE, SECTIONS, Section};
-use crate::carrier::{Carrier, CarrierError, Contents, Counters, Tail, read, read_fd, wire};
+use crate::carrier::{Carrier, CarrierError, Contents, Counters, Tail, read, read_fd};
 
 fn header(bytes: &[u8]) -> Header {
     bytemuck::pod_read_unaligned(&bytes[..size_of::<Header>()])
@@ -99,17 +99,18 @@ fn damaged_meta_is_an_error_and_absent_meta_is_not() {
 #[test]
 fn torn_slots_are_counted_and_the_others_kept() {
     let carrier = complete(&SMALL);
-    (0..3).for_each(|slot| write_tail(&carrier, slot, &wire::event_to_bytes(&boundary(slot))));
-    write_tail(&carrier, 3, &wire::event_to_bytes(&boundary(3))[..40]);
-    write_tail(&carrier, 5, &wire::event_to_bytes(&boundary(5)));
+    (0..3).for_each(|slot| write_tail(&carrier, slot, &boundary(slot).to_bytes()));
+    write_tail(&carrier, 3, &boundary(3).to_bytes()[..40]);
+    write_tail(&carrier, 5, &boundary(5).to_bytes());
     // Not blank for having no time.
     write_tail(
         &carrier,
         6,
-        &wire::event_to_bytes(&Event {
+        &Event {
             a: 1,
             ..Event::default()
-        }),
+        }
+        .to_bytes(),
     );
     let contents = contents(&carrier);
     assert_eq!(contents.torn, 2);

@@ -7,7 +7,7 @@ use luo_trace_ebpf::{Event, ProbeId};
 use proptest::prelude::*;
 
 use super::layout::{self, PAGE};
-use super::{Carrier, Contents, Counters, Plan, Tail, read, read_fd, wire};
+use super::{Carrier, Contents, Counters, Plan, Tail, read, read_fd};
 use crate::clock::Anchor;
 
 const SMALL: Plan = Plan {
@@ -87,8 +87,7 @@ fn filled() -> Vec<u8> {
         .unwrap();
     let tail = Tail::open(carrier.fd()).unwrap();
     tail.push_reboot_anchor(&anchor(50));
-    (0..5)
-        .for_each(|slot| write_tail(&carrier, slot, &wire::event_to_bytes(&boundary(100 + slot))));
+    (0..5).for_each(|slot| write_tail(&carrier, slot, &boundary(100 + slot).to_bytes()));
     bytes(&carrier)
 }
 
@@ -183,7 +182,7 @@ fn what_does_not_fit_is_refused() {
 fn opening_the_tail_empties_it_and_nothing_else() {
     let mut carrier = complete(&SMALL);
     carrier.push_event(&detail(1));
-    write_tail(&carrier, 0, &wire::event_to_bytes(&boundary(1)));
+    write_tail(&carrier, 0, &boundary(1).to_bytes());
     let tail = Tail::open(carrier.fd()).unwrap();
     assert_eq!((tail.slots(), tail.address() % PAGE), (12, 0));
     let contents = contents(&carrier);
@@ -195,7 +194,7 @@ fn opening_the_tail_empties_it_and_nothing_else() {
 fn events_of_unknown_probes_are_kept_and_counted() {
     let mut carrier = complete(&SMALL);
     carrier.push_event(&event(1, 250));
-    write_tail(&carrier, 0, &wire::event_to_bytes(&event(2, 251)));
+    write_tail(&carrier, 0, &event(2, 251).to_bytes());
     assert_eq!(contents(&carrier).unknown_probes, 2);
     assert_eq!(contents(&carrier).detail.written, 1);
 }
