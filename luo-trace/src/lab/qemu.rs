@@ -376,7 +376,9 @@ impl Vm {
                 let mut stderr = String::new();
                 let _ = self.stderr.rewind();
                 let _ = self.stderr.read_to_string(&mut stderr);
-                let (status, stderr) = (status.to_string(), stderr.trim_end().to_owned());
+                // The first line is the cause, the others what came of it.
+                let stderr = stderr.lines().next().unwrap_or_default().to_owned();
+                let status = status.to_string();
                 Err(QemuError::Failed { status, stderr })
             }
             _ => Ok(()),
