@@ -13,12 +13,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use reports::model::{Lab, Run};
 use serde::{Deserialize, Serialize};
 
+use super::accel::{self, Accel, AccelChoice};
 use super::agent::Verified;
 use super::elf;
 use super::guest::{StageResult, result_file};
 use super::initramfs::Image;
 use super::plan::{Plan, Request, Scenario, run_file, verify_name};
-use super::qemu::{self, Accel, AccelChoice, Machine, Patience, Vm};
+use super::qemu::{self, Machine, Patience, Vm};
 use super::ship::{self, Received};
 use super::workload::Workload;
 use crate::exit::Failure;
@@ -212,8 +213,7 @@ impl<'a> Ready<'a> {
         };
         let create = fs::create_dir_all(out);
         create.map_err(|e| Failure::bad_input(format!("cannot create {}: {e}", out.display())))?;
-        let accel =
-            qemu::choose_accel(choice, kernel, interrupted).map_err(Failure::environment)?;
+        let accel = accel::choose(choice, kernel, interrupted).map_err(Failure::environment)?;
         Ok(Self {
             campaign,
             accel,
