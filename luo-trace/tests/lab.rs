@@ -349,7 +349,8 @@ fn what_is_no_kernel_is_bad_input() {
 #[ignore = "boots a VM"]
 fn an_interrupt_ends_the_machine() {
     let dir = tempfile::tempdir().unwrap();
-    let mut lab = command(KERNEL, &dir, "--no-trace --accel tcg").stderr(Stdio::null())
+    let mut lab = command(KERNEL, &dir, "--no-trace --accel tcg")
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let console = dir.path().join("0001.console.log");
