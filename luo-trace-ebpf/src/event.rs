@@ -10,7 +10,7 @@ pub const NAME_CHUNK: usize = 40;
 /// include/uapi/linux/liveupdate.h, v7.3).
 pub const SESSION_NAME_LEN: usize = 64;
 
-/// One probe hit: 64 bytes, the same in the ring buffer, the carrier and the tail.
+/// One probe hit: 72 bytes, the same in the ring buffer, the carrier and the tail.
 ///
 /// A slot whose `boot_ns` is 0 was never written. Every other slot must satisfy
 /// [`Event::is_intact`], or it is torn.

@@ -1,6 +1,6 @@
 //! The kernel log: what the new kernel said of its own boot, and when.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use luo_trace::lab::host::Summary;
@@ -350,6 +350,7 @@ fn what_is_no_kernel_is_bad_input() {
 fn an_interrupt_ends_the_machine() {
     let dir = tempfile::tempdir().unwrap();
     let mut lab = command(KERNEL, &dir, "--no-trace --accel tcg")
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let console = dir.path().join("0001.console.log");

@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::{Exit, Failure};
+use crate::lab::accel::AccelChoice;
 use crate::lab::host::{Campaign, Progress, Summary, VmSummary};
 use crate::lab::plan::Scenario;
-use crate::lab::qemu::AccelChoice;
 use crate::lab::workload::{Workload, parse_duration, parse_size};
 
 /// Real live updates in virtual machines.

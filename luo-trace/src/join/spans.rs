@@ -100,6 +100,11 @@ fn enter(
     kernel: KernelSide,
     start_t: i64,
 ) {
+    // None of the probed functions calls itself: one that is entered again has
+    // returned, and that record was lost.
+    if let Some(stale) = thread.open.iter().position(|o| o.probe == probe.id) {
+        thread.open.truncate(stale);
+    }
     // The parts of an ioctl tell which session its file is.
     if matches!(
         probe.id,

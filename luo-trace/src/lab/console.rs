@@ -25,7 +25,6 @@ pub struct Console {
     partial: Vec<u8>,
     tail: VecDeque<String>,
     fatal: Option<String>,
-    bytes: u64,
 }
 
 impl Console {
@@ -37,7 +36,6 @@ impl Console {
             partial,
             tail,
             fatal: None,
-            bytes: 0,
         })
     }
 
@@ -50,7 +48,6 @@ impl Console {
     }
 
     fn take(&mut self, new: &[u8]) {
-        self.bytes += new.len() as u64;
         self.partial.extend_from_slice(new);
         while let Some(end) = self.partial.iter().position(|&b| b == b'\n') {
             let line: Vec<u8> = self.partial.drain(..=end).collect();
@@ -68,12 +65,6 @@ impl Console {
             self.tail.pop_front();
         }
         self.tail.push_back(line);
-    }
-
-    /// Bytes seen so far.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// The first line that says that the kernel is beyond help.
@@ -119,7 +110,6 @@ mod tests {
             Some("[    1.2] Kernel panic - not syncing: no init")
         );
         assert!(console.tail().ends_with("no init\nmore"));
-        assert_eq!(console.bytes(), 72);
     }
 
     #[test]

@@ -13,12 +13,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use reports::model::{Lab, Run};
 use serde::{Deserialize, Serialize};
 
+use super::accel::{self, Accel, AccelChoice};
 use super::agent::Verified;
 use super::elf;
 use super::guest::{StageResult, result_file};
 use super::initramfs::Image;
 use super::plan::{Plan, Request, Scenario, run_file, verify_name};
-use super::qemu::{self, Accel, AccelChoice, Machine, Patience, Vm};
+use super::qemu::{self, Machine, Patience, Vm};
 use super::ship::{self, Received};
 use super::workload::Workload;
 use crate::boot_trace;
@@ -36,6 +37,10 @@ const SUMMARY_SCHEMA: &str = "luo-trace.lab/1";
 
 /// What every kernel of the lab is booted with.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
+
+/// What lets `collect` tell the initcalls from what comes before them.
+const BOOT_TRACE: &str = "trace_event=initcall:initcall_start,initcall:initcall_finish \
+                          trace_clock=x86-tsc trace_buf_size=1M";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -158,14 +163,23 @@ impl Campaign {
         if self.scenario != Some(Scenario::NoLiveupdate) {
             cmdline.push_str(" liveupdate=on");
         }
+<<<<<<< HEAD
         cmdline.push(' ');
         cmdline.push_str(boot_trace::PARAMETERS);
         if self.deterministic {
             cmdline.push_str(" nokaslr");
         }
         if !self.append.is_empty() {
+=======
+        let words = [
+            (self.trace, BOOT_TRACE),
+            (self.deterministic, "nokaslr"),
+            (!self.append.is_empty(), &self.append),
+        ];
+        for (_, word) in words.into_iter().filter(|(wanted, _)| *wanted) {
+>>>>>>> lab
             cmdline.push(' ');
-            cmdline.push_str(&self.append);
+            cmdline.push_str(word);
         }
         cmdline
     }
@@ -209,8 +223,7 @@ impl<'a> Ready<'a> {
         };
         let create = fs::create_dir_all(out);
         create.map_err(|e| Failure::bad_input(format!("cannot create {}: {e}", out.display())))?;
-        let accel =
-            qemu::choose_accel(choice, kernel, interrupted).map_err(Failure::environment)?;
+        let accel = accel::choose(choice, kernel, interrupted).map_err(Failure::environment)?;
         Ok(Self {
             campaign,
             accel,

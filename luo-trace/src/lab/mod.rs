@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accel;
 pub mod agent;
 mod console;
 mod elf;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::accel::Accel;
 use super::console::Console;
 use super::ship::PORT;
 
@@ -19,9 +20,6 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// From the first sign of a panic to the kill: the rest of its message.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// A kernel that KVM runs says its first word much sooner.
-const TRIAL: Duration = Duration::from_secs(3);
 
 /// Why a VM did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -96,39 +94,6 @@ pub enum QemuError {
     },
 }
 
-/// Which accelerator to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum AccelChoice {
-    /// KVM if it can run the kernel here, else TCG.
-    #[default]
-    Auto,
-    /// Hardware virtualisation, or fail.
-    Kvm,
-    /// Emulation.
-    Tcg,
-}
-
-/// An accelerator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accel {
-    /// Hardware virtualisation.
-    Kvm,
-    /// Emulation.
-    Tcg,
-}
-
-impl Accel {
-    /// As QEMU and the run file have it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-}
-
 /// A VM to be.
 #[derive(Clone, Debug)]
 pub struct Machine<'a> {
@@ -196,72 +161,6 @@ pub fn check_image(path: &Path) -> Result<(), QemuError> {
             path: path.to_owned(),
         }),
     }
-}
-
-/// Finds the accelerator that works: `/dev/kvm` may exist and yet no guest of
-/// it get anywhere, hence a trial.
-pub fn choose_accel(
-    choice: AccelChoice,
-    kernel: &Path,
-    interrupted: &Arc<AtomicBool>,
-) -> Result<Accel, QemuError> {
-    if choice == AccelChoice::Tcg {
-        return Ok(Accel::Tcg);
-    }
-    match (try_kvm(kernel, interrupted), choice) {
-        (Ok(()), _) => Ok(Accel::Kvm),
-        (Err(QemuError::Interrupted), _) => Err(QemuError::Interrupted),
-        (Err(error), AccelChoice::Kvm) => Err(QemuError::NoKvm {
-            why: error.to_string(),
-        }),
-        (Err(error), _) => {
-            log::info!("using TCG, since KVM cannot run the kernel: {error}");
-            Ok(Accel::Tcg)
-        }
-    }
-}
-
-/// Boots the kernel without an initramfs, until its first word on the console.
-fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), QemuError> {
-    let io = |source| QemuError::Io {
-        what: "/dev/kvm".to_owned(),
-        source,
-    };
-    File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .map_err(io)?;
-    let dir = tempfile::tempdir().map_err(io)?;
-    let (console, output) = (dir.path().join("console"), dir.path().join("out"));
-    let machine = Machine {
-        kernel,
-        initrd: None,
-        cmdline: "earlyprintk=serial,ttyS0,115200 console=ttyS0 panic=-1",
-        cpus: 1,
-        memory: 512 << 20,
-        accel: Accel::Kvm,
-        deterministic: false,
-        console: &console,
-        output: &output,
-    };
-    let mut vm = Vm::start(&machine, interrupted)?;
-    let start = Instant::now();
-    while start.elapsed() < TRIAL {
-        vm.console.poll().map_err(io)?;
-        if vm.console.bytes() > 0 {
-            return Ok(());
-        }
-        if vm.ended()? {
-            return vm.verdict();
-        }
-        thread::sleep(POLL);
-    }
-    let console = "(nothing)".to_owned();
-    Err(QemuError::Stalled {
-        idle: TRIAL,
-        console,
-    })
 }
 
 /// A running VM. Dropping it ends it.
@@ -348,6 +247,24 @@ impl Vm {
         Ok(self.console.tail())
     }
 
+    /// Waits for the first byte on the console, and ends the VM.
+    pub fn first_word(mut self, patience: Duration) -> Result<(), QemuError> {
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            if self.poll_console()? {
+                return Ok(());
+            }
+            if self.ended()? {
+                return self.verdict();
+            }
+            thread::sleep(POLL);
+        }
+        Err(QemuError::Stalled {
+            idle: patience,
+            console: "(nothing)".to_owned(),
+        })
+    }
+
     /// Lets a dying kernel finish its message.
     fn hear_out(&mut self) -> Result<(), QemuError> {
         let start = Instant::now();
@@ -376,7 +293,9 @@ impl Vm {
                 let mut stderr = String::new();
                 let _ = self.stderr.rewind();
                 let _ = self.stderr.read_to_string(&mut stderr);
-                let (status, stderr) = (status.to_string(), stderr.trim_end().to_owned());
+                // The first line is the cause, the others what came of it.
+                let stderr = stderr.lines().next().unwrap_or_default().to_owned();
+                let status = status.to_string();
                 Err(QemuError::Failed { status, stderr })
             }
             _ => Ok(()),

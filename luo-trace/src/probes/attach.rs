@@ -230,6 +230,7 @@ fn link_table(programs: Vec<(OwnedFd, bool)>, to: AttachTo) -> Result<Attached, 
             (placed, missing, links)
         }
     };
+    log::debug!("linked after {:?}", start.elapsed());
     let programs = programs.into_iter().map(|(program, _)| program).collect();
     Ok(Attached {
         links,

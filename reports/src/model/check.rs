@@ -141,8 +141,8 @@ impl Run {
         }
         let ends_inside = match (parent.end_t(), span.end_t()) {
             (Some(parent_end), Some(end)) => end <= parent_end,
-            (Some(_), None) => false,
-            (None, _) => true,
+            // One without an end: it did not return, or that record was lost.
+            (_, None) | (None, _) => true,
         };
         if span.start_t < parent.start_t || !ends_inside {
             return fault(format!("is not inside its parent {number}"));

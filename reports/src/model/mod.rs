@@ -192,7 +192,8 @@ pub struct Span {
     pub kernel: KernelSide,
     /// Start, ns.
     pub start_t: i64,
-    /// Length, ns; `None` when it did not return before its kernel ended.
+    /// Length, ns; `None` when it did not return before its kernel ended, or
+    /// when the record of its return was lost.
     pub duration_ns: Option<i64>,
     /// CPU at entry.
     pub cpu: u32,
