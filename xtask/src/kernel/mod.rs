@@ -72,8 +72,8 @@ impl Flavor {
     /// Lines that make prints for one build, for the progress bar.
     fn steps(self) -> u64 {
         match self {
-            Self::Quick => 1500,
-            Self::Btf => 1560,
+            Self::Quick => 1820,
+            Self::Btf => 1860,
         }
     }
 }
