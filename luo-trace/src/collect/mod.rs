@@ -72,6 +72,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let ready = Ready::on(options.ready_fd).map_err(Failure::bad_input)?;
     let name = SessionName::new(options.session.as_str()).map_err(Failure::bad_input)?;
     crate::cli::need_root()?;
+    crate::cli::need_luo()?;
     writable(&options.output)?;
     let probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
     let armed = Armed {
@@ -81,9 +82,6 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
-    if let Err(error) = crate::cli::need_luo() {
-        log::warn!("{error:#}");
-    }
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

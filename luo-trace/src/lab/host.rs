@@ -38,10 +38,6 @@ const SUMMARY_SCHEMA: &str = "luo-trace.lab/1";
 /// What every kernel of the lab is booted with.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
 
-/// What lets `collect` tell the initcalls from what comes before them.
-const BOOT_TRACE: &str = "trace_event=initcall:initcall_start,initcall:initcall_finish \
-                          trace_clock=x86-tsc trace_buf_size=1M";
-
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
@@ -163,21 +159,12 @@ impl Campaign {
         if self.scenario != Some(Scenario::NoLiveupdate) {
             cmdline.push_str(" liveupdate=on");
         }
-<<<<<<< HEAD
-        cmdline.push(' ');
-        cmdline.push_str(boot_trace::PARAMETERS);
-        if self.deterministic {
-            cmdline.push_str(" nokaslr");
-        }
-        if !self.append.is_empty() {
-=======
         let words = [
-            (self.trace, BOOT_TRACE),
+            (self.trace, boot_trace::PARAMETERS),
             (self.deterministic, "nokaslr"),
             (!self.append.is_empty(), &self.append),
         ];
         for (_, word) in words.into_iter().filter(|(wanted, _)| *wanted) {
->>>>>>> lab
             cmdline.push(' ');
             cmdline.push_str(word);
         }
