@@ -7,6 +7,14 @@
 //! with [`event::FORMAT`].
 #![no_std]
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::inline_always,
+    reason = "what the programs call must be inlined: a call is a verifier's frame of its own"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "fields are packed into words on purpose"
+)]
 
 pub mod event;
 pub mod maps;

@@ -83,7 +83,7 @@ impl Log {
     }
 }
 
-/// `KHO: exec from: 7.3.4 (count 1)` (kernel/liveupdate/kexec_handover.c, v7.3).
+/// `KHO: exec from: 7.3.4 (count 1)` (`kernel/liveupdate/kexec_handover.c`, v7.3).
 fn exec_from(text: &str) -> Option<(&str, u64)> {
     let (release, rest) = text
         .strip_prefix("KHO: exec from: ")?

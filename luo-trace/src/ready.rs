@@ -91,7 +91,7 @@ fn borrow<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
 
-/// sd_notify(3): a datagram to a path, or to an abstract name that starts with `@`.
+/// `sd_notify(3)`: a datagram to a path, or to an abstract name that starts with `@`.
 fn notify(socket: &[u8]) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt as _;
     let address = match socket.strip_prefix(b"@") {

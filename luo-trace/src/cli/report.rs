@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     };
     match &options.output {
         Some(path) => {
-            reports::model::durable::write(path, text.as_bytes()).map_err(Failure::bad_input)?
+            reports::model::durable::write(path, text.as_bytes()).map_err(Failure::bad_input)?;
         }
         None => std::io::stdout()
             .write_all(text.as_bytes())

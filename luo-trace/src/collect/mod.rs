@@ -87,7 +87,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         .enable_all()
         .build()?;
     let watched = runtime.block_on(Watch::new(probes, options, name).run());
-    let (run, session) = finish(options, armed, watched);
+    let (run, session) = finish(options, &armed, watched);
     let found = run.old_kernel.is_some();
     reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;
     if let Some(session) = session {
@@ -257,7 +257,7 @@ impl<'o> Watch<'o> {
 }
 
 /// Joins what was watched with what arrived.
-fn finish(options: &Options, armed: Armed, watched: Watched) -> (Run, Option<Session>) {
+fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Session>) {
     let Watched {
         probes,
         events,

@@ -37,7 +37,7 @@ impl Progress {
         self.fresh = true;
         let is =
             |probe: ProbeId, kind: Kind| event.probe == probe as u8 && event.kind == kind as u8;
-        if is(ProbeId::LuoOpen, Kind::Return) && event.a & 0xffff_ffff == 0 {
+        if is(ProbeId::LuoOpen, Kind::Return) && event.a.trailing_zeros() >= 32 {
             self.opened = true;
             self.open_now = true;
         } else if is(ProbeId::LuoRelease, Kind::Return) {

@@ -63,7 +63,7 @@ pub(super) fn measure(
         .filter(|s| s.kernel == KernelSide::New && s.parent.is_none() && new.pid == s.pid)
         .filter_map(|s| Some(inside(s.start_t, s.start_t + s.duration_ns?)))
         .sum();
-    let armed = timeline.new(new.armed_boot_ns.cast_signed());
+    let armed = timeline.of_new(new.armed_boot_ns.cast_signed());
     let attach_inside = if window.is_some() {
         inside(armed - i64::try_from(new.attach_ns).unwrap_or(0), armed)
     } else {
@@ -80,8 +80,8 @@ pub(super) fn measure(
 }
 
 /// The freeze of our session. The call does not name it, but sessions are
-/// frozen in the order in which they were created (luo_session_serialize walks
-/// a list that luo_session_insert appends to, v7.3).
+/// frozen in the order in which they were created (`luo_session_serialize` walks
+/// a list that `luo_session_insert` appends to, v7.3).
 fn freeze<'s>(own: &Own, spans: &'s [Span]) -> Option<&'s Span> {
     let old = || spans.iter().filter(|s| s.kernel == KernelSide::Old);
     let mut alive: Vec<&str> = Vec::new();
@@ -93,7 +93,7 @@ fn freeze<'s>(own: &Own, spans: &'s [Span]) -> Option<&'s Span> {
         }
     }
     let place = alive.iter().position(|name| *name == own.session)?;
-    let serialize = old().filter(|s| s.name == "luo_session_serialize").last()?;
+    let serialize = old().rfind(|s| s.name == "luo_session_serialize")?;
     old()
         .filter(|s| s.name == "luo_file_freeze" && s.parent == Some(serialize.id))
         .nth(place)

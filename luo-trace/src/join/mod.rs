@@ -115,11 +115,11 @@ pub(crate) struct Timeline<'a> {
 }
 
 impl Timeline<'_> {
-    fn old(&self, boot_ns: u64) -> i64 {
+    fn of_old(&self, boot_ns: u64) -> i64 {
         boot_ns.cast_signed() - self.zero
     }
 
-    fn new(&self, boot_ns: i64) -> i64 {
+    fn of_new(&self, boot_ns: i64) -> i64 {
         // A stamp from before the boot clock started lies as far before its zero.
         let from_zero = u64::try_from(boot_ns).unwrap_or(0);
         self.bridge
@@ -159,9 +159,9 @@ pub fn join(halves: Halves) -> Run {
         bridge: bridge.as_ref(),
     };
 
-    let mut spans = spans::build(&old_events, KernelSide::Old, |t| timeline.old(t));
+    let mut spans = spans::build(&old_events, KernelSide::Old, |t| timeline.of_old(t));
     spans.append(spans::build(&new_events, KernelSide::New, |t| {
-        timeline.new(t.cast_signed())
+        timeline.of_new(t.cast_signed())
     }));
     let own = cost::Own::of(old.as_ref().map(|o| &o.meta), &new);
     let found = phases::find(&phases::Input {

@@ -102,7 +102,7 @@ fn boundaries(input: &Input<'_>, clock_error: u64) -> Vec<Boundary> {
     let old = |id, kind| old_stamp(input, id, kind);
     let boot = |stamp: Option<Stamp>| {
         stamp.map(|s| At {
-            t: input.timeline.new(s.boot_ns),
+            t: input.timeline.of_new(s.boot_ns),
             error_ns: clock_error + s.error_ns,
             source: s.source,
         })
@@ -171,7 +171,7 @@ fn old_stamp(input: &Input<'_>, id: ProbeId, kind: Kind) -> Option<At> {
         Source::Probe
     };
     Some(At {
-        t: input.timeline.old(event.boot_ns),
+        t: input.timeline.of_old(event.boot_ns),
         error_ns: 1,
         source,
     })
@@ -187,7 +187,7 @@ fn first_open(input: &Input<'_>) -> Option<i64> {
             .find(|e| {
                 e.probe == probe as u8 && e.kind == Kind::Entry as u8 && !input.own.pid(e.tgid)
             })
-            .map(|e| input.timeline.new(e.boot_ns.cast_signed()))
+            .map(|e| input.timeline.of_new(e.boot_ns.cast_signed()))
     };
     first(ProbeId::LuoOpen).or_else(|| first(ProbeId::LuoIoctl))
 }

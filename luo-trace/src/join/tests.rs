@@ -145,12 +145,12 @@ fn attach(kernel: KernelSide) -> Attach {
     }
 }
 
-fn stamp(boot_ns: i64, source: Source) -> Option<Stamp> {
-    Some(Stamp {
+fn stamp(boot_ns: i64, source: Source) -> Stamp {
+    Stamp {
         boot_ns,
         error_ns: 500,
         source,
-    })
+    }
 }
 
 fn halves() -> Halves {
@@ -183,9 +183,9 @@ fn halves() -> Halves {
         attach_ns: 7,
         armed_boot_ns: 2_000_000_000,
         boot: Boot {
-            first_stamp: stamp(100_000_000, Source::Kmsg),
-            first_initcall: stamp(200_000_000, Source::Ftrace),
-            exec_init: stamp(1_500_000_000, Source::Kmsg),
+            first_stamp: Some(stamp(100_000_000, Source::Kmsg)),
+            first_initcall: Some(stamp(200_000_000, Source::Ftrace)),
+            exec_init: Some(stamp(1_500_000_000, Source::Kmsg)),
             kexec_count: Some(1),
             previous_release: Some("7.3.0".into()),
         },

@@ -1,4 +1,4 @@
-//! The bpf(2) and perf_event_open(2) calls that aya 0.14 does not wrap: program
+//! The `bpf(2)` and `perf_event_open(2)` calls that aya 0.14 does not wrap: program
 //! load with an expected attach type, and links over many kprobes.
 
 use std::ffi::CString;
@@ -11,7 +11,7 @@ use aya_obj::generated::{
 
 /// `BPF_TRACE_KPROBE_SESSION` (include/uapi/linux/bpf.h, since v6.10).
 const TRACE_KPROBE_SESSION: u32 = 56;
-/// `PERF_FLAG_FD_CLOEXEC` (include/uapi/linux/perf_event.h).
+/// `PERF_FLAG_FD_CLOEXEC` (`include/uapi/linux/perf_event.h`).
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 /// `BPF_F_KPROBE_MULTI_RETURN`.
 const MULTI_RETURN: u32 = 1;

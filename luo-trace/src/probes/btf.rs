@@ -80,7 +80,8 @@ mod tests {
         let mut out = Vec::new();
         out.extend(MAGIC.to_ne_bytes());
         out.extend([1, 0]);
-        let (types_len, strings_len) = (types.len() as u32, strings.len() as u32);
+        let len = |section: &[u8]| u32::try_from(section.len()).expect("short");
+        let (types_len, strings_len) = (len(&types), len(strings));
         for word in [24, 0, types_len, types_len, strings_len] {
             out.extend(word.to_ne_bytes());
         }

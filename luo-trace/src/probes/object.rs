@@ -59,7 +59,7 @@ impl Programs {
             })?;
             maps.insert(name, (data, map));
         }
-        let text: HashSet<usize> = HashSet::from_iter(object.functions.keys().map(|k| k.0));
+        let text: HashSet<usize> = object.functions.keys().map(|k| k.0).collect();
         object
             .relocate_maps(
                 maps.iter()
@@ -172,7 +172,7 @@ fn has_privilege() -> bool {
 }
 
 fn answer_marker(code: &mut [bpf_insn], ask: IsReturn) {
-    for insn in code.iter_mut().filter(|i| is_call(i, marker::IS_RETURN)) {
+    for insn in code.iter_mut().filter(|i| is_call(**i, marker::IS_RETURN)) {
         match ask {
             IsReturn::Always(yes) => *insn = mov_r0(i32::from(yes)),
             IsReturn::Kfunc(id) => {
@@ -184,12 +184,12 @@ fn answer_marker(code: &mut [bpf_insn], ask: IsReturn) {
 }
 
 fn remove_tail_stores(code: &mut [bpf_insn]) {
-    for insn in code.iter_mut().filter(|i| is_call(i, PROBE_WRITE_USER)) {
+    for insn in code.iter_mut().filter(|i| is_call(**i, PROBE_WRITE_USER)) {
         *insn = mov_r0(-libc::EPERM);
     }
 }
 
-fn is_call(insn: &bpf_insn, helper: i32) -> bool {
+fn is_call(insn: bpf_insn, helper: i32) -> bool {
     insn.code == CALL && insn.src_reg() == 0 && insn.imm == helper
 }
 

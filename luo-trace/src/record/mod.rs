@@ -84,7 +84,8 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         .build()?;
     runtime.block_on(drain(&mut probes, &mut carrier))?;
     drop(state);
-    un_preserve(session, &carrier)
+    un_preserve(session, &carrier);
+    Ok(Exit::Success)
 }
 
 fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session> {
@@ -144,13 +145,12 @@ fn move_records(probes: &mut Probes, carrier: &mut Carrier, before: u64) -> anyh
 }
 
 /// A signal came before the kexec: give the memory back and say so.
-fn un_preserve(session: Session, carrier: &Carrier) -> anyhow::Result<Exit> {
+fn un_preserve(session: Session, carrier: &Carrier) {
     drop(session);
     log::info!(
         "stopped before a kexec: the carrier ({} KiB) is no longer preserved",
         carrier.size() >> 10
     );
-    Ok(Exit::Success)
 }
 
 fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
