@@ -121,11 +121,10 @@ unsafe fn is_return(ctx: *mut c_void) -> bool {
 fn entered<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, args: [u64; 3]) {
     let mut record = MaybeUninit::<Named>::uninit();
     let at = record.as_mut_ptr();
-    // SAFETY: places inside `record`; the event is written whole before it is
-    // borrowed, the name only by the helpers below.
+    // SAFETY: places inside `record`; the name is written by the helpers below.
     let (event, name) = unsafe {
-        (&raw mut (*at).event).write(stamp(cookie, Kind::Entry));
-        (&mut (*at).event, (&raw mut (*at).name).cast::<c_void>())
+        let event = stamp(&raw mut (*at).event, cookie, Kind::Entry, args);
+        (event, (&raw mut (*at).name).cast::<c_void>())
     };
     if cookie_hot(cookie) && !on_tail(event.tid) {
         let _ = STARTS.insert(&start_key(event), &event.boot_ns, 0);
@@ -152,13 +151,9 @@ fn entered<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, args: [u64; 3]) {
                 bpf_probe_read_user_str(name, SESSION_NAME_LEN as u32, from) > 0
             }
             KERNEL_NAME => {
-                [event.a, event.b, event.c] = args;
                 bpf_probe_read_kernel_str(name, SESSION_NAME_LEN as u32, first as *const c_void) > 0
             }
-            _ => {
-                [event.a, event.b, event.c] = args;
-                false
-            }
+            _ => false,
         }
     };
     submit(ctx, event, named);
@@ -166,45 +161,42 @@ fn entered<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, args: [u64; 3]) {
 
 #[inline(always)]
 fn returned<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, ret: u64) {
-    let mut event = stamp(cookie, Kind::Return);
+    let mut event = MaybeUninit::<Event>::uninit();
+    // SAFETY: room for an event.
+    let event = unsafe { stamp(event.as_mut_ptr(), cookie, Kind::Return, [ret, 0, 0]) };
     if cookie_hot(cookie) && !on_tail(event.tid) {
-        sum_hot(&event, ret);
+        sum_hot(event, ret);
         return;
     }
-    event.a = ret;
-    submit(ctx, &mut event, false);
+    submit(ctx, event, false);
 }
 
-/// A record of this instant. Filled in place: copies of byte arrays become
-/// loops that the verifier walks byte by byte, on the way to the agent's start.
+/// Begins a record of this instant at `at`: all but its number and its seal.
+/// Filled in place and each field once: copies and clearings of arrays
+/// become loops that the verifier walks, on the way to the agent's start.
+///
+/// # Safety
+/// `at` is room for an event on this program's stack.
 #[inline(always)]
-fn stamp(cookie: u64, kind: Kind) -> Event {
+unsafe fn stamp<'a>(at: *mut Event, cookie: u64, kind: Kind, values: [u64; 3]) -> &'a mut Event {
     let ids = bpf_get_current_pid_tgid();
-    let mut event = Event {
-        boot_ns: 0,
-        a: 0,
-        b: 0,
-        c: 0,
-        comm: [0; 2],
-        tgid: (ids >> 32) as u32,
-        tid: ids as u32,
-        seq: 0,
-        cpu: 0,
-        probe: cookie_probe(cookie),
-        kind: kind as u8,
-        check: 0,
-        reserved: 0,
-    };
-    // SAFETY: helpers that take nothing, or fill the memory they are given.
+    // SAFETY: places inside the room; helpers that take nothing or fill it.
     unsafe {
-        event.boot_ns = bpf_ktime_get_boot_ns();
-        event.cpu = bpf_get_smp_processor_id() as u16;
-        bpf_get_current_comm(
-            (&raw mut event.comm).cast(),
-            size_of_val(&event.comm) as u32,
-        );
+        (&raw mut (*at).boot_ns).write(bpf_ktime_get_boot_ns());
+        (&raw mut (*at).a).write(values[0]);
+        (&raw mut (*at).b).write(values[1]);
+        (&raw mut (*at).c).write(values[2]);
+        bpf_get_current_comm((&raw mut (*at).comm).cast(), size_of::<[u64; 2]>() as u32);
+        (&raw mut (*at).tgid).write((ids >> 32) as u32);
+        (&raw mut (*at).tid).write(ids as u32);
+        (&raw mut (*at).cpu).write(bpf_get_smp_processor_id() as u16);
+        (&raw mut (*at).probe).write(cookie_probe(cookie));
+        (&raw mut (*at).kind).write(kind as u8);
+        (&raw mut (*at).seq).write(0);
+        (&raw mut (*at).check).write(0);
+        (&raw mut (*at).reserved).write(0);
+        &mut *at
     }
-    event
 }
 
 /// Numbers, seals and stores the record: into the tail when this thread is the

@@ -58,12 +58,12 @@ type Unavailable = String;
 
 pub(super) fn arm(wanted: Option<Mechanism>) -> Result<Probes, ArmError> {
     let start = Instant::now();
-    let mut programs = Programs::new()?;
+    let programs = Programs::new()?;
     log::debug!("object and maps ready after {:?}", start.elapsed());
     let mut reasons = Vec::new();
     let list = wanted.map_or(Mechanism::ALL.to_vec(), |one| vec![one]);
     for mechanism in list {
-        match attach(&mut programs, mechanism)? {
+        match attach(&programs, mechanism)? {
             Ok(attached) if attached.placed.is_empty() => return Err(ArmError::NothingPlaced),
             Ok(attached) => return finish(programs, mechanism, attached, start),
             Err(why) => {
@@ -145,7 +145,7 @@ pub(super) fn diagnostics(
 }
 
 fn attach(
-    programs: &mut Programs,
+    programs: &Programs,
     mechanism: Mechanism,
 ) -> Result<Result<Attached, Unavailable>, ArmError> {
     match mechanism {
@@ -169,7 +169,7 @@ fn or_unavailable<T>(result: Result<T, ArmError>) -> Result<Result<T, Unavailabl
     }
 }
 
-fn session(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn session(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
     const KFUNC: &str = "bpf_session_is_return";
     let Some(ids) = btf::function_ids(&[KFUNC]) else {
         return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into()));
@@ -185,12 +185,13 @@ fn session(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, Arm
     Ok(link_table(vec![(program, false)], to))
 }
 
-fn multi(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn multi(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
     let to = AttachTo::KprobeMulti;
     let mut pair = Vec::new();
-    for returning in [true, false] {
-        let ask = IsReturn::Always(returning);
-        match or_unavailable(programs.load("luo_kprobe", to, ask))? {
+    for (returning, loaded) in side_by_side([true, false], |returning| {
+        programs.load("luo_kprobe", to, IsReturn::Always(returning))
+    }) {
+        match or_unavailable(loaded)? {
             Ok(program) => pair.push((program, returning)),
             Err(why) => return Ok(Err(why)),
         }
@@ -198,23 +199,42 @@ fn multi(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmEr
     Ok(link_table(pair, to))
 }
 
+/// Does two things at once where there are two CPUs: verifying and linking are
+/// the kernel's work, and the agent waits for it.
+fn side_by_side<K: Copy + Send + Sync, T: Send>(
+    keys: [K; 2],
+    work: impl Fn(K) -> T + Sync,
+) -> [(K, T); 2] {
+    let [first, second] = keys;
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| work(second));
+        let mine = work(first);
+        let theirs = other
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        [(first, mine), (second, theirs)]
+    })
+}
+
 /// Links each program to the whole table; asks tracefs what exists only when
 /// the reference symbols do not all.
 fn link_table(programs: Vec<(OwnedFd, bool)>, to: AttachTo) -> Result<Attached, Unavailable> {
     let start = Instant::now();
-    let try_link = |placed: &[Placed]| {
-        programs
+    let link = |placed: &[Placed], (program, returning): &(OwnedFd, bool)| {
+        let chosen: Vec<_> = placed
             .iter()
-            .map(|(program, returning)| {
-                let chosen: Vec<_> = placed
-                    .iter()
-                    .filter(|p| !returning || p.probe.returns)
-                    .collect();
-                let symbols: Vec<_> = chosen.iter().map(|p| c_symbol(p.symbol)).collect();
-                let cookies: Vec<_> = chosen.iter().map(|p| cookie(p.probe)).collect();
-                bpf::link_multi(program.as_fd(), to, *returning, &symbols, &cookies)
-            })
-            .collect::<Result<Vec<_>, _>>()
+            .filter(|p| !returning || p.probe.returns)
+            .collect();
+        let symbols: Vec<_> = chosen.iter().map(|p| c_symbol(p.symbol)).collect();
+        let cookies: Vec<_> = chosen.iter().map(|p| cookie(p.probe)).collect();
+        bpf::link_multi(program.as_fd(), to, *returning, &symbols, &cookies)
+    };
+    let try_link = |placed: &[Placed]| match programs.as_slice() {
+        [first, second] => side_by_side([first, second], |one| link(placed, one))
+            .into_iter()
+            .map(|(_, linked)| linked)
+            .collect::<Result<Vec<_>, _>>(),
+        all => all.iter().map(|one| link(placed, one)).collect(),
     };
     let (placed, missing, links) = {
         let assumed = symbols::assume(PROBES);
@@ -240,7 +260,7 @@ fn link_table(programs: Vec<(OwnedFd, bool)>, to: AttachTo) -> Result<Attached, 
     })
 }
 
-fn fentry(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn fentry(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
     let (candidates, mut missing) = symbols::resolve(PROBES);
     let names: Vec<_> = candidates.iter().map(|p| p.symbol).collect();
     let Some(ids) = btf::function_ids(&names) else {
@@ -296,7 +316,7 @@ fn fentry(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmE
     }))
 }
 
-fn kprobe(programs: &mut Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn kprobe(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
     let pmu = match KprobePmu::read() {
         Ok(pmu) => pmu,
         Err(error) => return Ok(Err(format!("no kprobe PMU ({error})"))),

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use aya::maps::MapData;
@@ -41,14 +42,16 @@ pub struct Programs {
     /// Maps not yet taken, by name.
     maps: HashMap<String, MapData>,
     /// Whether the programs may store into the tail.
-    tail_refused: Option<String>,
+    tail_refused: OnceLock<String>,
 }
 
 impl Programs {
     /// Parses the object and creates its maps.
     pub fn new() -> Result<Self, ArmError> {
+        let start = Instant::now();
         let mut object = Object::parse(OBJECT).map_err(|e| ArmError::Object(e.to_string()))?;
         let license = object.license.clone();
+        log::debug!("object parsed after {:?}", start.elapsed());
         let mut maps = HashMap::new();
         for (name, map) in std::mem::take(&mut object.maps) {
             let data = MapData::create(map.clone(), &name, None)
@@ -59,6 +62,7 @@ impl Programs {
             })?;
             maps.insert(name, (data, map));
         }
+        log::debug!("maps created after {:?}", start.elapsed());
         let text: HashSet<usize> = object.functions.keys().map(|k| k.0).collect();
         object
             .relocate_maps(
@@ -76,7 +80,7 @@ impl Programs {
             object,
             license,
             maps,
-            tail_refused: None,
+            tail_refused: OnceLock::new(),
         })
     }
 
@@ -89,12 +93,12 @@ impl Programs {
 
     /// Why stores into the tail are not possible, once a program was loaded without them.
     pub fn tail_refused(&self) -> Option<&str> {
-        self.tail_refused.as_deref()
+        self.tail_refused.get().map(String::as_str)
     }
 
     /// Loads the program `name` for `to`; falls back to a program without tail
     /// stores where the kernel (lockdown) refuses that helper.
-    pub fn load(&mut self, name: &str, to: AttachTo, ask: IsReturn) -> Result<OwnedFd, ArmError> {
+    pub fn load(&self, name: &str, to: AttachTo, ask: IsReturn) -> Result<OwnedFd, ArmError> {
         let start = Instant::now();
         let loaded = self.load_with_or_without_tail(name, to, ask);
         log::debug!("{name} loaded in {:?}", start.elapsed());
@@ -102,14 +106,14 @@ impl Programs {
     }
 
     fn load_with_or_without_tail(
-        &mut self,
+        &self,
         name: &str,
         to: AttachTo,
         ask: IsReturn,
     ) -> Result<OwnedFd, ArmError> {
         let mut code = self.instructions(name)?;
         answer_marker(&mut code, ask);
-        if self.tail_refused.is_some() {
+        if self.tail_refused.get().is_some() {
             remove_tail_stores(&mut code);
             return self.load_code(name, to, &code);
         }
@@ -122,7 +126,7 @@ impl Programs {
                 let mut without = code.clone();
                 remove_tail_stores(&mut without);
                 if let Ok(fd) = bpf::load(to, &without, &self.license, None) {
-                    self.tail_refused = Some(format!(
+                    let _ = self.tail_refused.set(format!(
                         "the kernel refuses bpf_probe_write_user ({first}; lockdown?)"
                     ));
                     return Ok(fd);
