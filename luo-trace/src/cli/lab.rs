@@ -78,6 +78,9 @@ struct RunOptions {
     /// Update without record and collect, to see what tracing costs.
     #[arg(long)]
     no_trace: bool,
+    /// Keep the carriers beside the runs, as NNNN.carrier.
+    #[arg(long)]
+    keep_carriers: bool,
     /// Act out a course that goes wrong (for tests).
     #[arg(long, value_enum, hide = true)]
     scenario: Option<Scenario>,
@@ -126,6 +129,7 @@ impl RunOptions {
             timeout: self.timeout,
             keep_going: self.keep_going,
             trace: !self.no_trace,
+            keep_carriers: self.keep_carriers,
             scenario: self.scenario,
         }
     }

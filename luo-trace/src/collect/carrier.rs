@@ -1,5 +1,7 @@
 //! Taking the carrier back.
 
+use std::path::Path;
+
 use crate::carrier::{self as format, Contents};
 use crate::clock::Anchor;
 use crate::facts::Meta;
@@ -25,13 +27,13 @@ pub(super) struct Retrieved {
 }
 
 /// Opens the device for as long as one ioctl takes. A busy device is no answer.
-pub(super) fn take(name: &SessionName) -> Arrival {
+pub(super) fn take(name: &SessionName, keep: Option<&Path>) -> Arrival {
     let session = match Device::open().and_then(|device| device.retrieve_session(name)) {
         Ok(session) => session,
         Err(Error::Busy { .. }) => return Arrival::Awaited,
         Err(error) => return Arrival::Absent(error.to_string()),
     };
-    match read(&session) {
+    match read(&session, keep) {
         Ok((old, anchors)) => Arrival::Here(Box::new(Retrieved {
             session,
             old,
@@ -41,11 +43,14 @@ pub(super) fn take(name: &SessionName) -> Arrival {
     }
 }
 
-fn read(session: &Session) -> Result<(OldHalf, Vec<Anchor>), String> {
+fn read(session: &Session, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>), String> {
     let fd = session
         .retrieve_fd(CARRIER_TOKEN)
         .map_err(|e| e.to_string())?;
     let bytes = format::read_fd(fd).map_err(|e| e.to_string())?;
+    if let Some(path) = keep {
+        reports::model::durable::write(path, &bytes).map_err(|e| e.to_string())?;
+    }
     let contents = format::read(&bytes).map_err(|e| e.to_string())?;
     let meta: Meta = serde_json::from_slice(&contents.meta).map_err(|e| {
         format!(

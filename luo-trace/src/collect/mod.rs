@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::{Anchor, Bridge};
 use crate::exit::{Exit, Failure};
@@ -59,6 +60,9 @@ pub struct Options {
     /// Open the device before the agent does, for agents that keep it open for good
     #[arg(long)]
     pub first: bool,
+    /// Keep a copy of the carrier as it arrived, to look into what a run does not tell
+    #[arg(long, value_name = "FILE")]
+    pub keep_carrier: Option<PathBuf>,
     /// Attach in this way only
     #[arg(long, value_name = "HOW")]
     pub mechanism: Option<Mechanism>,
@@ -86,7 +90,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let watched = runtime.block_on(Watch::new(probes, options, name).run());
+    let watched = runtime.block_on(Watch::new(probes, options, name).run())?;
     let (run, session) = finish(options, &armed, watched);
     let found = run.old_kernel.is_some();
     reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;
@@ -152,8 +156,10 @@ impl<'o> Watch<'o> {
         }
     }
 
-    async fn run(mut self) -> Watched {
+    async fn run(mut self) -> std::io::Result<Watched> {
         let mut logger = self.probes.diagnostics();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut tick = tokio::time::interval(DRAIN);
         let mut anchor = tokio::time::interval(ANCHOR);
         let deadline = tokio::time::sleep(self.options.timeout);
@@ -172,7 +178,15 @@ impl<'o> Watch<'o> {
                     }
                 }
                 () = &mut deadline => {
-                    holes.extend(self.give_up());
+                    holes.extend(self.give_up("the time-out"));
+                    break;
+                }
+                _ = terminate.recv() => {
+                    holes.extend(self.give_up("the signal that ended collect"));
+                    break;
+                }
+                _ = interrupt.recv() => {
+                    holes.extend(self.give_up("the signal that ended collect"));
                     break;
                 }
             }
@@ -185,13 +199,13 @@ impl<'o> Watch<'o> {
             arrival,
             ..
         } = self;
-        Watched {
+        Ok(Watched {
             probes,
             events,
             anchors,
             arrival,
             holes,
-        }
+        })
     }
 
     fn drain(&mut self) {
@@ -207,7 +221,7 @@ impl<'o> Watch<'o> {
         if matches!(self.arrival, Arrival::Awaited)
             && (self.options.first || self.progress.device_is_free())
         {
-            self.arrival = carrier::take(&self.name);
+            self.arrival = carrier::take(&self.name, self.options.keep_carrier.as_deref());
             if let Arrival::Here(retrieved) = &self.arrival {
                 self.progress.expect(&retrieved.old, self.name.as_str());
             }
@@ -219,27 +233,27 @@ impl<'o> Watch<'o> {
         }
     }
 
-    /// The time is up: take the carrier now if nobody ever opened the device.
-    fn give_up(&mut self) -> Vec<reports::model::Hole> {
+    /// `what` ends the watch early: take the carrier now if it is not here yet, so
+    /// that what was seen is written.
+    fn give_up(&mut self, what: &str) -> Vec<reports::model::Hole> {
         self.drain();
         let mut holes = Vec::new();
         if matches!(self.arrival, Arrival::Awaited) {
             if !self.progress.anyone_opened() {
                 holes.push(join::hole(
                     "new.restore",
-                    "nobody opened /dev/liveupdate before the time-out, so collect did: the deserialisation is its own",
+                    format!("nobody opened /dev/liveupdate before {what}, so collect did: the deserialisation is its own"),
                 ));
             }
-            self.arrival = carrier::take(&self.name);
+            self.arrival = carrier::take(&self.name, self.options.keep_carrier.as_deref());
             if matches!(self.arrival, Arrival::Awaited) {
-                self.arrival =
-                    Arrival::Absent("/dev/liveupdate stayed busy until the time-out".into());
+                self.arrival = Arrival::Absent(format!("/dev/liveupdate stayed busy until {what}"));
             }
         }
         if let Arrival::Here(retrieved) = &self.arrival {
             self.progress.expect(&retrieved.old, self.name.as_str());
             self.progress.done(self.options.until, &self.events);
-            holes.extend(self.progress.left_over());
+            holes.extend(self.progress.left_over(what));
         }
         holes
     }
@@ -291,6 +305,13 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         holes.push(join::hole(
             "old",
             format!("no carrier arrived, so this run has the new kernel's half only: {why}"),
+        ));
+    }
+    if options.first {
+        holes.push(join::hole(
+            "new.restore",
+            "collect opened the device before the agent (--first): luo_session_deserialize is in its \
+             call of luo_open, not in the agent's",
         ));
     }
     let count = old_anchors.len() + anchors.len();

@@ -88,7 +88,7 @@ impl Progress {
     }
 
     /// What did not come back in time.
-    pub(super) fn left_over(&self) -> Vec<Hole> {
+    pub(super) fn left_over(&self, what: &str) -> Vec<Hole> {
         let Some(expected) = &self.expected else {
             return Vec::new();
         };
@@ -98,7 +98,7 @@ impl Progress {
             holes.push(join::hole(
                 "new.restore",
                 format!(
-                    "{} preserved files were not retrieved before the time-out, of: {}",
+                    "{} preserved files were not retrieved before {what}, of: {}",
                     expected.files.len(),
                     sessions.join(", ")
                 ),
@@ -107,7 +107,7 @@ impl Progress {
             let sessions: Vec<_> = expected.sessions.iter().map(String::as_str).collect();
             holes.push(join::hole(
                 "new.finish",
-                format!("not finished before the time-out: {}", sessions.join(", ")),
+                format!("not finished before {what}: {}", sessions.join(", ")),
             ));
         }
         holes

@@ -69,6 +69,8 @@ pub struct Campaign {
     pub keep_going: bool,
     /// Whether `record` and `collect` watch.
     pub trace: bool,
+    /// Whether `collect` keeps the carriers.
+    pub keep_carriers: bool,
     /// A course other than the plain update.
     pub scenario: Option<Scenario>,
 }
@@ -302,6 +304,7 @@ impl<'a> Ready<'a> {
             chain,
             workload,
             trace,
+            keep_carriers,
             scenario,
             timeout,
             ..
@@ -311,6 +314,7 @@ impl<'a> Ready<'a> {
             updates: *chain,
             workload,
             trace: *trace,
+            keep_carriers: *keep_carriers,
             scenario: *scenario,
             cmdline: self.cmdline.clone(),
             // So that the guest gives up, and can say on what, before we do.

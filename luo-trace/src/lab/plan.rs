@@ -116,6 +116,8 @@ pub struct Request<'a> {
     pub workload: &'a Workload,
     /// Whether `record` and `collect` watch.
     pub trace: bool,
+    /// Whether `collect` keeps the carriers.
+    pub keep_carriers: bool,
     /// Another course.
     pub scenario: Option<Scenario>,
     /// Command line of every kernel but the first.
@@ -125,6 +127,26 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    fn collect(&self, number: u32) -> Vec<String> {
+        let run = format!("{OUT}/{}", run_file(number));
+        let mut args = strings(&[
+            "collect",
+            "--until",
+            "finished",
+            "--timeout",
+            "30s",
+            "-o",
+            &run,
+        ]);
+        if self.keep_carriers {
+            args.extend([
+                "--keep-carrier".to_owned(),
+                format!("{OUT}/{number:04}.carrier"),
+            ]);
+        }
+        args
+    }
+
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> Plan {
@@ -145,7 +167,7 @@ impl Request<'_> {
             Some(Scenario::NoLiveupdate) => vec![vec![
                 run(number, "doctor", &["doctor"]),
                 run(number, "record", &["record"]),
-                run(number, "collect", &collect(number)),
+                run(number, "collect", &self.collect(number)),
             ]],
             Some(Scenario::DeviceHeld) => vec![vec![
                 start(number, "holder", &["lab-agent", "hold"]),
@@ -184,7 +206,7 @@ impl Request<'_> {
             stages.push(std::mem::take(&mut stage));
 
             if self.trace {
-                stage.push(start(number, "collect", &collect(number)));
+                stage.push(start(number, "collect", &self.collect(number)));
             }
             stage.push(self.restore(number));
             if self.trace {
@@ -207,7 +229,7 @@ impl Request<'_> {
             Step::PlainKexec,
         ];
         let after = vec![
-            start(number, "collect", &collect(number)),
+            start(number, "collect", &self.collect(number)),
             self.restore(number),
             wait(number, "collect", None),
         ];
@@ -297,19 +319,6 @@ fn wait(number: u32, what: &str, expect: Option<i32>) -> Step {
     }
 }
 
-fn collect(number: u32) -> Vec<String> {
-    let file = format!("{OUT}/{}", run_file(number));
-    strings(&[
-        "collect",
-        "--until",
-        "finished",
-        "--timeout",
-        "30s",
-        "-o",
-        &file,
-    ])
-}
-
 fn strings(args: &[impl AsRef<str>]) -> Vec<String> {
     args.iter().map(|arg| arg.as_ref().to_owned()).collect()
 }
@@ -326,6 +335,7 @@ mod tests {
             updates,
             workload: &workload,
             trace,
+            keep_carriers: false,
             scenario,
             cmdline,
             step_timeout,
