@@ -26,7 +26,7 @@ use carrier::{Arrival, Retrieved};
 use progress::Progress;
 
 const DRAIN: Duration = Duration::from_millis(10);
-const ANCHOR: Duration = Duration::from_millis(50);
+const ANCHOR: Duration = Duration::from_millis(25);
 /// Fewest and shortest anchors from which a rate is taken.
 const ANCHORS_FOR: Duration = Duration::from_millis(500);
 

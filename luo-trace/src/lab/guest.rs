@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, mount};
@@ -18,7 +18,9 @@ use super::initramfs::Image;
 use super::plan::{NEXT_INITRAMFS, OUT, Plan, Step};
 use super::processes::{Ended, Processes};
 use super::ship;
+use crate::kmsg::Log;
 use crate::liveupdate::kexec;
+use crate::ready::boot_ns;
 
 /// Steps run the program under this name, which is then their task name too.
 const PROGRAM: &str = "/run/luo-trace";
@@ -84,6 +86,24 @@ fn say(line: impl Display) {
     );
 }
 
+/// Waits until the kernel has settled on the pace of its clock. It refines it
+/// a second after boot, by up to 0.1 %; a host that is updated has done so long
+/// ago, and a recording across the step could not be joined as well.
+fn wait_for_steady_clock() {
+    const SETTLED_NS: u64 = 3_000_000_000;
+    let refined = || {
+        Log::read().is_ok_and(|log| {
+            log.lines.iter().any(|line| {
+                line.text
+                    .starts_with("tsc: Refined TSC clocksource calibration")
+            })
+        })
+    };
+    while boot_ns() < SETTLED_NS && !refined() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[derive(Debug, Default)]
 struct Stage {
     result: StageResult,
@@ -110,6 +130,9 @@ impl Stage {
         let start = Instant::now();
         let (ended, expect) = match step {
             Step::Start { name, args } => {
+                if args.first().is_some_and(|command| command == "record") {
+                    wait_for_steady_clock();
+                }
                 processes.start(name, args)?;
                 (None, None)
             }

@@ -26,7 +26,7 @@ pub const CARRIER_TOKEN: u64 = 1;
 
 /// How often the ring buffer is looked at, and how often the clock.
 const DRAIN: Duration = Duration::from_millis(10);
-const ANCHOR: Duration = Duration::from_millis(100);
+const ANCHOR: Duration = Duration::from_millis(25);
 
 /// What `record` was asked for.
 #[derive(Debug, clap::Args)]
@@ -155,9 +155,10 @@ fn un_preserve(session: Session, carrier: &Carrier) {
 
 fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
     log::info!(
-        "armed {} probes by {} in {:.1} ms; carrier of {} KiB preserved",
+        "{} probes armed by {} in {:.1} ms, {:.1} ms after exec; carrier of {} KiB preserved",
         probes.placed.len(),
         probes.mechanism,
+        probes.took.as_secs_f64() * 1e3,
         Duration::from_nanos(attach_ns).as_secs_f64() * 1e3,
         carrier >> 10,
     );
