@@ -7,8 +7,20 @@
 #![no_std]
 #![no_main]
 #![allow(
+    clippy::needless_pass_by_value,
+    reason = "the macros hand the context over by value"
+)]
+#![allow(
     missing_docs,
     reason = "the macros drop doc comments from the functions they rewrite"
+)]
+#![allow(
+    clippy::inline_always,
+    reason = "a call is a verifier's frame of its own"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "the halves of a word are taken apart on purpose"
 )]
 
 use core::mem::MaybeUninit;
@@ -127,7 +139,7 @@ fn entered<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, args: [u64; 3]) {
         (event, (&raw mut (*at).name).cast::<c_void>())
     };
     if cookie_hot(cookie) && !on_tail(event.tid) {
-        let _ = STARTS.insert(&start_key(event), &event.boot_ns, 0);
+        let _ = STARTS.insert(start_key(event), event.boot_ns, 0);
         return;
     }
     let capture = cookie_capture(cookie);
@@ -241,7 +253,7 @@ fn submit<C: aya_ebpf::EbpfContext>(ctx: &C, event: &mut Event, named: bool) {
     }
     if stored == Tail::Refused && stats.tail_refused == 1 {
         // SAFETY: the slot holds a program of this type, or nothing.
-        let _ = unsafe { DIAGNOSTICS.tail_call(ctx, 0) };
+        unsafe { DIAGNOSTICS.tail_call(ctx, 0) };
     }
 }
 
@@ -311,12 +323,12 @@ fn start_key(event: &Event) -> u64 {
 #[inline(always)]
 fn sum_hot(event: &Event, ret: u64) {
     let key = start_key(event);
-    let Some(start) = STARTS.get_ptr(&key) else {
+    let Some(start) = STARTS.get_ptr(key) else {
         return;
     };
     // SAFETY: a value of the map, read once; the key is this thread's own.
     let ns = event.boot_ns.saturating_sub(unsafe { *start });
-    let _ = STARTS.remove(&key);
+    let _ = STARTS.remove(key);
     if let Some(stats) = STATS.get_ptr_mut(0) {
         // SAFETY: a per-CPU slot, and the program does not migrate.
         unsafe { (*stats).hot += 1 };

@@ -30,6 +30,7 @@ enum Command {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct RunOptions {
     /// Kernel image (bzImage) with live update, KHO and file-based kexec.
     #[arg(long, value_name = "IMG")]

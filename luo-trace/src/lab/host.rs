@@ -40,6 +40,7 @@ const CMDLINE: &str = "console=ttyS0 quiet panic=-1";
 
 /// What to run.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Campaign {
     /// Kernel that QEMU boots.
     pub kernel: PathBuf,
