@@ -72,14 +72,14 @@ pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
     let (cookie, returning) = unsafe { (bpf_get_attach_cookie(raw), is_return(raw)) };
     if returning {
         let ret = RetProbeContext::new(raw).ret::<u64>();
-        returned(&ctx, cookie, ret);
+        returned::<_, true>(&ctx, cookie, ret);
     } else {
         let args = [
             ctx.arg::<u64>(0).unwrap_or(0),
             ctx.arg::<u64>(1).unwrap_or(0),
             ctx.arg::<u64>(2).unwrap_or(0),
         ];
-        entered(&ctx, cookie, args);
+        entered::<_, true>(&ctx, cookie, args);
     }
     0
 }
@@ -96,7 +96,7 @@ pub fn luo_fentry(ctx: FEntryContext) -> i32 {
         bpf_get_func_arg(raw, 2, &raw mut args[2]);
         bpf_get_attach_cookie(raw)
     };
-    entered(&ctx, cookie, args);
+    entered::<_, false>(&ctx, cookie, args);
     0
 }
 
@@ -110,7 +110,7 @@ pub fn luo_fexit(ctx: FExitContext) -> i32 {
         bpf_get_func_ret(raw, &raw mut ret);
         bpf_get_attach_cookie(raw)
     };
-    returned(&ctx, cookie, ret);
+    returned::<_, false>(&ctx, cookie, ret);
     0
 }
 
@@ -130,7 +130,7 @@ unsafe fn is_return(ctx: *mut c_void) -> bool {
 }
 
 #[inline(always)]
-fn entered<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, args: [u64; 3]) {
+fn entered<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, cookie: u64, args: [u64; 3]) {
     let mut record = MaybeUninit::<Named>::uninit();
     let at = record.as_mut_ptr();
     // SAFETY: places inside `record`; the name is written by the helpers below.
@@ -168,11 +168,11 @@ fn entered<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, args: [u64; 3]) {
             _ => false,
         }
     };
-    submit(ctx, event, named);
+    submit::<C, DIAGNOSE>(ctx, event, named);
 }
 
 #[inline(always)]
-fn returned<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, ret: u64) {
+fn returned<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, cookie: u64, ret: u64) {
     let mut event = MaybeUninit::<Event>::uninit();
     // SAFETY: room for an event.
     let event = unsafe { stamp(event.as_mut_ptr(), cookie, Kind::Return, [ret, 0, 0]) };
@@ -180,7 +180,7 @@ fn returned<C: aya_ebpf::EbpfContext>(ctx: &C, cookie: u64, ret: u64) {
         sum_hot(event, ret);
         return;
     }
-    submit(ctx, event, false);
+    submit::<C, DIAGNOSE>(ctx, event, false);
 }
 
 /// Begins a record of this instant at `at`: all but its number and its seal.
@@ -213,9 +213,10 @@ unsafe fn stamp<'a>(at: *mut Event, cookie: u64, kind: Kind, values: [u64; 3]) -
 
 /// Numbers, seals and stores the record: into the tail when this thread is the
 /// one that reboots (which names no session), else into the ring buffer.
-/// `named` says that it is the head of a filled [`Named`].
+/// `named` says that it is the head of a filled [`Named`]; `DIAGNOSE` that the
+/// program may tail-call: those of fentry and fexit cannot share a program array.
 #[inline(always)]
-fn submit<C: aya_ebpf::EbpfContext>(ctx: &C, event: &mut Event, named: bool) {
+fn submit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, event: &mut Event, named: bool) {
     let Some(stats) = STATS.get_ptr_mut(0) else {
         return;
     };
@@ -251,7 +252,7 @@ fn submit<C: aya_ebpf::EbpfContext>(ctx: &C, event: &mut Event, named: bool) {
     if full != 0 {
         stats.lost += 1;
     }
-    if stored == Tail::Refused && stats.tail_refused == 1 {
+    if DIAGNOSE && stored == Tail::Refused && stats.tail_refused == 1 {
         // SAFETY: the slot holds a program of this type, or nothing.
         unsafe { DIAGNOSTICS.tail_call(ctx, 0) };
     }

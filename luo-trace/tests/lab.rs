@@ -262,6 +262,40 @@ fn whoever_holds_the_device_is_named() {
     assert!(log.contains("held by lab-agent (pid "), "{log}");
 }
 
+/// Probes in place by each way of attaching, as doctor counts them.
+fn attached_by(lab: &Lab, how: &str) -> Option<usize> {
+    let log = lab.log(&format!("0001-doctor-{how}"));
+    let json = log.get(log.find('{')?..)?;
+    let facts: serde_json::Value = serde_json::from_str(json).ok()?;
+    let probes = facts["probes"].as_array()?;
+    let placed = probes.iter().filter(|p| p["status"] != "missing").count();
+    (placed > 0).then_some(placed)
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn every_way_of_attaching_places_the_whole_table_with_btf() {
+    let lab = lab(KERNEL_BTF, "--scenario mechanisms").succeeded();
+    let all = luo_trace_ebpf::PROBES.len();
+    for how in ["kprobe.session", "kprobe.multi", "fentry", "kprobe"] {
+        assert_eq!(attached_by(&lab, how), Some(all), "{how}");
+    }
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn without_btf_the_ways_that_need_none_are_left() {
+    let lab = lab(KERNEL, "--scenario mechanisms").succeeded();
+    let all = luo_trace_ebpf::PROBES.len();
+    for how in ["kprobe.multi", "kprobe"] {
+        assert_eq!(attached_by(&lab, how), Some(all), "{how}");
+    }
+    for how in ["kprobe.session", "fentry"] {
+        assert_eq!(attached_by(&lab, how), None, "{how}");
+        assert_eq!(lab.exits()[&format!("0001-doctor-{how}")], 1);
+    }
+}
+
 #[test]
 #[ignore = "boots a VM"]
 fn kexec_without_an_image_says_how_to_load_one() {

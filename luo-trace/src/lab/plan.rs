@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::initramfs::Image;
 use super::workload::Workload;
+use crate::probes::Mechanism;
 
 /// The steps of every boot of one VM. Each boot but the last ends in a kexec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +104,8 @@ pub enum Scenario {
     SmallBuffer,
     /// LUO is made to refuse all that it can.
     Refusals,
+    /// `doctor` attaches in each of the ways that there are.
+    Mechanisms,
 }
 
 /// What to make a plan for.
@@ -173,6 +176,16 @@ impl Request<'_> {
                 start(number, "holder", &["lab-agent", "hold"]),
                 run(number, "record", &["record", "--wait", "2s"]),
             ]],
+            Some(Scenario::Mechanisms) => vec![
+                Mechanism::ALL
+                    .iter()
+                    .map(|how| {
+                        let how = how.to_string();
+                        let args = ["doctor", "--json", "--mechanism", &how];
+                        run(number, &format!("doctor-{how}"), &args)
+                    })
+                    .collect(),
+            ],
             Some(Scenario::NoImage) => vec![vec![run(number, "kexec", &["kexec"])]],
         };
         let Self {

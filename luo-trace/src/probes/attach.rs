@@ -31,7 +31,8 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    const ALL: [Self; 4] = [Self::Session, Self::Multi, Self::Fentry, Self::Kprobe];
+    /// All of them, best first.
+    pub const ALL: [Self; 4] = [Self::Session, Self::Multi, Self::Fentry, Self::Kprobe];
 }
 
 impl fmt::Display for Mechanism {
