@@ -1,9 +1,9 @@
 //! The eBPF programs: stamp, fill, submit.
 //!
-//! One program serves every kprobe mechanism. Whether a hit is an entry or a
-//! return is asked through [`marker::IS_RETURN`], which userspace replaces
-//! before loading: by the kfunc of kprobe sessions, or by a constant where entry
-//! and return are attached apart.
+//! One program serves every kprobe mechanism. Where entry and return are linked
+//! apart, a bit of the link's cookie says which one a hit is; a kprobe session
+//! has one link for both and is asked through [`marker::IS_RETURN`], which
+//! userspace replaces by that kfunc, or by "no", before loading.
 #![no_std]
 #![no_main]
 #![allow(
@@ -23,6 +23,7 @@
     reason = "the halves of a word are taken apart on purpose"
 )]
 
+use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext as _;
@@ -42,7 +43,7 @@ use aya_log_ebpf::warn;
 use luo_trace_ebpf::event::{Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
     CpuStats, DEVICE_IOCTL, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget, cookie_capture,
-    cookie_hot, cookie_probe, marker,
+    cookie_hot, cookie_probe, cookie_returning, marker,
 };
 use luo_trace_ebpf::{Event, Kind};
 
@@ -69,18 +70,17 @@ static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
     let raw = ctx.as_ptr();
     // SAFETY: helpers and the patched marker take the program's own context.
-    let (cookie, returning) = unsafe { (bpf_get_attach_cookie(raw), is_return(raw)) };
-    if returning {
-        let ret = RetProbeContext::new(raw).ret::<u64>();
-        returned::<_, true>(&ctx, cookie, ret);
+    let (cookie, returning) = unsafe { (bpf_get_attach_cookie(raw), session_returns(raw)) };
+    let (kind, values) = if returning || cookie_returning(cookie) {
+        (Kind::Return, [RetProbeContext::new(raw).ret(), 0, 0])
     } else {
-        let args = [
-            ctx.arg::<u64>(0).unwrap_or(0),
-            ctx.arg::<u64>(1).unwrap_or(0),
-            ctx.arg::<u64>(2).unwrap_or(0),
-        ];
-        entered::<_, true>(&ctx, cookie, args);
-    }
+        let arg = |n| ctx.arg(n).unwrap_or(0);
+        (Kind::Entry, [arg(0), arg(1), arg(2)])
+    };
+    // Hidden from the compiler, which would else make two of all that follows,
+    // and the verifier would walk both.
+    let (kind, values) = black_box((kind, values));
+    hit::<_, true>(&ctx, cookie, kind, values);
     0
 }
 
@@ -96,7 +96,7 @@ pub fn luo_fentry(ctx: FEntryContext) -> i32 {
         bpf_get_func_arg(raw, 2, &raw mut args[2]);
         bpf_get_attach_cookie(raw)
     };
-    entered::<_, false>(&ctx, cookie, args);
+    hit::<_, false>(&ctx, cookie, Kind::Entry, args);
     0
 }
 
@@ -110,16 +110,16 @@ pub fn luo_fexit(ctx: FExitContext) -> i32 {
         bpf_get_func_ret(raw, &raw mut ret);
         bpf_get_attach_cookie(raw)
     };
-    returned::<_, false>(&ctx, cookie, ret);
+    hit::<_, false>(&ctx, cookie, Kind::Return, [ret, 0, 0]);
     0
 }
 
-/// Asks whether this hit is the function's return.
+/// Asks whether this hit of a kprobe session is the function's return.
 ///
 /// # Safety
 /// `ctx` is the context of the running program.
 #[inline(always)]
-unsafe fn is_return(ctx: *mut c_void) -> bool {
+unsafe fn session_returns(ctx: *mut c_void) -> bool {
     // SAFETY: a call by number is how BPF calls helpers; this number is patched
     // to a real call or a constant before the kernel sees it.
     unsafe {
@@ -129,23 +129,40 @@ unsafe fn is_return(ctx: *mut c_void) -> bool {
     }
 }
 
+/// What every hit does. `DIAGNOSE`: the program may tail-call ([`submit`]).
 #[inline(always)]
-fn entered<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, cookie: u64, args: [u64; 3]) {
+fn hit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(
+    ctx: &C,
+    cookie: u64,
+    kind: Kind,
+    values: [u64; 3],
+) {
     let mut record = MaybeUninit::<Named>::uninit();
     let at = record.as_mut_ptr();
     // SAFETY: places inside `record`; the name is written by the helpers below.
     let (event, name) = unsafe {
-        let event = stamp(&raw mut (*at).event, cookie, Kind::Entry, args);
+        let event = stamp(&raw mut (*at).event, cookie, kind, values);
         (event, (&raw mut (*at).name).cast::<c_void>())
     };
+    let returning = matches!(kind, Kind::Return);
     if cookie_hot(cookie) && !on_tail(event.tid) {
-        let _ = STARTS.insert(start_key(event), event.boot_ns, 0);
+        if returning {
+            sum_hot(event, values[0]);
+        } else {
+            let _ = STARTS.insert(start_key(event), event.boot_ns, 0);
+        }
         return;
     }
-    let capture = cookie_capture(cookie);
+    let named = !returning && capture(cookie_capture(cookie), values, event, name);
+    submit::<C, DIAGNOSE>(ctx, event, named);
+}
+
+/// Takes the arguments that matter; true if they include a session's name.
+#[inline(always)]
+fn capture(capture: u8, args: [u64; 3], event: &mut Event, name: *mut c_void) -> bool {
     let [first, second, third] = args;
     // SAFETY: the helpers check the addresses that they are given.
-    let named = unsafe {
+    unsafe {
         match capture {
             SESSION_IOCTL => {
                 // PRESERVE_FD and RETRIEVE_FD: { u32 size; s32 fd; u64 token }.
@@ -167,20 +184,7 @@ fn entered<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, cookie: u64,
             }
             _ => false,
         }
-    };
-    submit::<C, DIAGNOSE>(ctx, event, named);
-}
-
-#[inline(always)]
-fn returned<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, cookie: u64, ret: u64) {
-    let mut event = MaybeUninit::<Event>::uninit();
-    // SAFETY: room for an event.
-    let event = unsafe { stamp(event.as_mut_ptr(), cookie, Kind::Return, [ret, 0, 0]) };
-    if cookie_hot(cookie) && !on_tail(event.tid) {
-        sum_hot(event, ret);
-        return;
     }
-    submit::<C, DIAGNOSE>(ctx, event, false);
 }
 
 /// Begins a record of this instant at `at`: all but its number and its seal.

@@ -21,8 +21,8 @@ pub mod name {
 /// Helper numbers that no kernel has: placeholders in the programs which
 /// userspace replaces for the mechanism it attaches with.
 pub mod marker {
-    /// `is this the function's return?`: becomes a constant or the kfunc
-    /// `bpf_session_is_return`.
+    /// `is this the function's return?`: becomes the kfunc `bpf_session_is_return`
+    /// in a kprobe session, the answer "no" elsewhere.
     pub const IS_RETURN: i32 = 0x0070_0001;
 }
 
@@ -117,6 +117,19 @@ impl From<[u64; 4]> for HotStats {
 pub const fn cookie(probe: &Probe) -> u64 {
     let hot = matches!(probe.class, Class::Hot) as u64;
     probe.id as u64 | (probe.capture as u64) << 8 | hot << 16
+}
+
+/// [`cookie`] of a link that is hit by the probe's returns alone.
+#[must_use]
+pub const fn returning(cookie: u64) -> u64 {
+    cookie | 1 << 17
+}
+
+/// Whether the link is hit by returns alone.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_returning(cookie: u64) -> bool {
+    cookie >> 17 & 1 == 1
 }
 
 /// Probe number in a cookie.

@@ -2,15 +2,17 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::panic::resume_unwind;
 use std::time::Instant;
 
 use aya::maps::{Array, Map, PerCpuArray, RingBuf};
-use luo_trace_ebpf::PROBES;
-use luo_trace_ebpf::maps::{cookie, name};
+use luo_trace_ebpf::maps::{cookie, name, returning};
+use luo_trace_ebpf::{PROBES, Probe};
 
-use super::bpf::{self, AttachTo, KprobePmu};
-use super::object::{IsReturn, Programs};
+use super::bpf::{self, AttachTo, Functions, KprobePmu};
+use super::object::Programs;
 use super::{ArmError, Diagnostics, Missing, Placed, Probes, btf, symbols};
 
 /// How probes are attached.
@@ -54,17 +56,24 @@ struct Attached {
     missing: Vec<Missing>,
 }
 
+/// The table looked up in this kernel, or why it could not be.
+type Found = io::Result<symbols::Resolved>;
+
 /// Why a mechanism is not to be had; the next one is tried.
 type Unavailable = String;
 
 pub(super) fn arm(wanted: Option<Mechanism>) -> Result<Probes, ArmError> {
     let start = Instant::now();
-    let programs = Programs::new()?;
+    let (programs, found) = std::thread::scope(|scope| {
+        let found = scope.spawn(|| symbols::look_up(PROBES));
+        (Programs::new(), found.join())
+    });
+    let (programs, found) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
     log::debug!("object and maps ready after {:?}", start.elapsed());
     let mut reasons = Vec::new();
     let list = wanted.map_or(Mechanism::ALL.to_vec(), |one| vec![one]);
     for mechanism in list {
-        match attach(&programs, mechanism)? {
+        match attach(&programs, &found, mechanism)? {
             Ok(attached) if attached.placed.is_empty() => return Err(ArmError::NothingPlaced),
             Ok(attached) => return finish(programs, mechanism, attached, start),
             Err(why) => {
@@ -125,7 +134,7 @@ pub(super) fn diagnostics(
             ));
         }
     };
-    let program = object.load("luo_diagnose", to, IsReturn::Always(false))?;
+    let program = object.load("luo_diagnose", to, None)?;
     let slot = object.take_map(name::DIAGNOSTICS)?;
     let fd = program.as_raw_fd().to_ne_bytes();
     bpf::map_update(slot.fd().as_fd(), 0, &fd).map_err(|error| ArmError::Map {
@@ -147,11 +156,12 @@ pub(super) fn diagnostics(
 
 fn attach(
     programs: &Programs,
+    found: &Found,
     mechanism: Mechanism,
 ) -> Result<Result<Attached, Unavailable>, ArmError> {
     match mechanism {
-        Mechanism::Session => session(programs),
-        Mechanism::Multi => multi(programs),
+        Mechanism::Session => session(programs, found),
+        Mechanism::Multi => multi(programs, found),
         Mechanism::Fentry => fentry(programs),
         Mechanism::Kprobe => kprobe(programs),
     }
@@ -170,7 +180,7 @@ fn or_unavailable<T>(result: Result<T, ArmError>) -> Result<Result<T, Unavailabl
     }
 }
 
-fn session(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn session(programs: &Programs, found: &Found) -> Result<Result<Attached, Unavailable>, ArmError> {
     const KFUNC: &str = "bpf_session_is_return";
     let Some(ids) = btf::function_ids(&[KFUNC]) else {
         return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into()));
@@ -179,83 +189,99 @@ fn session(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmErro
         return Ok(Err(format!("this kernel has no {KFUNC}")));
     };
     let to = AttachTo::KprobeSession;
-    let program = match or_unavailable(programs.load("luo_kprobe", to, IsReturn::Kfunc(id)))? {
-        Ok(program) => program,
-        Err(why) => return Ok(Err(why)),
-    };
-    Ok(link_table(vec![(program, false)], to))
+    Ok(or_unavailable(programs.load("luo_kprobe", to, Some(id)))?
+        .and_then(|program| link_table(found, program, to, &[Half::Both])))
 }
 
-fn multi(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn multi(programs: &Programs, found: &Found) -> Result<Result<Attached, Unavailable>, ArmError> {
     let to = AttachTo::KprobeMulti;
-    let mut pair = Vec::new();
-    for (returning, loaded) in side_by_side([true, false], |returning| {
-        programs.load("luo_kprobe", to, IsReturn::Always(returning))
-    }) {
-        match or_unavailable(loaded)? {
-            Ok(program) => pair.push((program, returning)),
-            Err(why) => return Ok(Err(why)),
+    Ok(or_unavailable(programs.load("luo_kprobe", to, None))?
+        .and_then(|program| link_table(found, program, to, &[Half::Returns, Half::Entries])))
+}
+
+/// Which of a function's two hits a link brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Entries,
+    Returns,
+    Both,
+}
+
+impl Half {
+    fn has(self, probe: &Probe) -> bool {
+        self != Self::Returns || probe.returns
+    }
+
+    fn cookie(self, probe: &Probe) -> u64 {
+        match self {
+            Self::Returns => returning(cookie(probe)),
+            Self::Entries | Self::Both => cookie(probe),
         }
     }
-    Ok(link_table(pair, to))
 }
 
-/// Does two things at once where there are two CPUs: verifying and linking are
-/// the kernel's work, and the agent waits for it.
-fn side_by_side<K: Copy + Send + Sync, T: Send>(
-    keys: [K; 2],
-    work: impl Fn(K) -> T + Sync,
-) -> [(K, T); 2] {
-    let [first, second] = keys;
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| work(second));
-        let mine = work(first);
-        let theirs = other
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        [(first, mine), (second, theirs)]
-    })
-}
-
-/// Links each program to the whole table; asks tracefs what exists only when
-/// the reference symbols do not all.
-fn link_table(programs: Vec<(OwnedFd, bool)>, to: AttachTo) -> Result<Attached, Unavailable> {
+/// Links the program to the whole table, each half side by side: it is the
+/// kernel's work, and the agent waits for it. Asks tracefs what is traceable
+/// only when not all that exists is.
+fn link_table(
+    found: &Found,
+    program: OwnedFd,
+    to: AttachTo,
+    halves: &[Half],
+) -> Result<Attached, Unavailable> {
     let start = Instant::now();
-    let link = |placed: &[Placed], (program, returning): &(OwnedFd, bool)| {
-        let chosen: Vec<_> = placed
-            .iter()
-            .filter(|p| !returning || p.probe.returns)
-            .collect();
-        let symbols: Vec<_> = chosen.iter().map(|p| c_symbol(p.symbol)).collect();
-        let cookies: Vec<_> = chosen.iter().map(|p| cookie(p.probe)).collect();
-        bpf::link_multi(program.as_fd(), to, *returning, &symbols, &cookies)
-    };
-    let try_link = |placed: &[Placed]| match programs.as_slice() {
-        [first, second] => side_by_side([first, second], |one| link(placed, one))
-            .into_iter()
-            .map(|(_, linked)| linked)
-            .collect::<Result<Vec<_>, _>>(),
-        all => all.iter().map(|one| link(placed, one)).collect(),
-    };
-    let (placed, missing, links) = {
-        let assumed = symbols::assume(PROBES);
-        if let Ok(links) = try_link(&assumed) {
-            (assumed, Vec::new(), links)
+    let link = |placed: &[Placed], half: Half| {
+        let chosen: Vec<_> = placed.iter().filter(|p| half.has(p.probe)).collect();
+        let cookies: Vec<_> = chosen.iter().map(|p| half.cookie(p.probe)).collect();
+        let link = |functions| {
+            let returning = half == Half::Returns;
+            bpf::link_multi(program.as_fd(), to, returning, functions, &cookies)
+        };
+        let addresses: Option<Vec<_>> = chosen.iter().map(|p| p.address).collect();
+        if let Some(addresses) = addresses {
+            link(Functions::At(&addresses))
         } else {
-            let (placed, missing) = symbols::resolve(PROBES);
-            let links = if placed.is_empty() {
-                Vec::new()
-            } else {
-                try_link(&placed).map_err(|error| error.to_string())?
-            };
-            (placed, missing, links)
+            let names: Vec<_> = chosen.iter().map(|p| c_symbol(p.symbol)).collect();
+            link(Functions::Named(&names))
         }
     };
+    let try_link = |placed: &[Placed]| -> io::Result<Vec<OwnedFd>> {
+        std::thread::scope(|scope| {
+            let linking: Vec<_> = halves
+                .iter()
+                .map(|&half| scope.spawn(move || link(placed, half)))
+                .collect();
+            linking
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
+    };
+    let linked = match found {
+        Ok((placed, missing)) if !placed.is_empty() => try_link(placed)
+            .map(|links| (placed.clone(), missing.clone(), links))
+            .inspect_err(|error| log::debug!("linking by address: {error}")),
+        Ok(_) => Err(io::ErrorKind::NotFound.into()),
+        Err(error) => {
+            log::debug!("looking up addresses: {error}");
+            Err(io::ErrorKind::NotFound.into())
+        }
+    };
+    let (placed, missing, links) = if let Ok(linked) = linked {
+        linked
+    } else {
+        let (placed, missing) = symbols::resolve(PROBES);
+        let links = if placed.is_empty() {
+            Vec::new()
+        } else {
+            try_link(&placed).map_err(|error| error.to_string())?
+        };
+        (placed, missing, links)
+    };
     log::debug!("linked after {:?}", start.elapsed());
-    let programs = programs.into_iter().map(|(program, _)| program).collect();
     Ok(Attached {
         links,
-        programs,
+        programs: vec![program],
         placed,
         missing,
     })
@@ -282,11 +308,10 @@ fn fentry(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
         ];
         let mut why = None;
         for (name, to) in halves.into_iter().skip(usize::from(!one.probe.returns)) {
-            let linked = or_unavailable(programs.load(name, to, IsReturn::Always(false)))?
-                .and_then(|program| {
-                    let link = bpf::link_tracing(program.as_fd(), to, cookie(one.probe));
-                    link.map(|link| (program, link)).map_err(|e| e.to_string())
-                });
+            let linked = or_unavailable(programs.load(name, to, None))?.and_then(|program| {
+                let link = bpf::link_tracing(program.as_fd(), to, cookie(one.probe));
+                link.map(|link| (program, link)).map_err(|e| e.to_string())
+            });
             match linked {
                 Ok((program, link)) => {
                     fds.push(program);
@@ -322,29 +347,25 @@ fn kprobe(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
         Ok(pmu) => pmu,
         Err(error) => return Ok(Err(format!("no kprobe PMU ({error})"))),
     };
-    let mut halves = Vec::new();
-    for returning in [true, false] {
-        let ask = IsReturn::Always(returning);
-        match or_unavailable(programs.load("luo_kprobe", AttachTo::Kprobe, ask))? {
-            Ok(program) => halves.push((program, returning)),
-            Err(why) => return Ok(Err(why)),
-        }
-    }
+    let program = match or_unavailable(programs.load("luo_kprobe", AttachTo::Kprobe, None))? {
+        Ok(program) => program,
+        Err(why) => return Ok(Err(why)),
+    };
     let (mut links, mut placed, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     let (candidates, unknown) = symbols::resolve(PROBES);
     missing.extend(unknown);
     for one in candidates {
         let symbol = c_symbol(one.symbol);
-        let result: Result<Vec<_>, _> = halves
-            .iter()
-            .filter(|(_, returning)| !returning || one.probe.returns)
-            .map(|(program, returning)| {
+        let result: Result<Vec<_>, _> = [Half::Returns, Half::Entries]
+            .into_iter()
+            .filter(|half| half.has(one.probe))
+            .map(|half| {
                 bpf::link_kprobe(
                     program.as_fd(),
                     &pmu,
                     &symbol,
-                    *returning,
-                    cookie(one.probe),
+                    half == Half::Returns,
+                    half.cookie(one.probe),
                 )
             })
             .collect();
@@ -359,10 +380,9 @@ fn kprobe(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
             }),
         }
     }
-    let programs = halves.into_iter().map(|(program, _)| program).collect();
     Ok(Ok(Attached {
         links,
-        programs,
+        programs: vec![program],
         placed,
         missing,
     }))

@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type, perf_event_attr,
+    BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
+    perf_event_attr,
 };
 
 /// `BPF_TRACE_KPROBE_SESSION` (include/uapi/linux/bpf.h, since v6.10).
@@ -79,16 +80,58 @@ pub fn load(
     bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
-/// Links a program to many functions at once; all symbols must exist.
+/// Loads a program that is run by [`run_syscall`] and attached to nothing.
+pub fn load_syscall(instructions: &[bpf_insn]) -> io::Result<OwnedFd> {
+    let mut attr = zeroed_attr();
+    // SAFETY: the union is zeroed; these are the fields of BPF_PROG_LOAD.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32;
+    load.prog_flags = BPF_F_SLEEPABLE;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    load.license = c"GPL".as_ptr() as u64;
+    bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// Runs such a program on `context`, which it may change; its return value.
+pub fn run_syscall<T>(program: BorrowedFd<'_>, context: &mut T) -> io::Result<u32> {
+    let mut attr = zeroed_attr();
+    attr.test.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.test.ctx_in = std::ptr::from_mut(context) as u64;
+    // SAFETY: the union is zeroed; these are the fields of BPF_PROG_TEST_RUN.
+    unsafe {
+        attr.test.ctx_size_in = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
+        bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+        Ok(attr.test.retval)
+    }
+}
+
+/// The functions of a multi-link; all must exist.
+#[derive(Clone, Copy, Debug)]
+pub enum Functions<'a> {
+    /// By name: the kernel walks its symbol table for them.
+    Named(&'a [CString]),
+    /// By address.
+    At(&'a [u64]),
+}
+
+/// Links a program to many functions at once.
 pub fn link_multi(
     program: BorrowedFd<'_>,
     to: AttachTo,
     returning: bool,
-    symbols: &[CString],
+    functions: Functions<'_>,
     cookies: &[u64],
 ) -> io::Result<OwnedFd> {
-    assert_eq!(symbols.len(), cookies.len(), "one cookie per symbol");
-    let pointers: Vec<_> = symbols.iter().map(|s| s.as_ptr()).collect();
+    let pointers: Vec<_>;
+    let (syms, addrs, count) = match functions {
+        Functions::Named(names) => {
+            pointers = names.iter().map(|s| s.as_ptr()).collect();
+            (pointers.as_ptr() as u64, 0, names.len())
+        }
+        Functions::At(addresses) => (0, addresses.as_ptr() as u64, addresses.len()),
+    };
+    assert_eq!(count, cookies.len(), "one cookie per function");
     let mut attr = zeroed_attr();
     // SAFETY: the union is zeroed; these are the fields of BPF_LINK_CREATE for
     // kprobe_multi, and the arrays outlive the call.
@@ -97,8 +140,9 @@ pub fn link_multi(
         attr.link_create.attach_type = to.attach_type();
         let multi = &mut attr.link_create.__bindgen_anon_3.kprobe_multi;
         multi.flags = if returning { MULTI_RETURN } else { 0 };
-        multi.cnt = u32::try_from(symbols.len()).map_err(io::Error::other)?;
-        multi.syms = pointers.as_ptr() as u64;
+        multi.cnt = u32::try_from(count).map_err(io::Error::other)?;
+        multi.syms = syms;
+        multi.addrs = addrs;
         multi.cookies = cookies.as_ptr() as u64;
     }
     bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)

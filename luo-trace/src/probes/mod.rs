@@ -4,6 +4,7 @@
 mod attach;
 mod bpf;
 mod btf;
+mod kallsyms;
 mod object;
 mod symbols;
 
@@ -67,6 +68,8 @@ pub struct Placed {
     pub probe: &'static Probe,
     /// The symbol it sits on here.
     pub symbol: &'static str,
+    /// Where that is, if it was asked for.
+    address: Option<u64>,
 }
 
 /// A probe that is not.

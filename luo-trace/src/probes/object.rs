@@ -26,15 +26,6 @@ const PSEUDO_KFUNC_CALL: u8 = 2;
 /// `bpf_probe_write_user` (include/uapi/linux/bpf.h).
 const PROBE_WRITE_USER: i32 = 36;
 
-/// How [`marker::IS_RETURN`] is answered.
-#[derive(Clone, Copy, Debug)]
-pub enum IsReturn {
-    /// The program is attached to entries, or to returns, alone.
-    Always(bool),
-    /// By the kfunc with this BTF id.
-    Kfunc(u32),
-}
-
 /// The parsed object, relocated against freshly created maps.
 pub struct Programs {
     object: Object,
@@ -60,6 +51,7 @@ impl Programs {
                 name: name.clone(),
                 error,
             })?;
+            log::debug!("{name} created after {:?}", start.elapsed());
             maps.insert(name, (data, map));
         }
         log::debug!("maps created after {:?}", start.elapsed());
@@ -96,11 +88,17 @@ impl Programs {
         self.tail_refused.get().map(String::as_str)
     }
 
-    /// Loads the program `name` for `to`; falls back to a program without tail
+    /// Loads the program `name` for `to`, which asks the kfunc `session_returns`
+    /// (a BTF id) whether a hit is a return; falls back to a program without tail
     /// stores where the kernel (lockdown) refuses that helper.
-    pub fn load(&self, name: &str, to: AttachTo, ask: IsReturn) -> Result<OwnedFd, ArmError> {
+    pub fn load(
+        &self,
+        name: &str,
+        to: AttachTo,
+        session_returns: Option<u32>,
+    ) -> Result<OwnedFd, ArmError> {
         let start = Instant::now();
-        let loaded = self.load_with_or_without_tail(name, to, ask);
+        let loaded = self.load_with_or_without_tail(name, to, session_returns);
         log::debug!("{name} loaded in {:?}", start.elapsed());
         loaded
     }
@@ -109,10 +107,10 @@ impl Programs {
         &self,
         name: &str,
         to: AttachTo,
-        ask: IsReturn,
+        session_returns: Option<u32>,
     ) -> Result<OwnedFd, ArmError> {
         let mut code = self.instructions(name)?;
-        answer_marker(&mut code, ask);
+        answer_marker(&mut code, session_returns);
         if self.tail_refused.get().is_some() {
             remove_tail_stores(&mut code);
             return self.load_code(name, to, &code);
@@ -175,11 +173,11 @@ fn has_privilege() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn answer_marker(code: &mut [bpf_insn], ask: IsReturn) {
+fn answer_marker(code: &mut [bpf_insn], session_returns: Option<u32>) {
     for insn in code.iter_mut().filter(|i| is_call(**i, marker::IS_RETURN)) {
-        match ask {
-            IsReturn::Always(yes) => *insn = mov_r0(i32::from(yes)),
-            IsReturn::Kfunc(id) => {
+        match session_returns {
+            None => *insn = mov_r0(0),
+            Some(id) => {
                 insn.set_src_reg(PSEUDO_KFUNC_CALL);
                 insn.imm = id.cast_signed();
             }
@@ -220,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn markers_become_constants_or_the_kfunc_and_nothing_else_changes() {
+    fn markers_become_no_or_the_kfunc_and_nothing_else_changes() {
         let code = [call(marker::IS_RETURN), call(125), call(PROBE_WRITE_USER)];
 
         let mut entry = code;
-        answer_marker(&mut entry, IsReturn::Always(false));
+        answer_marker(&mut entry, None);
         assert_eq!((entry[0].code, entry[0].imm), (MOV64_IMM, 0));
         assert_eq!((entry[1].code, entry[1].imm), (CALL, 125));
         assert_eq!((entry[2].code, entry[2].imm), (CALL, PROBE_WRITE_USER));
 
         let mut session = code;
-        answer_marker(&mut session, IsReturn::Kfunc(4711));
+        answer_marker(&mut session, Some(4711));
         assert_eq!(
             (session[0].code, session[0].src_reg(), session[0].imm),
             (CALL, 2, 4711)

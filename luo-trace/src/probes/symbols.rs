@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 
 use luo_trace_ebpf::Probe;
 
+use super::kallsyms::Kallsyms;
 use super::{Missing, Placed};
 
 /// Where tracefs lists what can be traced.
@@ -14,30 +15,39 @@ const LISTS: [&str; 2] = [
     "/sys/kernel/debug/tracing/available_filter_functions",
 ];
 
-/// Places each probe on the first of its symbols without asking the kernel:
-/// right on the reference series, and cheap to find wrong.
-pub fn assume(table: &'static [Probe]) -> Vec<Placed> {
-    let of_arch = |symbol: &&str| match symbol
-        .strip_prefix("__")
-        .and_then(|s| s.split_once("_sys_"))
-    {
-        Some(("x64", _)) => cfg!(target_arch = "x86_64"),
-        Some(("arm64", _)) => cfg!(target_arch = "aarch64"),
-        _ => true,
-    };
-    table
-        .iter()
-        .filter_map(|probe| {
-            Some(Placed {
+/// Probes by whether this kernel has them.
+pub type Resolved = (Vec<Placed>, Vec<Missing>);
+
+/// Places each probe on the first of its symbols that the kernel has, with its
+/// address. Cheap, but a function may exist and not be traceable.
+pub fn look_up(table: &'static [Probe]) -> io::Result<Resolved> {
+    let kallsyms = Kallsyms::open()?;
+    let (mut placed, mut missing) = (Vec::new(), Vec::new());
+    for probe in table {
+        let mut found = None;
+        for symbol in probe.symbols() {
+            if let Some(address) = kallsyms.address(symbol)? {
+                found = Some(Placed {
+                    probe,
+                    symbol,
+                    address: Some(address),
+                });
+                break;
+            }
+        }
+        match found {
+            Some(one) => placed.push(one),
+            None => missing.push(Missing {
                 probe,
-                symbol: probe.symbols().find(of_arch)?,
-            })
-        })
-        .collect()
+                why: "this kernel has no such function (renamed, inlined or not built)".to_owned(),
+            }),
+        }
+    }
+    Ok((placed, missing))
 }
 
 /// Places each probe on the first of its symbols that tracefs (or else kallsyms) lists.
-pub fn resolve(table: &'static [Probe]) -> (Vec<Placed>, Vec<Missing>) {
+pub fn resolve(table: &'static [Probe]) -> Resolved {
     let wanted: HashSet<&str> = table.iter().flat_map(Probe::symbols).collect();
     let (available, list) = LISTS
         .iter()
@@ -57,7 +67,11 @@ pub fn resolve(table: &'static [Probe]) -> (Vec<Placed>, Vec<Missing>) {
     let (mut placed, mut missing) = (Vec::new(), Vec::new());
     for probe in table {
         match probe.symbols().find(|s| available.contains(*s)) {
-            Some(symbol) => placed.push(Placed { probe, symbol }),
+            Some(symbol) => placed.push(Placed {
+                probe,
+                symbol,
+                address: None,
+            }),
             None => missing.push(Missing {
                 probe,
                 why: list.to_owned(),
