@@ -22,8 +22,6 @@ pub const MAX_SIZE: u64 = 1 << 30;
 
 /// Set until the carrier is complete.
 pub const INCOMPLETE: u32 = 1;
-/// Set when `record` ended in good order: nothing that it drained is missing.
-pub const CLEAN: u32 = 2;
 
 /// Sections, by their place in [`Header::sections`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ mod doctor;
 pub mod lab;
 mod report;
 
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,8 +12,9 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
-use crate::liveupdate::DEVICE_PATH;
-use crate::ready::Started;
+use crate::liveupdate::{DEVICE_PATH, SessionName};
+use crate::probes::Mechanism;
+use crate::ready::{Ready, Started};
 use crate::{collect, kexec, record};
 
 /// Blackout-window profiler for Linux live update
@@ -45,6 +47,31 @@ enum Command {
     LabAgent(crate::lab::agent::Options),
     /// Show one run, or the distribution of many
     Report(report::Options),
+}
+
+/// What `record` and `collect` are asked alike.
+#[derive(Debug, clap::Args)]
+pub struct Tracing {
+    /// Name of the LUO session that carries the trace
+    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
+    pub session: String,
+    /// Write READY=1 to this descriptor once armed
+    #[arg(long, value_name = "N")]
+    pub ready_fd: Option<RawFd>,
+    /// Attach in this way only
+    #[arg(long, value_name = "HOW")]
+    pub mechanism: Option<Mechanism>,
+}
+
+impl Tracing {
+    /// What is wrong with the words, before anything is done.
+    pub(crate) fn check(&self) -> anyhow::Result<(SessionName, Ready)> {
+        let ready = Ready::on(self.ready_fd).map_err(Failure::bad_input)?;
+        let name = SessionName::new(self.session.as_str()).map_err(Failure::bad_input)?;
+        need_root()?;
+        need_luo()?;
+        Ok((name, ready))
+    }
 }
 
 /// Runs the command line of this process.

@@ -5,7 +5,6 @@ mod boot;
 mod carrier;
 mod progress;
 
-use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,13 +13,14 @@ use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::Tracing;
 use crate::clock::{Anchor, Bridge};
 use crate::exit::{Exit, Failure};
 use crate::facts;
-use crate::join::{self, Halves, NewHalf, OldHalf};
+use crate::join::{self, Halves, NewHalf};
 use crate::liveupdate::{Session, SessionName};
-use crate::probes::{Mechanism, Probes};
-use crate::ready::{Ready, Started};
+use crate::probes::Probes;
+use crate::ready::Started;
 use crate::record;
 use carrier::{Arrival, Retrieved};
 use progress::Progress;
@@ -42,9 +42,9 @@ pub enum Until {
 /// What `collect` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Name of the LUO session that carries the trace
-    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
-    pub session: String,
+    /// What `record` is asked, too
+    #[command(flatten)]
+    pub tracing: Tracing,
     /// Where to write the run
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
@@ -54,18 +54,12 @@ pub struct Options {
     /// Give up waiting after this long and write what there is
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = crate::cli::duration)]
     pub timeout: Duration,
-    /// Write READY=1 to this descriptor once armed: the agent may start
-    #[arg(long, value_name = "N")]
-    pub ready_fd: Option<RawFd>,
     /// Open the device before the agent does, for agents that keep it open for good
     #[arg(long)]
     pub first: bool,
     /// Keep a copy of the carrier as it arrived, to look into what a run does not tell
     #[arg(long, value_name = "FILE")]
     pub keep_carrier: Option<PathBuf>,
-    /// Attach in this way only
-    #[arg(long, value_name = "HOW")]
-    pub mechanism: Option<Mechanism>,
 }
 
 /// Collects one run.
@@ -73,12 +67,9 @@ pub struct Options {
 /// # Errors
 /// The machine cannot do it, or the output cannot be written.
 pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let ready = Ready::on(options.ready_fd).map_err(Failure::bad_input)?;
-    let name = SessionName::new(options.session.as_str()).map_err(Failure::bad_input)?;
-    crate::cli::need_root()?;
-    crate::cli::need_luo()?;
+    let (name, ready) = options.tracing.check()?;
     writable(&options.output)?;
-    let probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
+    let probes = Probes::arm(options.tracing.mechanism).map_err(Failure::environment)?;
     let armed = Armed {
         attach_ns: started.elapsed_ns(),
         boot_ns: crate::ready::boot_ns(),
@@ -300,7 +291,13 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         (None, why) => Err(why.clone().unwrap_or_default()),
     };
     let boot = boot::read(bridge.as_ref().ok(), &mut holes);
-    let old = old.filter(|old| belongs(old, &boot, &mut holes));
+    let old = old.filter(|old| match carrier::foreign(&old.meta, &boot) {
+        Some(why) => {
+            holes.push(join::hole("old", why));
+            false
+        }
+        None => true,
+    });
     if let Some(why) = absent {
         holes.push(join::hole(
             "old",
@@ -319,7 +316,7 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         host: facts::host(),
         kernel: facts::kernel(),
         pid: std::process::id(),
-        session: options.session.clone(),
+        session: options.tracing.session.clone(),
         events,
         hot: probes.hot(),
         attach: record::attached(&probes, KernelSide::New),
@@ -337,24 +334,6 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         anchors: u32::try_from(count).unwrap_or(u32::MAX),
     });
     (run, session)
-}
-
-/// Whether the carrier is of the boot right before this one.
-fn belongs(old: &OldHalf, boot: &join::Boot, holes: &mut Vec<reports::model::Hole>) -> bool {
-    let Some(count) = boot.kexec_count else {
-        return true;
-    };
-    if old.meta.kexec_count + 1 == count {
-        return true;
-    }
-    holes.push(join::hole(
-        "old",
-        format!(
-            "the carrier was refused: it was recorded {} kexecs after a cold boot, this kernel is {count} after one",
-            old.meta.kexec_count
-        ),
-    ));
-    false
 }
 
 fn summary(run: &Run, output: &Path) {

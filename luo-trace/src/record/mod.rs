@@ -3,7 +3,7 @@
 
 pub mod state;
 
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,13 +12,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::carrier::{Carrier, Counters, Plan};
+use crate::cli::Tracing;
 use crate::clock::Anchor;
 use crate::exit::{Exit, Failure};
 use crate::facts::{self, Meta};
 use crate::kmsg;
 use crate::liveupdate::{Device, Session, SessionName};
-use crate::probes::{Mechanism, Probes};
-use crate::ready::{Ready, Started};
+use crate::probes::Probes;
+use crate::ready::Started;
 use state::State;
 
 /// Token of the carrier in our session.
@@ -31,21 +32,15 @@ const ANCHOR: Duration = Duration::from_millis(25);
 /// What `record` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Name of the LUO session that carries the trace
-    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
-    pub session: String,
+    /// What `collect` is asked, too
+    #[command(flatten)]
+    pub tracing: Tracing,
     /// Size of the trace that is carried over (64K, 1M, …); the oldest detail goes first
     #[arg(long, default_value = "1M", value_name = "SIZE", value_parser = crate::cli::size)]
     pub buffer: u64,
     /// How long to wait for a busy /dev/liveupdate
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = crate::cli::duration)]
     pub wait: Duration,
-    /// Write READY=1 to this descriptor once armed and preserved
-    #[arg(long, value_name = "N")]
-    pub ready_fd: Option<RawFd>,
-    /// Attach in this way only
-    #[arg(long, value_name = "HOW")]
-    pub mechanism: Option<Mechanism>,
 }
 
 /// Records until the kexec, or until a signal ends it.
@@ -53,18 +48,20 @@ pub struct Options {
 /// # Errors
 /// The machine cannot do it, and what to do about that.
 pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let ready = Ready::on(options.ready_fd).map_err(Failure::bad_input)?;
-    let name = SessionName::new(options.session.as_str()).map_err(Failure::bad_input)?;
-    crate::cli::need_root()?;
-    crate::cli::need_luo()?;
-    let mut probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
+    let Tracing {
+        session: session_name,
+        mechanism,
+        ..
+    } = &options.tracing;
+    let (name, ready) = options.tracing.check()?;
+    let mut probes = Probes::arm(*mechanism).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
 
     let session = create_session(&name, options.wait)?;
     let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(options.buffer))
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
-    let meta = meta(&options.session, &probes, attach_ns);
+    let meta = meta(session_name, &probes, attach_ns);
     carrier
         .set_meta(&serde_json::to_vec(&meta)?)
         .map_err(Failure::environment)?;
@@ -72,7 +69,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     session
         .preserve_fd(carrier.fd(), CARRIER_TOKEN)
         .map_err(|e| Failure::environment(format!("the carrier could not be preserved: {e}")))?;
-    let state = State::publish(&options.session, carrier.fd().as_raw_fd(), &probes)
+    let state = State::publish(session_name, carrier.fd().as_raw_fd(), &probes)
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
     tell(&probes, attach_ns, carrier.size());
     ready
