@@ -147,6 +147,14 @@ impl Fit {
         )
     }
 
+    /// In what way it is not linear.
+    pub(super) fn misfit(&self) -> String {
+        format!(
+            "{} of {} anchors left out, the others widened by {:.0} ns, so the error is an estimate",
+            self.outliers, self.n, self.residual_ns
+        )
+    }
+
     /// Whether one line passes through every anchor, as the bounds assume.
     #[must_use]
     pub fn is_linear(&self) -> bool {

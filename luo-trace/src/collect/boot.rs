@@ -75,7 +75,7 @@ fn is_exec_init(text: &str) -> bool {
 
 /// A record of the boot trace, on the boot clock.
 fn traced(bridge: &Bridge, cycles: u64) -> Stamp {
-    let at = bridge.new_fit().boot_at(Cycles(cycles));
+    let at = bridge.new_course().boot_at(Cycles(cycles));
     Stamp {
         boot_ns: at.mid,
         error_ns: at.mid.abs_diff(at.lo).max(at.hi.abs_diff(at.mid)),
