@@ -64,6 +64,25 @@ impl Log {
         &self.lines[jump.map_or(0, |at| at + 1)..]
     }
 
+    /// Where the kernel changed the pace of its clock, and what it had run by until
+    /// then: stamp in us, frequency in Hz (`arch/x86/kernel/tsc.c`, v7.3).
+    #[must_use]
+    pub fn refined_clock(&self) -> Option<(u64, f64)> {
+        let refined = self.placeable().iter().find(|l| {
+            l.text
+                .starts_with("tsc: Refined TSC clocksource calibration: ")
+        })?;
+        let detected = |unit: &str| {
+            self.lines.iter().find_map(|l| {
+                let mhz = l.text.strip_prefix("tsc: Detected ")?.strip_suffix(unit)?;
+                mhz.trim().parse::<f64>().ok()
+            })
+        };
+        // The second line is there where the CPU's frequency is another.
+        let mhz = detected("MHz TSC").or_else(|| detected("MHz processor"))?;
+        Some((refined.stamp_us, mhz * 1e6))
+    }
+
     /// KHO's count of kexecs, 0 when this kernel was not booted by one.
     #[must_use]
     pub fn kexec_count(&self) -> u64 {
@@ -190,6 +209,23 @@ mod tests {
         };
         assert_eq!(steady.placeable().len(), 2);
         assert!(Log::default().placeable().is_empty());
+    }
+
+    #[test]
+    fn the_log_tells_what_the_clock_ran_by_before() {
+        let refined = "tsc: Refined TSC clocksource calibration: 2249.998 MHz";
+        let mut log = Log {
+            lines: vec![
+                line(44_000, "tsc: Detected 2250.002 MHz processor"),
+                line(496, "clocksource"),
+            ],
+        };
+        assert_eq!(log.refined_clock(), None);
+        log.lines.push(line(1_450_000, refined));
+        assert_eq!(log.refined_clock(), Some((1_450_000, 2_250_002_000.0)));
+        log.lines
+            .insert(0, line(1, "tsc: Detected 2250.100 MHz TSC"));
+        assert_eq!(log.refined_clock(), Some((1_450_000, 2_250_100_000.0)));
     }
 
     #[test]

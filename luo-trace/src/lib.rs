@@ -15,6 +15,8 @@ pub mod kexec;
 pub mod kmsg;
 pub mod lab;
 pub mod liveupdate;
+pub mod marks;
 pub mod probes;
 pub mod ready;
 pub mod record;
+pub mod tracefs;

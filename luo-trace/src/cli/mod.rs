@@ -2,6 +2,7 @@
 
 mod doctor;
 pub mod lab;
+mod mark;
 mod report;
 
 use std::os::fd::RawFd;
@@ -41,6 +42,8 @@ enum Command {
     Kexec(kexec::Options),
     /// Watch the restore in the new kernel and write the run
     Collect(collect::Options),
+    /// Write a mark into the kernel's trace, as any program may
+    Mark(mark::Options),
     /// Real live updates in virtual machines
     Lab(lab::Options),
     #[command(hide = true)]
@@ -109,6 +112,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Record(options) => record::run(&options, started),
         Command::Kexec(options) => kexec::run(&options),
         Command::Collect(options) => collect::run(&options, started),
+        Command::Mark(options) => mark::run(&options),
         Command::Lab(options) => lab::run(options),
         Command::LabAgent(options) => crate::lab::agent::run(options),
         Command::Report(options) => report::run(&options),

@@ -6,6 +6,7 @@ mod carrier;
 mod progress;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::facts;
 use crate::join::{self, Halves, NewHalf};
 use crate::liveupdate::{Session, SessionName};
+use crate::marks::Marks;
 use crate::probes::Probes;
 use crate::ready::Started;
 use crate::record;
@@ -31,12 +33,27 @@ const ANCHOR: Duration = Duration::from_millis(25);
 const ANCHORS_FOR: Duration = Duration::from_millis(500);
 
 /// When the restore counts as done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Until {
     /// Every file that the old kernel preserved has been retrieved.
     Restored,
     /// Every one of their sessions has been finished, too.
     Finished,
+    /// This mark was written.
+    Mark(String),
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word.split_once(':') {
+            None if word == "restored" => Ok(Self::Restored),
+            None if word == "finished" => Ok(Self::Finished),
+            Some(("mark", text)) if !text.trim().is_empty() => Ok(Self::Mark(text.to_owned())),
+            _ => Err("say restored, finished, or mark:TEXT, e.g. 'mark:resume vm-1'".to_owned()),
+        }
+    }
 }
 
 /// What `collect` was asked for.
@@ -48,7 +65,7 @@ pub struct Options {
     /// Where to write the run
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// When the restore counts as done
+    /// When the restore counts as done: restored, finished, or mark:TEXT
     #[arg(long, default_value = "finished", value_name = "WHEN")]
     pub until: Until,
     /// Give up waiting after this long and write what there is
@@ -132,6 +149,7 @@ struct Watch<'o> {
     anchors: Vec<Anchor>,
     progress: Progress,
     arrival: Arrival,
+    marks: Option<Marks>,
 }
 
 impl<'o> Watch<'o> {
@@ -144,11 +162,17 @@ impl<'o> Watch<'o> {
             anchors: Vec::new(),
             progress: Progress::default(),
             arrival: Arrival::Awaited,
+            marks: None,
         }
     }
 
     async fn run(mut self) -> std::io::Result<Watched> {
         let mut logger = self.probes.diagnostics();
+        // Else the boot trace has the marks, at no cost here.
+        if matches!(self.options.until, Until::Mark(_)) {
+            let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
+            self.marks = marks.ok();
+        }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut tick = tokio::time::interval(DRAIN);
@@ -205,6 +229,9 @@ impl<'o> Watch<'o> {
             progress.saw(&event);
             events.push(event);
         });
+        if let Some(marks) = &mut self.marks {
+            self.events.extend(marks.take());
+        }
     }
 
     /// One look; true when the restore is done.
@@ -219,7 +246,7 @@ impl<'o> Watch<'o> {
         }
         match self.arrival {
             Arrival::Awaited => false,
-            Arrival::Here(_) => self.progress.done(self.options.until, &self.events),
+            Arrival::Here(_) => self.progress.done(&self.options.until, &self.events),
             Arrival::Absent(_) => self.progress.quiet(),
         }
     }
@@ -243,7 +270,7 @@ impl<'o> Watch<'o> {
         }
         if let Arrival::Here(retrieved) = &self.arrival {
             self.progress.expect(&retrieved.old, self.name.as_str());
-            self.progress.done(self.options.until, &self.events);
+            self.progress.done(&self.options.until, &self.events);
             holes.extend(self.progress.left_over(what));
         }
         holes
@@ -286,11 +313,14 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         }) => (Some(session), Some(old), anchors),
         None => (None, None, Vec::new()),
     };
+    let reading = boot::Reading::take();
     let bridge = match (&old, &absent) {
-        (Some(_), _) => Bridge::new(&old_anchors, &anchors).map_err(|e| e.to_string()),
+        (Some(_), _) => {
+            Bridge::with_early(&old_anchors, &anchors, reading.early()).map_err(|e| e.to_string())
+        }
         (None, why) => Err(why.clone().unwrap_or_default()),
     };
-    let boot = boot::read(bridge.as_ref().ok(), &mut holes);
+    let boot = reading.stages(bridge.as_ref().ok(), &mut holes);
     let old = old.filter(|old| match carrier::foreign(&old.meta, &boot) {
         Some(why) => {
             holes.push(join::hole("old", why));

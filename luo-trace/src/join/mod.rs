@@ -1,6 +1,9 @@
 //! Two logs, two clocks, one [`Run`]. Pure: values in, a value out.
 
+mod aborted;
+mod boot;
 mod cost;
+mod marks;
 mod phases;
 mod sessions;
 mod spans;
@@ -10,7 +13,7 @@ use std::collections::BTreeMap;
 use luo_trace_ebpf::maps::HotStats;
 use luo_trace_ebpf::{Event, Kind, Probe};
 use reports::model::{
-    Aggregate, Attach, Clock, Hole, Host, Kernel, KernelSide, Lint, Loss, Run, SCHEMA,
+    Aggregate, Attach, Clock, Handoff, Hole, Host, Kernel, KernelSide, Lint, Loss, Run, SCHEMA,
 };
 
 use crate::clock::Bridge;
@@ -72,16 +75,60 @@ pub struct NewHalf {
 /// What the new kernel said of its own boot, on its boot clock, ns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Boot {
-    /// First line that could be placed.
+    /// First line or record that could be placed.
     pub first_stamp: Option<Stamp>,
     /// First initcall.
     pub first_initcall: Option<Stamp>,
     /// `Run … as init process`.
     pub exec_init: Option<Stamp>,
+    /// Further moments, by name.
+    pub stages: Vec<(String, Stamp)>,
+    /// Initcalls.
+    pub initcalls: Vec<Initcall>,
+    /// Marks that are in the boot trace.
+    pub marks: Vec<BootMark>,
+    /// Lines of the log from before its clock was the one in use.
+    pub unplaced_lines: usize,
+    /// What was carried over.
+    pub handoff: Option<Handoff>,
     /// KHO's count of kexecs.
     pub kexec_count: Option<u64>,
     /// Release of the kernel that KHO says it came from.
     pub previous_release: Option<String>,
+}
+
+/// A call of an initcall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initcall {
+    /// The function.
+    pub function: String,
+    /// Its level.
+    pub level: Option<String>,
+    /// CPU.
+    pub cpu: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
+    /// Start.
+    pub start: Stamp,
+    /// End, if it was seen.
+    pub end: Option<Stamp>,
+    /// Return value, with the end.
+    pub ret: Option<i64>,
+}
+
+/// A mark in the boot trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootMark {
+    /// When.
+    pub at: Stamp,
+    /// Text.
+    pub text: String,
+    /// Thread id.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
 }
 
 /// A moment on the boot clock.
@@ -160,11 +207,16 @@ pub fn join(halves: Halves) -> Run {
     };
 
     let mut spans = spans::build(&old_events, KernelSide::Old, |t| timeline.of_old(t));
+    let booted = u32::try_from(spans.spans.len()).unwrap_or(u32::MAX);
+    spans
+        .spans
+        .extend(boot::initcalls(&new.boot.initcalls, &timeline, booted));
     spans.append(spans::build(&new_events, KernelSide::New, |t| {
         timeline.of_new(t.cast_signed())
     }));
     let own = cost::Own::of(old.as_ref().map(|o| &o.meta), &new);
-    let found = phases::find(&phases::Input {
+    let marks = marks::all(&old_events, &new_events, &new.boot.marks, &timeline);
+    let mut found = phases::find(&phases::Input {
         old: &old_events,
         tail: old.as_ref().map_or(&[], |o| &o.tail),
         new: &new_events,
@@ -175,6 +227,12 @@ pub fn join(halves: Halves) -> Run {
         own: &own,
         spans: &spans.spans,
     });
+    if let (Some(bridge), Some(_)) = (&bridge, kexec) {
+        let (workloads, lost) = marks::workloads(&marks, bridge.error_ns);
+        found.windows.extend(workloads);
+        marks::extend(&mut found.phases, &found.windows);
+        holes.extend(lost);
+    }
     holes.extend(found.holes);
     holes.extend(missing_holes(old.as_ref(), &new));
     let self_cost = cost::measure(
@@ -200,9 +258,12 @@ pub fn join(halves: Halves) -> Run {
         clock,
         windows: found.windows,
         phases: found.phases,
+        aborted: aborted::find(&spans.spans),
         spans: spans.spans,
         aggregates: aggregates(old.as_ref(), &new),
-        marks: Vec::new(),
+        marks,
+        stages: boot::stages(&new.boot, &timeline),
+        handoff: new.boot.handoff.clone(),
         self_cost,
         coverage: found.coverage,
         holes,
@@ -218,6 +279,14 @@ pub fn join(halves: Halves) -> Run {
     }
 }
 
+/// Whether this text was written as a mark.
+#[must_use]
+pub fn has_mark(events: &[Event], text: &str) -> bool {
+    marks::of_events(events, u64::cast_signed)
+        .iter()
+        .any(|mark| mark.text.trim() == text.trim())
+}
+
 /// Spans of one side on its own clock: for watching, before there is a run.
 #[must_use]
 pub fn spans_of(events: &[Event], kernel: KernelSide) -> Vec<reports::model::Span> {
@@ -229,6 +298,12 @@ pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {
         r#where: place.into(),
         why: why.into(),
     }
+}
+
+/// Text up to the first NUL.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 /// Records in the order in which they were made.

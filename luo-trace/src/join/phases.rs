@@ -103,7 +103,7 @@ fn boundaries(input: &Input<'_>, clock_error: u64) -> Vec<Boundary> {
     let boot = |stamp: Option<Stamp>| {
         stamp.map(|s| At {
             t: input.timeline.of_new(s.boot_ns),
-            error_ns: clock_error + s.error_ns,
+            error_ns: super::boot::error(&s, input.timeline),
             source: s.source,
         })
     };

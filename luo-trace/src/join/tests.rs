@@ -188,6 +188,7 @@ fn halves() -> Halves {
             exec_init: Some(stamp(1_500_000_000, Source::Kmsg)),
             kexec_count: Some(1),
             previous_release: Some("7.3.0".into()),
+            ..Boot::default()
         },
         captured_at: "2026-01-01T00:00:00Z".into(),
         holes: Vec::new(),

@@ -3,12 +3,12 @@
 
 pub mod state;
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use reports::model::{Attach, KernelSide};
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::carrier::{Carrier, Counters, Plan};
@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::facts::{self, Meta};
 use crate::kmsg;
 use crate::liveupdate::{Device, Session, SessionName};
+use crate::marks::Marks;
 use crate::probes::Probes;
 use crate::ready::Started;
 use state::State;
@@ -98,6 +99,14 @@ async fn drain(probes: &mut Probes, carrier: &mut Carrier) -> anyhow::Result<()>
     let mut logger = probes.diagnostics();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let marks = Marks::open().and_then(|marks| {
+        // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
+        let pipe = unsafe { AsyncFd::register(marks.fd().try_clone_to_owned()?)? };
+        Ok((marks, pipe))
+    });
+    let mut marks = marks
+        .inspect_err(|e| log::warn!("marks will be missing: {e}"))
+        .ok();
     let mut tick = tokio::time::interval(DRAIN);
     let mut anchor = tokio::time::interval(ANCHOR);
     let mut drained = 0;
@@ -108,11 +117,28 @@ async fn drain(probes: &mut Probes, carrier: &mut Carrier) -> anyhow::Result<()>
             _ = anchor.tick() => carrier.push_anchor(&Anchor::sample()),
             _ = tick.tick() => {}
             guard = ring.readable() => guard?.clear_ready(),
+            guard = written(marks.as_ref()) => guard?.clear_ready(),
+        }
+        if let Some((marks, _)) = &mut marks {
+            marks
+                .take()
+                .iter()
+                .for_each(|event| carrier.push_event(event));
         }
         drained += move_records(probes, carrier, drained)?;
         if let Ok(logger) = &mut logger {
             logger.flush();
         }
+    }
+}
+
+/// Waits for a mark; for ever where there are none.
+async fn written(
+    marks: Option<&(Marks, AsyncFd<OwnedFd>)>,
+) -> std::io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+    match marks {
+        Some((_, pipe)) => pipe.readable().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -53,6 +53,9 @@ pub fn run(number: i64) -> Run {
         spans: Vec::new(),
         aggregates: vec![aggregate("kho_restore_folio", 50_000, 5 * MS)],
         marks: Vec::new(),
+        stages: Vec::new(),
+        handoff: None,
+        aborted: Vec::new(),
         self_cost: SelfCost {
             attach_ns: 99_999_999,
             attach_old_ns: Some(88_888_888),
