@@ -11,6 +11,8 @@ use super::{Anchor, ClockError, Cycles};
 const FEWEST: usize = 3;
 /// A clock with more bends than this is not a clock.
 const MOST_PIECES: usize = 4;
+/// A kernel refines its clock by no more (it refuses 1 %), ppm.
+const BEND_PPM: f64 = 10_000.0;
 /// The kernel prints the frequency it runs by in whole kHz, and rounds it into
 /// its multiplier: together less than this, ppm.
 const PRINTED_PPM: f64 = 1.0;
@@ -45,11 +47,14 @@ impl Course {
     /// The clock that `anchors` show, in any order; what makes its bounds less
     /// than a proof goes to `warnings`.
     pub fn new(anchors: &[Anchor], warnings: &mut Vec<String>) -> Result<Self, ClockError> {
-        let whole = Fit::new(anchors)?;
+        let whole = Fit::new(anchors);
+        if !whole.as_ref().is_ok_and(Fit::is_linear)
+            && let Some(pieces) = pieces(anchors)
+        {
+            return Ok(Self { pieces });
+        }
+        let whole = whole?;
         if !whole.is_linear() {
-            if let Some(pieces) = pieces(anchors) {
-                return Ok(Self { pieces });
-            }
             warnings.push(format!(
                 "the new kernel's clock does not follow the counter: {}",
                 whole.misfit()
@@ -144,10 +149,11 @@ impl Course {
         }
     }
 
-    /// Frequency of the counter as this clock saw it in the end, Hz.
+    /// Frequency of the counter as this clock saw it over its longest piece, Hz.
     #[must_use]
     pub fn hz(&self) -> Bounds<f64> {
-        self.pieces[self.pieces.len() - 1].fit.hz
+        let longest = self.pieces.iter().max_by_key(|piece| piece.to - piece.from);
+        longest.unwrap_or(&self.pieces[0]).fit.hz
     }
 
     pub(super) fn pieces(&self) -> &[Piece] {
@@ -172,9 +178,17 @@ fn pieces(anchors: &[Anchor]) -> Option<Vec<Piece>> {
     let mut sorted = anchors.to_vec();
     sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
     let mut rest = sorted.as_slice();
-    let mut pieces = Vec::new();
+    let mut pieces: Vec<Piece> = Vec::new();
     while !rest.is_empty() {
-        let (len, fit) = longest_straight(rest)?;
+        let (len, fit) = longest_straight(rest).or_else(|| {
+            // Too few to tell their pace: about that of the piece before.
+            let prior = Prior {
+                hz: pieces.last()?.fit.hz.mid,
+                ppm: BEND_PPM,
+            };
+            let last = (rest.len() < FEWEST).then(|| Fit::with_prior(rest, Some(prior)))?;
+            Some((rest.len(), last.ok()?))
+        })?;
         pieces.push(Piece {
             from: rest[0].boot_ns,
             to: rest[len - 1].boot_ns,
@@ -191,7 +205,8 @@ fn pieces(anchors: &[Anchor]) -> Option<Vec<Piece>> {
 /// What is not straight stays so with more anchors: a search by halves.
 fn longest_straight(anchors: &[Anchor]) -> Option<(usize, Fit)> {
     let straight = |n: usize| Fit::new(&anchors[..n]).ok().filter(Fit::is_linear);
-    let mut fits = anchors.len().min(FEWEST);
+    let mut fits = FEWEST;
+    anchors.get(..fits)?;
     let mut best = straight(fits)?;
     let mut fails = anchors.len() + 1;
     while fails - fits > 1 {

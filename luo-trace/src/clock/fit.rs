@@ -91,8 +91,8 @@ impl Fit {
                 sort_by_violation(&mut walls);
                 kept = largest_linear(&walls, slopes);
                 region(&walls[..kept], slopes, 0.0).or_else(|gap| {
-                    residual_ns = gap;
-                    region(&walls[..kept], slopes, gap)
+                    residual_ns = gap + FLOAT_NS;
+                    region(&walls[..kept], slopes, residual_ns)
                 })
             }
             .map_err(|_| ClockError::NoSpan)?,

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::provoke;
+use super::witness;
 use super::workload::{self, Workload};
 use crate::exit::Exit;
 use crate::liveupdate::{Device, Session, SessionName};
@@ -46,6 +47,9 @@ enum Command {
         /// Where to write what was verified.
         #[arg(long)]
         report: PathBuf,
+        /// Testify to the host right after the last retrieve.
+        #[arg(long)]
+        witness: bool,
     },
     /// Do what LUO refuses, and print how it is refused.
     Provoke {
@@ -82,7 +86,11 @@ pub fn run(options: Options) -> Result<Exit> {
             let kept = preserve(&workload)?;
             stay(ready_fd, &kept)
         }
-        Command::Restore { workload, report } => restore(&workload, &report),
+        Command::Restore {
+            workload,
+            report,
+            witness,
+        } => restore(&workload, &report, witness),
         Command::Provoke { after } => {
             if after {
                 provoke::after_update()?;
@@ -137,7 +145,7 @@ fn preserve(workload: &Workload) -> Result<Vec<(Session, Vec<OwnedFd>)>> {
     Ok(kept)
 }
 
-fn restore(workload: &Workload, report: &Path) -> Result<Exit> {
+fn restore(workload: &Workload, report: &Path, witness: bool) -> Result<Exit> {
     raise_descriptor_limit(workload)?;
     thread::sleep(workload.delay);
     let sessions = sessions(workload, Device::retrieve_session)?;
@@ -148,6 +156,10 @@ fn restore(workload: &Workload, report: &Path) -> Result<Exit> {
         for token in workload.tokens(index) {
             files.push((index, token, session.retrieve_fd(token)?));
         }
+    }
+
+    if witness && let Err(error) = witness::testify() {
+        eprintln!("no witness: {error}");
     }
 
     let mut verified = Verified {

@@ -18,6 +18,7 @@ use super::initramfs::Image;
 use super::plan::{NEXT_INITRAMFS, OUT, Plan, Step};
 use super::processes::{Ended, Processes};
 use super::ship;
+use super::witness;
 use crate::kmsg::Log;
 use crate::liveupdate::kexec;
 use crate::ready::boot_ns;
@@ -104,6 +105,13 @@ fn wait_for_steady_clock() {
     }
 }
 
+/// A kernel that has no port or no trace has no witness, which the host notices.
+fn testify() {
+    if let Err(error) = witness::testify() {
+        say(format!("no witness: {error}"));
+    }
+}
+
 #[derive(Debug, Default)]
 struct Stage {
     result: StageResult,
@@ -134,6 +142,9 @@ impl Stage {
                     wait_for_steady_clock();
                 }
                 processes.start(name, args)?;
+                if plan.witness && args.first().is_some_and(|command| command == "record") {
+                    testify();
+                }
                 (None, None)
             }
             Step::Run { name, args, expect } => (Some(processes.run(name, args)?), *expect),
@@ -144,6 +155,9 @@ impl Stage {
                 (None, None)
             }
             Step::Kexec { name, args } => {
+                if plan.witness {
+                    testify();
+                }
                 self.ship()?;
                 let ended = processes.run(name, args)?;
                 return Err(processes.unexpected(name, ended, "a kexec").into());

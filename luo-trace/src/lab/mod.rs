@@ -20,4 +20,5 @@ pub mod processes;
 mod provoke;
 pub mod qemu;
 pub mod ship;
+pub mod witness;
 pub mod workload;

@@ -19,6 +19,8 @@ pub struct Plan {
     pub cmdline: String,
     /// How long one step may take.
     pub step_timeout: Duration,
+    /// Whether the host's clock is to bear witness.
+    pub witness: bool,
 }
 
 /// One step. Names are unique in a plan and name the log, `NAME.log`.
@@ -127,6 +129,8 @@ pub struct Request<'a> {
     pub cmdline: String,
     /// How long one step may take.
     pub step_timeout: Duration,
+    /// Whether the host's clock is to bear witness.
+    pub witness: bool,
 }
 
 impl Request<'_> {
@@ -191,6 +195,7 @@ impl Request<'_> {
         let Self {
             cmdline,
             step_timeout,
+            witness,
             ..
         } = self;
         Plan {
@@ -198,6 +203,7 @@ impl Request<'_> {
             stages,
             cmdline: cmdline.clone(),
             step_timeout: *step_timeout,
+            witness: *witness,
         }
     }
 
@@ -269,9 +275,13 @@ impl Request<'_> {
             "--report",
             &report,
         ];
+        let mut args = strings(&args);
+        if self.witness {
+            args.push("--witness".to_owned());
+        }
         Step::Run {
             name,
-            args: strings(&args),
+            args,
             expect: Some(0),
         }
     }
@@ -352,6 +362,7 @@ mod tests {
             scenario,
             cmdline,
             step_timeout,
+            witness: false,
         }
         .plan()
     }

@@ -72,6 +72,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         .map_err(|e| Failure::environment(format!("the carrier could not be preserved: {e}")))?;
     let state = State::publish(session_name, carrier.fd().as_raw_fd(), &probes)
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
+    let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
     tell(&probes, attach_ns, carrier.size());
     ready
         .announce()
@@ -80,7 +81,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(drain(&mut probes, &mut carrier))?;
+    runtime.block_on(drain(&mut probes, &mut carrier, marks.ok()))?;
     drop(state);
     un_preserve(session, &carrier);
     Ok(Exit::Success)
@@ -93,20 +94,24 @@ fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session>
 }
 
 /// Waits for a signal, moving records into the carrier meanwhile.
-async fn drain(probes: &mut Probes, carrier: &mut Carrier) -> anyhow::Result<()> {
+async fn drain(
+    probes: &mut Probes,
+    carrier: &mut Carrier,
+    marks: Option<Marks>,
+) -> anyhow::Result<()> {
     // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
     let ring = unsafe { AsyncFd::register(probes.events.as_fd().try_clone_to_owned()?)? };
     let mut logger = probes.diagnostics();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let marks = Marks::open().and_then(|marks| {
-        // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
-        let pipe = unsafe { AsyncFd::register(marks.fd().try_clone_to_owned()?)? };
-        Ok((marks, pipe))
-    });
-    let mut marks = marks
-        .inspect_err(|e| log::warn!("marks will be missing: {e}"))
-        .ok();
+    let mut marks = match marks {
+        Some(marks) => {
+            // SAFETY: as above.
+            let pipe = unsafe { AsyncFd::register(marks.fd().try_clone_to_owned()?)? };
+            Some((marks, pipe))
+        }
+        None => None,
+    };
     let mut tick = tokio::time::interval(DRAIN);
     let mut anchor = tokio::time::interval(ANCHOR);
     let mut drained = 0;

@@ -371,6 +371,9 @@ pub struct Attach {
 pub struct Witness {
     /// Length by that clock, ns.
     pub duration_ns: i64,
+    /// Bound on its error, ns.
+    #[serde(default)]
+    pub error_ns: u64,
     /// What was measured, and its error.
     pub how: String,
 }

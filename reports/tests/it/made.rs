@@ -112,6 +112,7 @@ pub fn full_run() -> Run {
         why: "not in this kernel; its share of old.stop is not told apart".to_owned(),
     }];
     run.witness = Some(reports::model::Witness {
+        error_ns: 100_000,
         duration_ns: end + MS,
         how: "by the host's clock, at two console lines, +-2 ms".to_owned(),
     });
