@@ -63,6 +63,7 @@ impl Reading {
                 format!("/dev/kmsg cannot be read ({error})"),
             )),
         }
+        boot.console = self.log.as_ref().ok().and_then(kmsg::console);
         boot.handoff = handoff();
         // The trace starts before the log's stamps can be placed.
         if let (Some(bridge), Some(trace)) = (bridge, boot_trace::read()) {

@@ -342,15 +342,21 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         ));
     }
     let count = old_anchors.len() + anchors.len();
+    let hot = probes.hot();
+    let attach = record::attached(&probes, KernelSide::New);
+    let missing = record::missing(&probes);
     let new = NewHalf {
         host: facts::host(),
         kernel: facts::kernel(),
         pid: std::process::id(),
         session: options.tracing.session.clone(),
         events,
-        hot: probes.hot(),
-        attach: record::attached(&probes, KernelSide::New),
-        missing: record::missing(&probes),
+        hot,
+        attach,
+        missing,
+        per_hit_ns: session
+            .as_ref()
+            .and_then(|session| hit_cost(session, probes)),
         attach_ns: armed.attach_ns,
         armed_boot_ns: armed.boot_ns,
         boot,
@@ -364,6 +370,26 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         anchors: u32::try_from(count).unwrap_or(u32::MAX),
     });
     (run, session)
+}
+
+/// What a hit costs, ns: the cheapest call that is probed on both ends, with the
+/// probes and after they are gone. Nothing where this kernel lacks the call.
+fn hit_cost(session: &Session, probes: Probes) -> Option<u64> {
+    const CALLS: usize = 200;
+    let time = || {
+        let mut times = Vec::with_capacity(CALLS);
+        for _ in 0..CALLS {
+            let start = std::time::Instant::now();
+            session.name().ok()?;
+            times.push(start.elapsed());
+        }
+        times.sort_unstable();
+        times.get(CALLS / 2).copied()
+    };
+    let armed = time()?;
+    drop(probes);
+    let bare = time()?;
+    u64::try_from(armed.saturating_sub(bare).as_nanos() / 2).ok()
 }
 
 fn summary(run: &Run, output: &Path) {

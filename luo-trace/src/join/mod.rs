@@ -3,6 +3,7 @@
 mod aborted;
 mod boot;
 mod cost;
+mod lints;
 mod marks;
 mod phases;
 mod sessions;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use luo_trace_ebpf::maps::HotStats;
 use luo_trace_ebpf::{Event, Kind, Probe};
 use reports::model::{
-    Aggregate, Attach, Clock, Handoff, Hole, Host, Kernel, KernelSide, Lint, Loss, Run, SCHEMA,
+    Aggregate, Attach, Clock, Handoff, Hole, Host, Kernel, KernelSide, Loss, Run, SCHEMA,
 };
 
 use crate::clock::Bridge;
@@ -62,6 +63,8 @@ pub struct NewHalf {
     pub missing: Vec<(String, String)>,
     /// From exec of `collect` to all probes armed, ns.
     pub attach_ns: u64,
+    /// What a hit of theirs costs, ns, if it was measured.
+    pub per_hit_ns: Option<u64>,
     /// When they were armed, new kernel's boot clock.
     pub armed_boot_ns: u64,
     /// Stages of the boot.
@@ -73,7 +76,7 @@ pub struct NewHalf {
 }
 
 /// What the new kernel said of its own boot, on its boot clock, ns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Boot {
     /// First line or record that could be placed.
     pub first_stamp: Option<Stamp>,
@@ -89,12 +92,23 @@ pub struct Boot {
     pub marks: Vec<BootMark>,
     /// Lines of the log from before its clock was the one in use.
     pub unplaced_lines: usize,
+    /// What was printed on the console.
+    pub console: Option<Console>,
     /// What was carried over.
     pub handoff: Option<Handoff>,
     /// KHO's count of kexecs.
     pub kexec_count: Option<u64>,
     /// Release of the kernel that KHO says it came from.
     pub previous_release: Option<String>,
+}
+
+/// What the new kernel printed on its consoles until it was collected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Console {
+    /// Bytes, stamps and line ends included.
+    pub bytes: u64,
+    /// What one takes, ns, if that could be measured.
+    pub per_byte_ns: Option<f64>,
 }
 
 /// A call of an initcall.
@@ -206,14 +220,7 @@ pub fn join(halves: Halves) -> Run {
         bridge: bridge.as_ref(),
     };
 
-    let mut spans = spans::build(&old_events, KernelSide::Old, |t| timeline.of_old(t));
-    let booted = u32::try_from(spans.spans.len()).unwrap_or(u32::MAX);
-    spans
-        .spans
-        .extend(boot::initcalls(&new.boot.initcalls, &timeline, booted));
-    spans.append(spans::build(&new_events, KernelSide::New, |t| {
-        timeline.of_new(t.cast_signed())
-    }));
+    let spans = all_spans(&old_events, &new.boot.initcalls, &new_events, &timeline);
     let own = cost::Own::of(old.as_ref().map(|o| &o.meta), &new);
     let marks = marks::all(&old_events, &new_events, &new.boot.marks, &timeline);
     let mut found = phases::find(&phases::Input {
@@ -225,7 +232,7 @@ pub fn join(halves: Halves) -> Run {
         bridge: bridge.as_ref(),
         kexec,
         own: &own,
-        spans: &spans.spans,
+        spans: &spans,
     });
     if let (Some(bridge), Some(_)) = (&bridge, kexec) {
         let (workloads, lost) = marks::workloads(&marks, bridge.error_ns);
@@ -239,15 +246,16 @@ pub fn join(halves: Halves) -> Run {
         old.as_ref().map(|o| &o.meta),
         &new,
         &own,
-        &spans.spans,
+        &spans,
         &found.windows,
         &timeline,
+        phases::hits(&old_events, &new_events, kexec, &found.windows, &timeline)
+            + 2 * new.hot.iter().map(|(_, sum)| sum.count).sum::<u64>(),
     );
     let loss = loss(old.as_ref(), &old_events, &new_events);
     holes.extend(loss_holes(old.as_ref(), loss));
     let clock = clock(bridge.as_ref(), anchors, old.is_some());
-    let lints = lints(&clock);
-    Run {
+    let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: run_id(old.as_ref(), &new),
         captured_at: new.captured_at.clone(),
@@ -258,8 +266,8 @@ pub fn join(halves: Halves) -> Run {
         clock,
         windows: found.windows,
         phases: found.phases,
-        aborted: aborted::find(&spans.spans),
-        spans: spans.spans,
+        aborted: aborted::find(&spans),
+        spans,
         aggregates: aggregates(old.as_ref(), &new),
         marks,
         stages: boot::stages(&new.boot, &timeline),
@@ -267,7 +275,7 @@ pub fn join(halves: Halves) -> Run {
         self_cost,
         coverage: found.coverage,
         holes,
-        lints,
+        lints: Vec::new(),
         loss,
         attach: old
             .iter()
@@ -276,7 +284,10 @@ pub fn join(halves: Halves) -> Run {
             .collect(),
         witness: None,
         lab: None,
-    }
+    };
+    let own = old.as_ref().map_or(&new.session, |o| &o.meta.session);
+    run.lints = lints::of(&run, &new.boot, own);
+    run
 }
 
 /// Whether this text was written as a mark.
@@ -285,6 +296,24 @@ pub fn has_mark(events: &[Event], text: &str) -> bool {
     marks::of_events(events, u64::cast_signed)
         .iter()
         .any(|mark| mark.text.trim() == text.trim())
+}
+
+/// Spans of the old kernel, of the new one's boot, and of its probes, by start.
+fn all_spans(
+    old: &[Event],
+    initcalls: &[Initcall],
+    new: &[Event],
+    timeline: &Timeline<'_>,
+) -> Vec<reports::model::Span> {
+    let mut spans = spans::build(old, KernelSide::Old, |t| timeline.of_old(t));
+    let booted = u32::try_from(spans.spans.len()).unwrap_or(u32::MAX);
+    spans
+        .spans
+        .extend(boot::initcalls(initcalls, timeline, booted));
+    spans.append(spans::build(new, KernelSide::New, |t| {
+        timeline.of_new(t.cast_signed())
+    }));
+    spans.spans
 }
 
 /// Spans of one side on its own clock: for watching, before there is a run.
@@ -347,19 +376,6 @@ fn clock(bridge: Option<&Bridge>, anchors: u32, has_old: bool) -> Clock {
             },
         },
     }
-}
-
-fn lints(clock: &Clock) -> Vec<Lint> {
-    clock
-        .warnings
-        .iter()
-        .map(|text| Lint {
-            id: "clock.doubtful".to_owned(),
-            severity: "warning".to_owned(),
-            text: text.clone(),
-            cost_ns: None,
-        })
-        .collect()
 }
 
 fn aggregates(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Aggregate> {

@@ -181,6 +181,7 @@ fn halves() -> Halves {
         attach: attach(KernelSide::New),
         missing: Vec::new(),
         attach_ns: 7,
+        per_hit_ns: Some(100),
         armed_boot_ns: 2_000_000_000,
         boot: Boot {
             first_stamp: Some(stamp(100_000_000, Source::Kmsg)),

@@ -375,7 +375,9 @@ impl<'a> Ready<'a> {
                     .context(name)?;
                 if self.has_witness() {
                     let index = (number - vm.first_update) as usize;
-                    match witness::hear(&run, heard, index) {
+                    let testimony = witness::hear(&run, heard, index);
+                    run.marks.retain(|mark| mark.text != witness::MARK);
+                    match testimony {
                         Ok(witness) => run.witness = Some(witness),
                         Err(why) => run.holes.push(join::hole("witness", why)),
                     }

@@ -24,7 +24,7 @@ pub const PORT_NUMBER: u32 = 2;
 pub const EVENT: &str = "virtio_console_flush_buf";
 
 /// The mark on both sides of a byte.
-const MARK: &str = "luo-trace lab: witness";
+pub const MARK: &str = "luo-trace lab: witness";
 /// Bytes in a row: the closest pair of marks decides.
 const BYTES: usize = 16;
 /// Rows of an update: recording, right before the kexec, after the last retrieve.

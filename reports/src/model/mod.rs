@@ -303,7 +303,14 @@ pub struct SelfCost {
     pub freeze_ns: u64,
     /// Retrieving the carrier.
     pub retrieve_ns: u64,
-    /// The sum of what lies inside the default window.
+    /// Probe hits inside the default window, entries and returns.
+    #[serde(default)]
+    pub hits_in_window: u64,
+    /// What one hit costs: a call that is probed on both ends, timed with the probes
+    /// and without.
+    #[serde(default)]
+    pub per_hit_ns: Option<u64>,
+    /// The sum of what lies inside the default window, hits included.
     pub in_window_ns: u64,
 }
 

@@ -62,6 +62,8 @@ pub fn run(number: i64) -> Run {
             preserve_ns: 1_111_111,
             freeze_ns: 22_222,
             retrieve_ns: 333_333,
+            hits_in_window: 60,
+            per_hit_ns: Some(800),
             in_window_ns: 355_555,
         },
         coverage: Coverage::default(),
