@@ -8,6 +8,7 @@ pub mod carrier;
 pub mod cli;
 pub mod clock;
 pub mod collect;
+pub mod ending;
 pub mod exit;
 pub mod facts;
 pub mod join;

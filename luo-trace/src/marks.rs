@@ -113,8 +113,16 @@ fn mark(line: &str) -> Option<[Event; 2]> {
     let whole: u64 = seconds.parse().ok()?;
     let part: u64 = micros.parse().ok().filter(|_| micros.len() == 6)?;
     let boot_ns = whole.checked_mul(1_000_000_000)? + part * 1000;
-    let (text, comm) = (line.text.as_bytes(), line.comm.as_bytes());
-    Some(Event::mark(boot_ns, text, line.tid, comm))
+    // What ftrace prints of a task whose name it did not keep.
+    let known = (line.comm != "<...>").then(|| line.comm.to_owned());
+    let comm = known.or_else(|| crate::facts::comm(line.tid));
+    let comm = comm.unwrap_or_default();
+    Some(Event::mark(
+        boot_ns,
+        line.text.as_bytes(),
+        line.tid,
+        comm.as_bytes(),
+    ))
 }
 
 #[cfg(test)]

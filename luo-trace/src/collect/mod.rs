@@ -12,10 +12,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Tracing;
 use crate::clock::{Anchor, Bridge};
+use crate::ending::Ending;
 use crate::exit::{Exit, Failure};
 use crate::facts;
 use crate::join::{self, Halves, NewHalf};
@@ -91,14 +91,18 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         attach_ns: started.elapsed_ns(),
         boot_ns: crate::ready::boot_ns(),
     };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ending = {
+        let _inside = runtime.enter();
+        Ending::catch()?
+    };
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let watched = runtime.block_on(Watch::new(probes, options, name).run())?;
+    let watched = runtime.block_on(Watch::new(probes, options, name).run(ending))?;
     let (run, session) = finish(options, &armed, watched);
     let found = run.old_kernel.is_some();
     reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;
@@ -166,15 +170,13 @@ impl<'o> Watch<'o> {
         }
     }
 
-    async fn run(mut self) -> std::io::Result<Watched> {
+    async fn run(mut self, mut ending: Ending) -> std::io::Result<Watched> {
         let mut logger = self.probes.diagnostics();
         // Else the boot trace has the marks, at no cost here.
         if matches!(self.options.until, Until::Mark(_)) {
             let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
             self.marks = marks.ok();
         }
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut tick = tokio::time::interval(DRAIN);
         let mut anchor = tokio::time::interval(ANCHOR);
         let deadline = tokio::time::sleep(self.options.timeout);
@@ -196,11 +198,7 @@ impl<'o> Watch<'o> {
                     holes.extend(self.give_up("the time-out"));
                     break;
                 }
-                _ = terminate.recv() => {
-                    holes.extend(self.give_up("the signal that ended collect"));
-                    break;
-                }
-                _ = interrupt.recv() => {
+                () = ending.came() => {
                     holes.extend(self.give_up("the signal that ended collect"));
                     break;
                 }

@@ -150,6 +150,11 @@ impl Stage {
             Step::Run { name, args, expect } => (Some(processes.run(name, args)?), *expect),
             Step::Wait { name, expect } => (Some(processes.end(name)?), *expect),
             Step::Kill { name } => (Some(processes.kill(name)?), None),
+            Step::Terminate { name } => (Some(processes.terminate(name)?), None),
+            Step::RefusedKexec => match reboot(RebootCommand::Kexec) {
+                Ok(()) => bail!("reboot(KEXEC) without an image returned"),
+                Err(_) => (None, None),
+            },
             Step::Pack => {
                 pack(plan).context("cannot write the next initramfs")?;
                 (None, None)
@@ -232,6 +237,9 @@ fn mount_all() -> Result<()> {
             say(format!("cannot mount {kind}: {error}"));
         }
     }
+    // A boot with `sysctl.kernel.printk_delay=200` is held up by that much right
+    // before init: a handicap for the kernel, which ends here.
+    let _ = fs::write("/proc/sys/kernel/printk_delay", "0");
     fs::create_dir(OUT)?;
     symlink("/init", PROGRAM)?;
     Ok(())

@@ -18,8 +18,9 @@ use super::agent::Verified;
 use super::elf;
 use super::guest::{StageResult, result_file};
 use super::initramfs::Image;
-use super::plan::{Plan, Request, Scenario, run_file, verify_name};
+use super::plan::{Plan, Request, run_file, verify_name};
 use super::qemu::{self, Machine, Patience, Vm};
+use super::scenario::Scenario;
 use super::ship::{self, Received};
 use super::witness;
 use super::workload::Workload;
@@ -433,7 +434,7 @@ impl<'a> Ready<'a> {
             reached + 1,
             plan.stages.len()
         );
-        if self.campaign.scenario == Some(Scenario::Refusals) {
+        if self.campaign.scenario.is_some_and(|s| !s.restores_all()) {
             return Ok(());
         }
         let workload = &self.campaign.workload;

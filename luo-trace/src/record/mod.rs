@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reports::model::{Attach, KernelSide};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::carrier::{Carrier, Counters, Plan};
 use crate::cli::Tracing;
 use crate::clock::Anchor;
+use crate::ending::Ending;
 use crate::exit::{Exit, Failure};
 use crate::facts::{self, Meta};
 use crate::kmsg;
@@ -72,16 +72,20 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         .map_err(|e| Failure::environment(format!("the carrier could not be preserved: {e}")))?;
     let state = State::publish(session_name, carrier.fd().as_raw_fd(), &probes)
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ending = {
+        let _inside = runtime.enter();
+        Ending::catch()?
+    };
     let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
     tell(&probes, attach_ns, carrier.size());
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(drain(&mut probes, &mut carrier, marks.ok()))?;
+    runtime.block_on(drain(&mut probes, &mut carrier, marks.ok(), ending))?;
     drop(state);
     un_preserve(session, &carrier);
     Ok(Exit::Success)
@@ -98,12 +102,11 @@ async fn drain(
     probes: &mut Probes,
     carrier: &mut Carrier,
     marks: Option<Marks>,
+    mut ending: Ending,
 ) -> anyhow::Result<()> {
     // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
     let ring = unsafe { AsyncFd::register(probes.events.as_fd().try_clone_to_owned()?)? };
     let mut logger = probes.diagnostics();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut marks = match marks {
         Some(marks) => {
             // SAFETY: as above.
@@ -117,8 +120,7 @@ async fn drain(
     let mut drained = 0;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            () = ending.came() => return Ok(()),
             _ = anchor.tick() => carrier.push_anchor(&Anchor::sample()),
             _ = tick.tick() => {}
             guard = ring.readable() => guard?.clear_ready(),
