@@ -144,17 +144,20 @@ pub fn console(log: &Log) -> Option<Console> {
     let level = console_level()?;
     let printed = log.lines.iter().filter(|l| l.level < level);
     Some(Console {
+        level,
         bytes: printed.map(|l| printed_len(&l.text)).sum(),
         per_byte_ns: if level == INFO + 1 {
-            byte_cost().ok()
+            byte_cost().ok().flatten()
         } else {
             None
         },
     })
 }
 
-/// Times lines that are printed against lines that are not.
-fn byte_cost() -> io::Result<f64> {
+/// Times lines that are printed against lines that are not. Nothing where the
+/// difference is lost in the noise: another thread does the printing.
+fn byte_cost() -> io::Result<Option<f64>> {
+    const NOISE_NS: u64 = 20_000;
     let text = format!(
         "luo-trace[{}]: measures this console {}",
         std::process::id(),
@@ -170,8 +173,10 @@ fn byte_cost() -> io::Result<f64> {
         }
     }
     let [shown, hidden] = best;
+    let cost = shown.saturating_sub(hidden);
     #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-    Ok(shown.saturating_sub(hidden) as f64 / printed_len(&text) as f64)
+    let per_byte = cost as f64 / printed_len(&text) as f64;
+    Ok((cost > NOISE_NS).then_some(per_byte))
 }
 
 /// How the kernel's stamps lie to its boot clock: writes a few lines between two

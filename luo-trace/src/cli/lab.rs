@@ -67,6 +67,9 @@ struct RunOptions {
         allow_hyphen_values = true
     )]
     append: String,
+    /// … of every kernel but the first
+    #[arg(long, default_value = "", value_name = "WORDS")]
+    append_new: String,
     /// Directory for the runs and logs.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
@@ -126,6 +129,7 @@ impl RunOptions {
             accel: self.accel,
             deterministic: self.deterministic,
             append: self.append,
+            append_new: self.append_new,
             out: self.output,
             timeout: self.timeout,
             keep_going: self.keep_going,

@@ -6,6 +6,8 @@ use super::{Boot, sessions};
 
 /// A part of the window from which on advice is worth a line.
 const NOTEWORTHY: f64 = 0.05;
+/// The console's level on a kernel that was booted with `quiet`.
+const QUIET: u8 = 4;
 /// An initial file system that is large for what a live update needs, bytes.
 const BIG_INITRD: u64 = 32 << 20;
 
@@ -20,7 +22,7 @@ pub(super) fn of(run: &Run, boot: &Boot, own: &str) -> Vec<Lint> {
     lints.extend(aborted(run));
     lints.extend(agent_died(run, own));
     lints.extend(loaded_inside(run));
-    lints.extend(console(run, boot));
+    lints.extend(console(boot));
     lints.extend(slow_initcalls(run));
     lints.extend(bring_up(run));
     lints.extend(agent_late(run));
@@ -118,14 +120,9 @@ fn loaded_inside(run: &Run) -> Option<Lint> {
 }
 
 /// What was printed on a console while nothing else ran.
-fn console(run: &Run, boot: &Boot) -> Option<Lint> {
+fn console(boot: &Boot) -> Option<Lint> {
     let console = boot.console.as_ref()?;
-    let quiet = run
-        .new_kernel
-        .cmdline
-        .split_ascii_whitespace()
-        .any(|word| word == "quiet");
-    if quiet || console.bytes == 0 {
+    if console.level <= QUIET || console.bytes == 0 {
         return None;
     }
     let cost = console.per_byte_ns.map(|per_byte| {

@@ -105,6 +105,8 @@ pub struct Boot {
 /// What the new kernel printed on its consoles until it was collected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Console {
+    /// Lines of a level below this were printed.
+    pub level: u8,
     /// Bytes, stamps and line ends included.
     pub bytes: u64,
     /// What one takes, ns, if that could be measured.

@@ -123,6 +123,11 @@ impl Stage {
         let plan = fs::read(Image::PLAN).context(Image::PLAN)?;
         let plan: Plan = serde_json::from_slice(&plan).context(Image::PLAN)?;
         self.result.stage = plan.stage;
+        if plan.stage > 0 {
+            // A boot with `sysctl.kernel.printk_delay=200` is held up by that much
+            // right before init: a handicap for the kernel, which ends here.
+            let _ = fs::write("/proc/sys/kernel/printk_delay", "0\n");
+        }
         say(format!("stage {} of {}", plan.stage, plan.stages.len()));
         let Some(steps) = plan.stages.get(plan.stage) else {
             bail!("the plan has no stage {}", plan.stage);
@@ -237,9 +242,6 @@ fn mount_all() -> Result<()> {
             say(format!("cannot mount {kind}: {error}"));
         }
     }
-    // A boot with `sysctl.kernel.printk_delay=200` is held up by that much right
-    // before init: a handicap for the kernel, which ends here.
-    let _ = fs::write("/proc/sys/kernel/printk_delay", "0");
     fs::create_dir(OUT)?;
     symlink("/init", PROGRAM)?;
     Ok(())

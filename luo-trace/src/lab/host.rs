@@ -65,6 +65,8 @@ pub struct Campaign {
     pub deterministic: bool,
     /// Further words of the kernels' command line.
     pub append: String,
+    /// … of every kernel but the first.
+    pub append_new: String,
     /// Where the files go.
     pub out: PathBuf,
     /// How long one VM may take.
@@ -318,6 +320,7 @@ impl<'a> Ready<'a> {
             keep_carriers,
             scenario,
             timeout,
+            append_new,
             ..
         } = self.campaign;
         Request {
@@ -327,7 +330,10 @@ impl<'a> Ready<'a> {
             trace: *trace,
             keep_carriers: *keep_carriers,
             scenario: *scenario,
-            cmdline: self.cmdline.clone(),
+            cmdline: [self.cmdline.as_str(), append_new]
+                .join(" ")
+                .trim_end()
+                .to_owned(),
             // So that the guest gives up, and can say on what, before we do.
             step_timeout: timeout.mul_f64(0.5),
             witness: self.has_witness(),

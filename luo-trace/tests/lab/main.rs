@@ -5,85 +5,17 @@
 //! - `LUO_TRACE_LAB_KERNEL`: a kernel without BTF;
 //! - `LUO_TRACE_LAB_KERNEL_BTF`: a kernel with BTF.
 
+mod explained;
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use luo_trace::lab::host::Summary;
 use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Span};
-use tempfile::TempDir;
 
-const BINARY: &str = "LUO_TRACE_LAB_BINARY";
-const KERNEL: &str = "LUO_TRACE_LAB_KERNEL";
-const KERNEL_BTF: &str = "LUO_TRACE_LAB_KERNEL_BTF";
-
-/// What a `lab run` left.
-struct Lab {
-    dir: TempDir,
-    output: Output,
-}
-
-fn env(name: &str) -> PathBuf {
-    std::env::var_os(name)
-        .unwrap_or_else(|| panic!("set {name}; see this file's head"))
-        .into()
-}
-
-fn command(kernel: &str, dir: &TempDir, args: &str) -> Command {
-    let mut command = Command::new(env(BINARY));
-    command
-        .args(["lab", "run", "--kernel"])
-        .arg(env(kernel))
-        .arg("-o")
-        .arg(dir.path());
-    command.args(args.split_whitespace());
-    command
-}
-
-fn lab(kernel: &str, args: &str) -> Lab {
-    let dir = tempfile::tempdir().unwrap();
-    let output = command(kernel, &dir, args).output().unwrap();
-    Lab { dir, output }
-}
-
-impl Lab {
-    fn stderr(&self) -> String {
-        String::from_utf8_lossy(&self.output.stderr).into_owned()
-    }
-
-    fn succeeded(self) -> Self {
-        assert!(self.output.status.success(), "{}", self.stderr());
-        self
-    }
-
-    fn summary(&self) -> Summary {
-        serde_json::from_slice(&fs::read(self.dir.path().join("lab.json")).unwrap()).unwrap()
-    }
-
-    fn run(&self, number: u32) -> Run {
-        let path = self.dir.path().join(format!("{number:04}.run.json"));
-        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-    }
-
-    fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap()
-    }
-
-    /// The exit statuses of all steps that ended with one, by name.
-    fn exits(&self) -> BTreeMap<String, i32> {
-        let steps = self
-            .summary()
-            .vms
-            .into_iter()
-            .flat_map(|vm| vm.stages)
-            .flat_map(|s| s.steps);
-        steps
-            .filter_map(|step| Some((step.name, step.ended?.exit_status()?)))
-            .collect()
-    }
-}
+use support::{BINARY, KERNEL, KERNEL_BTF, Lab, command, env, lab};
 
 /// The workload's calls of one ioctl entry function in one kernel.
 fn calls<'a>(run: &'a Run, kernel: KernelSide, name: &'a str) -> impl Iterator<Item = &'a Span> {
@@ -112,6 +44,13 @@ fn check_run(run: &Run, files: u64, sessions: usize, kexecs: u64) {
 
     let window = run.window(DEFAULT_WINDOW).expect("the restore window");
     assert!(window.duration_ns > 0);
+    assert_eq!(run.check(), Vec::<String>::new());
+    // The lab itself fails when the two disagree beyond their errors.
+    let witness = run.witness.as_ref().expect("the host's clock");
+    let apart = window.duration_ns.abs_diff(witness.duration_ns);
+    assert!(apart < 5_000_000, "{apart} ns from {witness:?}");
+    assert!(run.clock.error_ns < 1_000_000, "{:?}", run.clock);
+    assert!(run.coverage.measured > 0.5 && run.coverage.unknown == 0.0);
     assert_eq!(
         run.phases.iter().map(|p| p.duration_ns).sum::<i64>(),
         window.duration_ns

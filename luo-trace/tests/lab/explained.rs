@@ -1,0 +1,169 @@
+//! What goes wrong or slow on purpose, and that the run says exactly that.
+
+use reports::model::{DEFAULT_WINDOW, Run};
+
+use super::support::{KERNEL, lab};
+
+fn scenario(name: &str, args: &str) -> Run {
+    lab(KERNEL, &format!("--scenario {name} {args}"))
+        .succeeded()
+        .run(1)
+}
+
+fn holes(run: &Run) -> String {
+    let holes = run
+        .holes
+        .iter()
+        .map(|h| format!("{}: {}\n", h.r#where, h.why));
+    holes.collect()
+}
+
+fn lints(run: &Run) -> Vec<&str> {
+    run.lints.iter().map(|l| l.id.as_str()).collect()
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn kexec_alone_records_too() {
+    let run = scenario("kexec-alone", "");
+    assert!(run.default_window().is_some(), "{}", holes(&run));
+    assert_eq!(run.phases.len(), 8);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn an_attempt_that_came_back_is_told_from_the_one_that_worked() {
+    let run = scenario("aborted", "");
+    let [attempt] = &run.aborted[..] else {
+        panic!("{:?}", run.aborted)
+    };
+    assert_eq!(attempt.why, "no image was loaded (EINVAL)");
+    assert!(attempt.t < 0 && attempt.duration_ns > 0);
+    assert!(lints(&run).contains(&"update.aborted"));
+    assert!(run.default_window().is_some());
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_workload_is_out_from_pause_to_resume() {
+    let run = scenario("marks", "");
+    let workload = run.window("workload").expect("a workload window");
+    let restore = run.default_window().unwrap();
+    assert_eq!(workload.workload.as_deref(), Some("vm-1"));
+    assert!(workload.start < 0 && workload.end > restore.end);
+    let sum: i64 = run.phases.iter().map(|p| p.duration_ns).sum();
+    assert_eq!(sum, workload.duration_ns);
+    // It was paused before the next kernel was loaded.
+    assert!(
+        lints(&run).contains(&"kexec.load-inside"),
+        "{:?}",
+        run.lints
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn being_first_at_the_device_is_said() {
+    let run = scenario("collect-first", "");
+    assert!(holes(&run).contains("opened the device before the agent"));
+    assert!(run.default_window().is_some());
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_collect_that_is_ended_writes_what_it_has() {
+    let lab = lab(KERNEL, "--scenario collect-ended").succeeded();
+    let run = lab.run(1);
+    assert!(run.old_kernel.is_some());
+    assert!(
+        holes(&run).contains("the signal that ended collect"),
+        "{}",
+        holes(&run)
+    );
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn an_agent_that_died_before_the_kexec_is_named() {
+    let run = scenario("agent-killed", "");
+    let lint = run.lints.iter().find(|l| l.id == "session.closed");
+    let text = &lint.expect("a lint").text;
+    assert!(text.contains("lab-0 was closed by lab-agent") && text.contains("its 4 preserved"));
+    assert!(holes(&run).contains("nobody opened"), "{}", holes(&run));
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn files_that_stay_behind_are_counted_by_session() {
+    let half = scenario("half-retrieved", "");
+    assert!(
+        holes(&half).contains("2 preserved files were not retrieved"),
+        "{}",
+        holes(&half)
+    );
+    let never = scenario("never-retrieved", "--workload memfd=4x64K,sessions=2");
+    assert!(holes(&never).contains("of: lab-1"), "{}", holes(&never));
+    let both = scenario("two-agents", "--workload memfd=4x64K,sessions=2");
+    assert_eq!(holes(&both), "");
+}
+
+/// What is not given leaves a hole with its name, and still a run.
+#[test]
+#[ignore = "boots a VM"]
+fn a_run_comes_out_of_any_machine_and_names_what_it_lacks() {
+    let run = |args: &str| lab(KERNEL, args).succeeded().run(1);
+    let without_trace = run("--append-new trace_clock=local");
+    assert!(
+        holes(&without_trace).contains("new.early"),
+        "{}",
+        holes(&without_trace)
+    );
+    for args in [
+        "--append printk.time=0",
+        "--cpus 1 --memory 512M",
+        "--cpus 4 --memory 4G",
+    ] {
+        let run = run(args);
+        assert!(run.default_window().is_some(), "{args}: {}", holes(&run));
+        assert_eq!(run.check(), Vec::<String>::new(), "{args}");
+    }
+}
+
+/// Counted instructions, so that one run against another tells what was put in.
+#[test]
+#[ignore = "boots a VM"]
+fn a_handicap_shows_in_its_phase() {
+    const MS: i64 = 1_000_000;
+    let run = |args: &str| {
+        lab(KERNEL, &format!("--deterministic {args}"))
+            .succeeded()
+            .run(1)
+    };
+    let base = run("--workload memfd=2x64K");
+    for (args, phase, put_in) in [
+        (
+            "--workload memfd=2x64K,delay=100ms",
+            "new.userspace",
+            100 * MS,
+        ),
+        (
+            "--workload memfd=2x64K,between=100ms",
+            "new.restore",
+            100 * MS,
+        ),
+        (
+            "--workload memfd=2x64K --append-new sysctl.kernel.printk_delay=200",
+            "new.initcalls",
+            200 * MS,
+        ),
+    ] {
+        let slow = run(args);
+        let length = |run: &Run| run.phase(phase).expect(phase).duration_ns;
+        let shown = length(&slow) - length(&base);
+        assert!(
+            (shown - put_in).abs() < 5 * MS,
+            "{args}: {shown} ns in {phase}"
+        );
+        assert!(slow.window(DEFAULT_WINDOW).is_some());
+    }
+}

@@ -1,0 +1,80 @@
+//! A `lab run`, and what it left.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use luo_trace::lab::host::Summary;
+use reports::model::Run;
+use tempfile::TempDir;
+
+pub const BINARY: &str = "LUO_TRACE_LAB_BINARY";
+pub const KERNEL: &str = "LUO_TRACE_LAB_KERNEL";
+pub const KERNEL_BTF: &str = "LUO_TRACE_LAB_KERNEL_BTF";
+
+/// What a `lab run` left.
+pub struct Lab {
+    pub dir: TempDir,
+    pub output: Output,
+}
+
+pub fn env(name: &str) -> PathBuf {
+    std::env::var_os(name)
+        .unwrap_or_else(|| panic!("set {name}; see this file's head"))
+        .into()
+}
+
+pub fn command(kernel: &str, dir: &TempDir, args: &str) -> Command {
+    let mut command = Command::new(env(BINARY));
+    command
+        .args(["lab", "run", "--kernel"])
+        .arg(env(kernel))
+        .arg("-o")
+        .arg(dir.path());
+    command.args(args.split_whitespace());
+    command
+}
+
+pub fn lab(kernel: &str, args: &str) -> Lab {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(kernel, &dir, args).output().unwrap();
+    Lab { dir, output }
+}
+
+impl Lab {
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    pub fn succeeded(self) -> Self {
+        assert!(self.output.status.success(), "{}", self.stderr());
+        self
+    }
+
+    pub fn summary(&self) -> Summary {
+        serde_json::from_slice(&fs::read(self.dir.path().join("lab.json")).unwrap()).unwrap()
+    }
+
+    pub fn run(&self, number: u32) -> Run {
+        let path = self.dir.path().join(format!("{number:04}.run.json"));
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
+
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(format!("{name}.log"))).unwrap()
+    }
+
+    /// The exit statuses of all steps that ended with one, by name.
+    pub fn exits(&self) -> BTreeMap<String, i32> {
+        let steps = self
+            .summary()
+            .vms
+            .into_iter()
+            .flat_map(|vm| vm.stages)
+            .flat_map(|s| s.steps);
+        steps
+            .filter_map(|step| Some((step.name, step.ended?.exit_status()?)))
+            .collect()
+    }
+}
