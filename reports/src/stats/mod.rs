@@ -4,6 +4,8 @@
 //! deterministic: the same values in any order give the same answer.
 
 mod bootstrap;
+pub mod compare;
+mod ranks;
 mod rng;
 
 use hdrhistogram::Histogram;

@@ -4,6 +4,7 @@ mod check;
 mod file;
 mod made;
 mod recorded;
+mod scipy;
 mod set;
 mod text;
 mod whatever;
