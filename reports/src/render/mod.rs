@@ -1,3 +1,4 @@
 //! Runs as something to look at.
 
+mod figure;
 pub mod text;

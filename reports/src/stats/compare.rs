@@ -5,6 +5,8 @@
 //! pairs: Wilcoxon's signed-rank test and the median of the Walsh averages.
 //! Each interval is the test turned round: the shifts that it does not reject.
 
+use serde::Serialize;
+
 use super::ranks::{self, Distribution};
 
 /// Values a side up to which the U test is exact, ties included.
@@ -15,7 +17,7 @@ pub const EXACT_PAIRS: usize = 50;
 const TAIL: f64 = 0.025;
 
 /// What two samples say of each other; lengths in ns, head minus base.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// Two-sided p of no difference.
     pub p: f64,

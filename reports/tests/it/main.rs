@@ -1,6 +1,7 @@
 //! The crate as its callers use it.
 
 mod check;
+mod compare;
 mod file;
 mod made;
 mod recorded;

@@ -1,7 +1,7 @@
 //! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
 
+pub(crate) mod compare;
 mod evidence;
-mod figure;
 mod page;
 mod rows;
 mod run;
@@ -12,6 +12,9 @@ mod waterfall;
 
 use crate::model::Run;
 use crate::model::set::Set;
+use crate::render::figure;
+
+pub use compare::render_comparison;
 
 /// What a text report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
