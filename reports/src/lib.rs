@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod gate;
 pub mod model;
 pub mod render;
 pub mod stats;

@@ -64,6 +64,8 @@ pub enum Pairing {
 pub struct Options {
     /// What decides: one family of tests.
     pub gated: Vec<Item>,
+    /// Whether every phase that a run has decides, too.
+    pub all_phases: bool,
     /// Functions shown beside the windows and phases, which always are.
     pub spans: Vec<String>,
     /// The chance of a false alarm that is accepted.
@@ -82,6 +84,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             gated: vec![Item::Window(DEFAULT_WINDOW.to_owned())],
+            all_phases: false,
             spans: Vec::new(),
             alpha: 0.05,
             relative: None,
@@ -89,6 +92,12 @@ impl Default for Options {
             fewest: FEWEST_RUNS,
             pairing: Pairing::Auto,
         }
+    }
+}
+
+impl Options {
+    fn gates(&self, item: &Item) -> bool {
+        self.gated.contains(item) || (self.all_phases && item.kind() == Kind::Phase)
     }
 }
 
@@ -314,7 +323,12 @@ fn items(sides: &pairs::Sides<'_>, options: &Options) -> Result<Vec<Item>, Compa
     let phases = PHASES.map(|id| Item::Phase(id.to_owned())).into_iter();
     let phases = phases.filter(|phase| sides.runs().any(|run| phase.length(run).is_some()));
     let spans = options.spans.iter().cloned().map(Item::Span);
-    for item in windows.chain(phases).chain(spans) {
+    let (first, rest) = if options.all_phases {
+        (phases.collect::<Vec<_>>(), windows.collect::<Vec<_>>())
+    } else {
+        (windows.collect(), phases.collect())
+    };
+    for item in first.into_iter().chain(rest).chain(spans) {
         check_there(&item, sides, &[])?;
         if !items.contains(&item) {
             items.push(item);
@@ -354,7 +368,7 @@ fn measure(item: Item, sides: &pairs::Sides<'_>, options: &Options) -> Row {
     };
     Row {
         kind: item.kind(),
-        gated: options.gated.contains(&item),
+        gated: options.gates(&item),
         item,
         base: Summary::of(&base),
         head: Summary::of(&head),

@@ -3,6 +3,8 @@
 mod check;
 mod compare;
 mod file;
+mod formats;
+mod gate;
 mod made;
 mod recorded;
 mod scipy;

@@ -2,6 +2,7 @@
 
 pub(crate) mod compare;
 mod evidence;
+mod gate;
 mod page;
 mod rows;
 mod run;
@@ -15,6 +16,7 @@ use crate::model::set::Set;
 use crate::render::figure;
 
 pub use compare::render_comparison;
+pub use gate::render_gate;
 
 /// What a text report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
