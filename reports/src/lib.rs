@@ -6,6 +6,7 @@
 
 pub mod compare;
 pub mod gate;
+pub mod history;
 pub mod model;
 pub mod render;
 pub mod stats;

@@ -42,6 +42,11 @@ impl Setup {
         })
     }
 
+    /// The setup of a set by itself.
+    pub fn alone(set: &Set) -> Result<Self, CompareError> {
+        Self::of(set, "the set")
+    }
+
     /// Refuses sides whose lengths cannot mean the same.
     pub(super) fn comparable(&self, head: &Self) -> Result<(), CompareError> {
         let none = || "none".to_owned();

@@ -5,6 +5,7 @@ mod compare;
 mod file;
 mod formats;
 mod gate;
+mod history;
 mod made;
 mod recorded;
 mod scipy;

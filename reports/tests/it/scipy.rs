@@ -7,6 +7,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use reports::stats::compare::{mann_whitney, signed_rank};
 use serde_json::{Value, json};
@@ -57,7 +58,7 @@ const GOLDEN: [f64; 5] = [
 
 #[test]
 fn every_p_is_that_of_scipy() {
-    let Some(python) = scipy() else {
+    let Some(python) = python_with("import scipy.stats", "scipy") else {
         println!("skipped: no python3 with scipy could be had");
         return;
     };
@@ -137,19 +138,25 @@ fn ask(python: &Path, cases: &Value) -> Vec<f64> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The python of an environment that has scipy, made on first use.
-fn scipy() -> Option<PathBuf> {
+/// Held while the environment is made.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// The python of an environment in which `import` works, `package` having been
+/// installed on first use.
+pub fn python_with(import: &str, package: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
     let venv = cache.join("luo-trace/venv-stats");
     let python = venv.join("bin/python");
-    let works = || runs(Command::new(&python).args(["-c", "import scipy.stats"]));
+    let works = || runs(Command::new(&python).args(["-c", import]));
     if works() {
         return Some(python);
     }
-    let made = runs(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-        && runs(Command::new(&python).args(["-m", "pip", "install", "-q", "scipy"]));
+    // Two tests may find it missing at the same time.
+    let _making = MAKING.lock();
+    let made = (python.exists() || runs(Command::new("python3").args(["-m", "venv"]).arg(&venv)))
+        && runs(Command::new(&python).args(["-m", "pip", "install", "-q", package]));
     (made && works()).then_some(python)
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod compare;
 mod evidence;
 mod gate;
+mod history;
 mod page;
 mod rows;
 mod run;
@@ -17,6 +18,7 @@ use crate::render::figure;
 
 pub use compare::render_comparison;
 pub use gate::render_gate;
+pub use history::render_history;
 
 /// What a text report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
