@@ -11,7 +11,7 @@ mod rng;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-pub(crate) use rng::SplitMix64;
+pub use rng::SplitMix64;
 
 /// Smallest value that the histogram tells apart, ns.
 const LOWEST_NS: u64 = 1_000;
