@@ -1,11 +1,13 @@
 //! Budgets: `restore.p50 <= 900ms`, `count(memfd_luo_retrieve) == 500`.
 //!
-//!     budget    = quantity relation limit
-//!     quantity  = item "." statistic | "count(" function ")" | "holes" | "lost"
-//!     item      = window | phase | "workload(" name ")" | "span(" function ")"
-//!     statistic = "median" | "p50" | "p99.9" | "min" | "max" | "mean"
-//!     relation  = "<=" | "<" | "==" | "!=" | ">=" | ">"
-//!     limit     = number [unit], the unit one of ns, us, ms, s for a length
+//! ```text
+//! budget    = quantity relation limit
+//! quantity  = item "." statistic | "count(" function ")" | "holes" | "lost"
+//! item      = window | phase | "workload(" name ")" | "span(" function ")"
+//! statistic = "median" | "p50" | "p99.9" | "min" | "max" | "mean"
+//! relation  = "<=" | "<" | "==" | "!=" | ">=" | ">"
+//! limit     = number [unit], the unit one of ns, us, ms, s for a length
+//! ```
 
 use std::fmt;
 
