@@ -41,7 +41,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
         history::read(&options.file)
     } else {
         let set = read(&options.append, options.strict)?;
-        let entry = Entry::of(&set, options.commit.clone()).map_err(Failure::bad_input)?;
+        let now = jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
+        let entry = Entry::of(&set, options.commit.clone(), &now).map_err(Failure::bad_input)?;
         history::append(&options.file, entry)
     };
     let history = history.map_err(Failure::bad_input)?;

@@ -66,7 +66,8 @@ impl Setup {
     }
 
     /// Whether time was instructions counted.
-    pub(super) fn deterministic(&self) -> bool {
+    #[must_use]
+    pub fn deterministic(&self) -> bool {
         self.mode.starts_with("deterministic")
     }
 }

@@ -121,7 +121,7 @@ pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
         }
         read => read?,
     };
-    if history.entries.contains(&entry) {
+    if history.entries.iter().any(|known| known.same_set(&entry)) {
         return Err(HistoryError::Twice {
             path: path.to_owned(),
             time: entry.time,

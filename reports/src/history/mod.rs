@@ -81,8 +81,10 @@ fn order(name: &str) -> usize {
 }
 
 impl Entry {
-    /// Sums up a set, which must be of one setup.
-    pub fn of(set: &Set, commit: Option<String>) -> Result<Self, CompareError> {
+    /// Sums up a set, which must be of one setup. Where time is counted in
+    /// instructions the clock of a run begins at the same second each time, so
+    /// that `noted`, RFC 3339 in UTC, stands in for it.
+    pub fn of(set: &Set, commit: Option<String>, noted: &str) -> Result<Self, CompareError> {
         let setup = Setup::alone(set)?;
         let mut items: Vec<Item> = Vec::new();
         for window in set.runs.iter().flat_map(|run| &run.windows) {
@@ -98,8 +100,9 @@ impl Entry {
             Some((item.to_string(), Summary::of(&lengths)?.median))
         });
         let times = set.runs.iter().map(|run| run.captured_at.as_str());
+        let captured = times.max().filter(|_| !setup.deterministic());
         Ok(Self {
-            time: times.max().unwrap_or_default().to_owned(),
+            time: captured.unwrap_or(noted).to_owned(),
             commit,
             kernels: setup.kernels,
             mode: setup.mode,
@@ -113,6 +116,13 @@ impl Entry {
     #[must_use]
     pub fn name(&self) -> &str {
         self.commit.as_deref().unwrap_or(&self.kernels)
+    }
+
+    /// Whether it sums up the same set, whenever that was noted down.
+    #[must_use]
+    pub fn same_set(&self, other: &Self) -> bool {
+        (&self.commit, &self.medians, self.n) == (&other.commit, &other.medians, other.n)
+            && self.comparable(other)
     }
 
     /// Whether its lengths mean the same as those of `other`.

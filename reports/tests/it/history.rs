@@ -15,6 +15,7 @@ fn entry(day: usize, number: i64) -> Entry {
     let mut entry = Entry::of(
         &set("base", number..number + 4),
         Some(format!("c0ffee{day:02}")),
+        "2026-12-31T00:00:00Z",
     )
     .unwrap();
     entry.time = format!("2026-03-{:02}T04:05:06Z", day + 1);
@@ -126,6 +127,23 @@ fn a_set_is_appended_once_and_other_files_are_refused() {
         read(&directory.path().join("none.csv")).unwrap_err(),
     ));
     insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_set_of_counted_time_is_dated_by_who_notes_it() {
+    let noted = "2026-12-31T00:00:00Z";
+    let mut counted = set("base", 0..4);
+    for run in &mut counted.runs {
+        run.lab.as_mut().unwrap().deterministic = true;
+    }
+    assert_eq!(Entry::of(&counted, None, noted).unwrap().time, noted);
+    let wall = Entry::of(&set("base", 0..4), None, noted).unwrap();
+    assert_eq!(wall.time, "2026-01-02T03:00:03Z");
+    let later = Entry {
+        time: noted.to_owned(),
+        ..wall.clone()
+    };
+    assert!(wall.same_set(&later));
 }
 
 #[test]
