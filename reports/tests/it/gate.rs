@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reports::gate::{Outcome, Report, Rules, config, gate};
-use reports::model::set::Set;
+use reports::model::set::{Set, read_set};
 use reports::render::gate::{
     render_github, render_json, render_junit, render_ktap, render_markdown,
 };
@@ -168,6 +168,30 @@ fn a_gate_can_demand_to_have_seen_enough() {
     );
     let quiet = gated(&set("base", 0..6), &set("head", 0..6), toml);
     assert_eq!(quiet.verdict, Outcome::Pass);
+}
+
+/// Eight recorded live updates of one kernel, time counted in instructions.
+fn counted_halves() -> (Set, Set) {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/counted-tcg");
+    let mut set = read_set(&[directory]).unwrap();
+    let half = |runs| Set {
+        runs,
+        ..Set::default()
+    };
+    let base = set.runs.drain(..4).collect();
+    (half(base), half(set.runs.drain(..4).collect()))
+}
+
+#[test]
+fn four_counted_runs_a_side_see_half_a_percent_and_no_more_than_there_is() {
+    let (base, mut head) = counted_halves();
+    assert_eq!(gated(&base, &head, "").verdict, Outcome::Pass);
+    for run in &mut head.runs {
+        run.windows[1].duration_ns += run.windows[1].duration_ns / 200;
+    }
+    let report = gated(&base, &head, "");
+    assert_eq!(report.verdict, Outcome::Regression);
+    insta::assert_snapshot!(render_gate(&report));
 }
 
 #[test]

@@ -81,7 +81,7 @@ pub(crate) fn method(compared: &Compared) -> String {
         n => format!("Holm over {n} gated items"),
     };
     format!(
-        "{test}; {family}, others by Holm among their sort; alpha {}; counts from {} and {}",
+        "{test}; {family}, others by Holm among their sort; alpha {}, intervals 95 %; counts from {} and {}",
         compared.alpha,
         percent(compared.floor.relative),
         brief(compared.floor.absolute_ns)
@@ -106,8 +106,8 @@ fn side(page: &mut Page, name: &str, setup: &Setup) {
 
 fn table(page: &mut Page, compared: &Compared) {
     page.section(&format!(
-        "{:<NAME$} {:>8} {:>8} {:>9} {:^15} {:>6} verdict",
-        "", "before ", "after ", "shift  ", "95 % interval", "p"
+        "{:<NAME$} {:>8} {:>8} {:>9} {:^14} {:>6} verdict",
+        "", "before ", "after ", "shift  ", "interval in %", "p"
     ));
     let mut before: Option<&Row> = None;
     for row in &compared.rows {
@@ -139,18 +139,12 @@ fn line(row: &Row, name: &str) -> String {
         .map_or_else(String::new, |t| plus(t.shift, column(t.shift)));
     let interval = row.test.as_ref().and_then(|t| t.interval);
     let interval = interval.map_or_else(
-        || "-       ".to_owned(),
-        |(low, high)| {
-            format!(
-                "{}..{} %",
-                bare_share(low, median),
-                bare_share(high, median)
-            )
-        },
+        || "-      ".to_owned(),
+        |(low, high)| format!("{}..{}", bare_share(low, median), bare_share(high, median)),
     );
     let p = row.adjusted_p.map_or_else(|| "-".to_owned(), p_value);
     format!(
-        "{name:<NAME$} {:>8} {:>8} {shift:>9} {interval:>15} {p:>6} {}",
+        "{name:<NAME$} {:>8} {:>8} {shift:>9} {interval:>14} {p:>6} {}",
         length(&row.base),
         length(&row.head),
         row.verdict.as_str()
