@@ -4,6 +4,9 @@
 //! renders runs; it knows no kernel and builds on any desktop.
 #![forbid(unsafe_code)]
 
+pub mod compare;
+pub mod gate;
+pub mod history;
 pub mod model;
 pub mod render;
 pub mod stats;

@@ -1,6 +1,9 @@
 //! The command line: one file per command, thin.
 
+mod compare;
 mod doctor;
+mod gate;
+mod history;
 pub mod lab;
 mod mark;
 mod report;
@@ -50,6 +53,12 @@ enum Command {
     LabAgent(crate::lab::agent::Options),
     /// Show one run, or the distribution of many
     Report(report::Options),
+    /// Two sets side by side
+    Compare(compare::Options),
+    /// The verdict for CI: did it get slower?
+    Gate(gate::Options),
+    /// The trend over many sets, and where it changed
+    History(history::Options),
 }
 
 /// What `record` and `collect` are asked alike.
@@ -116,6 +125,9 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Lab(options) => lab::run(options),
         Command::LabAgent(options) => crate::lab::agent::run(options),
         Command::Report(options) => report::run(&options),
+        Command::Compare(options) => compare::run(&options),
+        Command::Gate(options) => gate::run(&options),
+        Command::History(options) => history::run(&options),
     }
 }
 

@@ -411,6 +411,7 @@ impl<'a> Ready<'a> {
             accel: self.accel.as_str().to_owned(),
             verified_files: verified.files,
             verified_bytes: verified.bytes_verified,
+            deterministic: self.campaign.deterministic,
         });
         Ok(run)
     }

@@ -396,6 +396,9 @@ pub struct Lab {
     pub verified_files: u64,
     /// Bytes verified.
     pub verified_bytes: u64,
+    /// Whether time was instructions counted rather than a clock on the wall.
+    #[serde(default)]
+    pub deterministic: bool,
 }
 
 impl Run {

@@ -4,9 +4,14 @@
 //! deterministic: the same values in any order give the same answer.
 
 mod bootstrap;
+pub mod compare;
+mod ranks;
 mod rng;
 
 use hdrhistogram::Histogram;
+use serde::Serialize;
+
+pub use rng::SplitMix64;
 
 /// Smallest value that the histogram tells apart, ns.
 const LOWEST_NS: u64 = 1_000;
@@ -25,7 +30,7 @@ const PERCENTILES: [(f64, usize); 3] = [(90.0, 29), (95.0, 59), (99.0, 299)];
 pub const FEWEST_FOR_INTERVAL: usize = 6;
 
 /// One quantity over the runs of a set; lengths in ns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Values.
     pub n: usize,

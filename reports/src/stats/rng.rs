@@ -2,11 +2,12 @@
 //! on every machine and in every version of every library.
 
 /// A stream of pseudo-random numbers.
-pub(super) struct SplitMix64(u64);
+pub struct SplitMix64(u64);
 
 impl SplitMix64 {
     /// The stream that `seed` names.
-    pub(super) fn new(seed: u64) -> Self {
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -20,7 +21,7 @@ impl SplitMix64 {
 
     /// A number below `bound`, by multiplication (Lemire); its bias is below
     /// `bound / 2^64`.
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let product = u128::from(self.next()) * bound as u128;
         // Below `bound`, hence within a usize.
         usize::try_from(product >> 64).unwrap_or(0)

@@ -84,6 +84,7 @@ pub fn run(number: i64) -> Run {
             accel: "kvm".to_owned(),
             verified_files: 500,
             verified_bytes: 500 << 20,
+            deterministic: false,
         }),
     };
     cover(&mut run);

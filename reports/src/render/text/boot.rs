@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::figure::{bytes, column};
 use super::page::{Page, fit};
 use crate::model::{KernelSide, Run, Span};
+use crate::render::figure::{bytes, column};
 
 /// Writes the stages of the boot, what the kexec carried and what each process
 /// did with the device.

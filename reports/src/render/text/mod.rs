@@ -1,8 +1,10 @@
 //! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
 
 mod boot;
+pub(crate) mod compare;
 mod evidence;
-mod figure;
+mod gate;
+mod history;
 mod page;
 mod rows;
 mod run;
@@ -13,6 +15,11 @@ mod waterfall;
 
 use crate::model::Run;
 use crate::model::set::Set;
+use crate::render::figure;
+
+pub use compare::render_comparison;
+pub use gate::render_gate;
+pub use history::render_history;
 
 /// What a text report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

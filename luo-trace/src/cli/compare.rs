@@ -1,0 +1,100 @@
+//! `luo-trace compare`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use reports::compare::{self, Pairing};
+use reports::model::durable;
+use reports::model::set::{self, Set};
+use reports::render::{gate, text};
+
+use crate::exit::{Exit, Failure};
+
+/// What `compare` was asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Runs before: a directory of them, or one file
+    base: PathBuf,
+    /// Runs after
+    head: PathBuf,
+    /// Compare the calls of this function, too
+    #[arg(long = "span", value_name = "NAME")]
+    spans: Vec<String>,
+    #[command(flatten)]
+    pairing: PairingOptions,
+    /// Chance of a false alarm that is accepted
+    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    alpha: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Write to this file instead of the terminal
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Refuse a set if one of its files cannot be read
+    #[arg(long)]
+    strict: bool,
+}
+
+/// Whether runs belong together.
+#[derive(Debug, clap::Args)]
+pub(super) struct PairingOptions {
+    /// Compare as pairs, in the order of capture
+    #[arg(long, conflicts_with = "unpaired")]
+    paired: bool,
+    /// Do not compare as pairs, even if captured in turns
+    #[arg(long)]
+    unpaired: bool,
+}
+
+impl PairingOptions {
+    /// What was asked for, if anything.
+    pub(super) fn chosen(&self) -> Option<Pairing> {
+        match (self.paired, self.unpaired) {
+            (true, _) => Some(Pairing::Paired),
+            (_, true) => Some(Pairing::Unpaired),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let output = options.output.as_deref().map(durable::Output::create);
+    let output = output.transpose().map_err(Failure::bad_input)?;
+    let base = read(std::slice::from_ref(&options.base), options.strict)?;
+    let head = read(std::slice::from_ref(&options.head), options.strict)?;
+    let asked = compare::Options {
+        spans: options.spans.clone(),
+        alpha: options.alpha,
+        pairing: options.pairing.chosen().unwrap_or_default(),
+        ..compare::Options::default()
+    };
+    let compared = compare::compare(&base, &head, &asked).map_err(Failure::bad_input)?;
+    let text = if options.json {
+        gate::render_comparison_json(&compared)
+    } else {
+        text::render_comparison(&compared)
+    };
+    match output {
+        Some(output) => output.commit(text.as_bytes()).map_err(Failure::bad_input)?,
+        None => print(&text)?,
+    }
+    Ok(Exit::Success)
+}
+
+/// Reads a set; a strict one has no file that is left out.
+pub(super) fn read(paths: &[PathBuf], strict: bool) -> anyhow::Result<Set> {
+    let set = set::read_set(paths).map_err(Failure::bad_input)?;
+    match set.skipped.first() {
+        Some((_, error)) if strict => Err(Failure::bad_input(error)),
+        _ => Ok(set),
+    }
+}
+
+/// Prints; `… | head` is no error.
+pub(super) fn print(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}

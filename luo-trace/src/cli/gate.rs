@@ -1,0 +1,115 @@
+//! `luo-trace gate`.
+
+use std::path::PathBuf;
+
+use reports::gate::{self, Budget, Outcome, Report, Rules};
+use reports::model::durable::Output;
+use reports::render::{gate as formats, text};
+
+use super::compare::{PairingOptions, print, read};
+use crate::exit::{Exit, Failure};
+
+/// What `gate` was asked for.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exits 0 to pass, 1 on a regression, 3 if it cannot be told, \
+                        2 on wrong usage or bad input."
+)]
+pub(super) struct Options {
+    /// Runs before: a directory of them, or files named one by one
+    #[arg(long, required = true, value_name = "SET")]
+    base: Vec<PathBuf>,
+    /// Runs after
+    #[arg(long, required = true, value_name = "SET")]
+    head: Vec<PathBuf>,
+    /// What is gated, and how strictly
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A limit on head, as "restore.p50 <= 900ms"
+    #[arg(long = "budget", value_name = "EXPR")]
+    budgets: Vec<String>,
+    /// Fail unless something gated became faster
+    #[arg(long)]
+    expect_improvement: bool,
+    #[command(flatten)]
+    pairing: PairingOptions,
+    /// Refuse a set if one of its files cannot be read
+    #[arg(long)]
+    strict: bool,
+    /// Write `JUnit` XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Write Markdown, for a job summary
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write KTAP, for kernel CI
+    #[arg(long, value_name = "FILE")]
+    ktap: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Print annotations for GitHub Actions, too
+    #[arg(long)]
+    github: bool,
+}
+
+/// A format, and the file that it goes to.
+type Pending = (Output, Render);
+
+/// A format.
+type Render = fn(&Report) -> String;
+
+pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let outputs = outputs(options)?;
+    let rules = rules(options)?;
+    let base = read(&options.base, options.strict)?;
+    let head = read(&options.head, options.strict)?;
+    let report = gate::gate(&base, &head, &rules).map_err(Failure::bad_input)?;
+    for (output, render) in outputs {
+        let text = render(&report);
+        output.commit(text.as_bytes()).map_err(Failure::bad_input)?;
+    }
+    print(&text::render_gate(&report))?;
+    if options.github {
+        print(&formats::render_github(&report))?;
+    }
+    Ok(match report.verdict {
+        Outcome::Pass => Exit::Success,
+        Outcome::Regression => Exit::Environment,
+        Outcome::Inconclusive => Exit::Partial,
+    })
+}
+
+/// Opens every output before the work, so that a wrong path fails first.
+fn outputs(options: &Options) -> anyhow::Result<Vec<Pending>> {
+    let asked: [(&Option<PathBuf>, Render); 4] = [
+        (&options.junit, formats::render_junit),
+        (&options.markdown, formats::render_markdown),
+        (&options.ktap, formats::render_ktap),
+        (&options.json, formats::render_json),
+    ];
+    asked
+        .into_iter()
+        .filter_map(|(path, render)| Some((path.as_deref()?, render)))
+        .map(|(path, render)| {
+            let output = Output::create(path).map_err(Failure::bad_input)?;
+            Ok((output, render))
+        })
+        .collect()
+}
+
+fn rules(options: &Options) -> anyhow::Result<Rules> {
+    let mut rules = match &options.config {
+        Some(path) => gate::config::read(path).map_err(Failure::bad_input)?,
+        None => Rules::default(),
+    };
+    for text in &options.budgets {
+        let budget = text.parse::<Budget>().map_err(Failure::bad_input)?;
+        rules.budgets.push(budget);
+    }
+    rules.expect_improvement |= options.expect_improvement;
+    if let Some(pairing) = options.pairing.chosen() {
+        rules.options.pairing = pairing;
+    }
+    Ok(rules)
+}

@@ -1,0 +1,56 @@
+//! `luo-trace history`.
+
+use std::path::PathBuf;
+
+use reports::compare::{Item, WINDOWS};
+use reports::history::{self, Entry};
+use reports::model::DEFAULT_WINDOW;
+use reports::render::text;
+
+use super::compare::{print, read};
+use crate::exit::{Exit, Failure};
+
+/// What `history` was asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The history: a .csv, as Apache Otava imports it, or a .jsonl
+    file: PathBuf,
+    /// Append the summary of this set first: a directory, or files
+    #[arg(long, value_name = "SET")]
+    append: Vec<PathBuf>,
+    /// What the set was built from
+    #[arg(long, value_name = "NAME", requires = "append")]
+    commit: Option<String>,
+    /// Window or phase whose trend is shown
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_WINDOW)]
+    metric: String,
+    /// Refuse the set if one of its files cannot be read
+    #[arg(long)]
+    strict: bool,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let metric = &options.metric;
+    if Item::known(metric).is_none() {
+        return Err(Failure::bad_input(format!(
+            "no window or phase is called {metric}; name one of {}, or a phase as old.freeze",
+            WINDOWS.join(", ")
+        )));
+    }
+    let history = if options.append.is_empty() {
+        history::read(&options.file)
+    } else {
+        let set = read(&options.append, options.strict)?;
+        let now = jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
+        let entry = Entry::of(&set, options.commit.clone(), &now).map_err(Failure::bad_input)?;
+        history::append(&options.file, entry)
+    };
+    let history = history.map_err(Failure::bad_input)?;
+    if history.torn {
+        log::warn!("the last line was torn and is left out");
+    }
+    print(&text::render_history(&history.entries, metric))?;
+    Ok(Exit::Success)
+}

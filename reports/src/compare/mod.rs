@@ -1,0 +1,385 @@
+//! Two sets, side by side: what got longer, by how much, and how surely.
+//!
+//! What is gated is one family of tests; what is only shown is adjusted among
+//! its own sort. So the chance that a gate calls any of its items slower when
+//! nothing changed is at most alpha, whatever else is listed beside them.
+
+mod item;
+mod pairs;
+mod setup;
+mod verdict;
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+
+pub use item::{Item, Kind, PHASES, WINDOWS, calls};
+pub use setup::Setup;
+pub use verdict::Verdict;
+
+use crate::model::DEFAULT_WINDOW;
+use crate::model::set::Set;
+use crate::stats::Summary;
+use crate::stats::compare::{self as tests, Comparison};
+
+/// Fewest runs a side, unless told otherwise.
+pub const FEWEST_RUNS: usize = 4;
+
+/// A length that matters: a shift counts from both on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Floor {
+    /// As a share of base's median.
+    pub relative: f64,
+    /// In ns.
+    pub absolute_ns: i64,
+}
+
+impl Floor {
+    /// On the wall's clock, and on hardware.
+    pub const WALL: Self = Self {
+        relative: 0.01,
+        absolute_ns: 100_000,
+    };
+    /// Where instructions are counted and next to nothing varies.
+    pub const DETERMINISTIC: Self = Self {
+        relative: 0.001,
+        absolute_ns: 100_000,
+    };
+}
+
+/// Whether the first run of base belongs to the first of head, and so on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pairing {
+    /// If they were captured in turns and the pairs are enough to tell.
+    #[default]
+    Auto,
+    /// Yes: refused if the sets are not equally long.
+    Paired,
+    /// No.
+    Unpaired,
+}
+
+/// What to compare, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// What decides: one family of tests.
+    pub gated: Vec<Item>,
+    /// Whether every phase that a run has decides, too.
+    pub all_phases: bool,
+    /// Functions shown beside the windows and phases, which always are.
+    pub spans: Vec<String>,
+    /// The chance of a false alarm that is accepted.
+    pub alpha: f64,
+    /// Share that counts, where it is not the mode's own.
+    pub relative: Option<f64>,
+    /// Length that counts, ns, where it is not the mode's own.
+    pub absolute_ns: Option<i64>,
+    /// Fewest runs a side.
+    pub fewest: usize,
+    /// Whether runs belong together.
+    pub pairing: Pairing,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            gated: vec![Item::Window(DEFAULT_WINDOW.to_owned())],
+            all_phases: false,
+            spans: Vec::new(),
+            alpha: 0.05,
+            relative: None,
+            absolute_ns: None,
+            fewest: FEWEST_RUNS,
+            pairing: Pairing::Auto,
+        }
+    }
+}
+
+impl Options {
+    fn gates(&self, item: &Item) -> bool {
+        self.gated.contains(item) || (self.all_phases && item.kind() == Kind::Phase)
+    }
+}
+
+/// Why two sets cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// No runs.
+    #[error("{side} has no run; name a directory of *.run.json or the files")]
+    Empty {
+        /// `base` or `head`.
+        side: &'static str,
+    },
+    /// One set is several.
+    #[error(
+        "{side} holds runs of several {what} ({found}); \
+             a set is one setup repeated, so name those runs apart"
+    )]
+    Mixed {
+        /// `base` or `head`.
+        side: &'static str,
+        /// What there is more than one of.
+        what: &'static str,
+        /// The first of them.
+        found: String,
+    },
+    /// The sets differ by more than a kernel.
+    #[error(
+        "base and head differ in {what} ({base}; {head}), so their lengths \
+             cannot be compared; record both the same way"
+    )]
+    Different {
+        /// In what.
+        what: &'static str,
+        /// What base has.
+        base: String,
+        /// What head has.
+        head: String,
+    },
+    /// A run on both sides.
+    #[error("base and head share the run {id}; a set compared with itself always passes")]
+    Shared {
+        /// Its id.
+        id: String,
+    },
+    /// Pairs were asked for where there are none.
+    #[error(
+        "base has {base} runs and head {head}, so they are no pairs; \
+             drop --paired or record as many of each"
+    )]
+    NoPairs {
+        /// Runs of base.
+        base: usize,
+        /// Runs of head.
+        head: usize,
+    },
+    /// A setting without a meaning.
+    #[error("{name} is {value}; {wanted}")]
+    Setting {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        wanted: &'static str,
+    },
+    /// A function that nobody ran.
+    #[error(
+        "no run of either set has a call of {name}; \
+             name one that luo-trace report lists"
+    )]
+    UnknownSpan {
+        /// Its name.
+        name: String,
+    },
+    /// Another workload than those that marked themselves.
+    #[error("no run of either set has the window {name}; they have: {found}")]
+    UnknownWindow {
+        /// Its title.
+        name: String,
+        /// Those there are.
+        found: String,
+    },
+}
+
+/// One thing compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// What.
+    pub item: Item,
+    /// Its sort.
+    pub kind: Kind,
+    /// Whether it decides.
+    pub gated: bool,
+    /// Before, ns.
+    pub base: Option<Summary>,
+    /// After, ns.
+    pub head: Option<Summary>,
+    /// The test, as if it were the only one.
+    pub test: Option<Comparison>,
+    /// The test's p among its family, after Holm.
+    pub adjusted_p: Option<f64>,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// Two sets compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// Before.
+    pub base: Setup,
+    /// After.
+    pub head: Setup,
+    /// What was compared: the gated first, then windows, phases and spans.
+    pub rows: Vec<Row>,
+    /// Pairs, when the sets were compared as pairs.
+    pub pairs: Option<usize>,
+    /// The accepted chance of a false alarm.
+    pub alpha: f64,
+    /// What counts.
+    pub floor: Floor,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+impl Compared {
+    /// The rows that decide.
+    pub fn gated(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.gated)
+    }
+}
+
+/// Compares `head` with `base`.
+pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, CompareError> {
+    check(options)?;
+    let setups = (Setup::of(base, "base")?, Setup::of(head, "head")?);
+    setups.0.comparable(&setups.1)?;
+    check_shared(base, head)?;
+    let mut notes = setup::differences(base, head);
+    let sides = pairs::order(base, head, options, &mut notes)?;
+    let items = items(&sides, options)?;
+    let floor = floor(&setups.0, options);
+    let mut rows: Vec<Row> = items
+        .into_iter()
+        .map(|item| measure(item, &sides, options))
+        .collect();
+    verdict::decide(&mut rows, options, floor, sides.paired);
+    notes.extend(
+        skipped(base, "base")
+            .into_iter()
+            .chain(skipped(head, "head")),
+    );
+    Ok(Compared {
+        base: setups.0,
+        head: setups.1,
+        rows,
+        pairs: sides.paired.then_some(sides.base.len()),
+        alpha: options.alpha,
+        floor,
+        notes,
+    })
+}
+
+fn check(options: &Options) -> Result<(), CompareError> {
+    let fail = |name, value: f64, wanted| {
+        let value = value.to_string();
+        Err(CompareError::Setting {
+            name,
+            value,
+            wanted,
+        })
+    };
+    if !(options.alpha > 0.0 && options.alpha < 1.0) {
+        return fail(
+            "alpha",
+            options.alpha,
+            "it is a chance between 0 and 1, as 0.05",
+        );
+    }
+    match options.relative {
+        Some(share) if !(0.0..=1.0).contains(&share) => fail(
+            "the relative floor",
+            share,
+            "it is a share from 0 to 1, as 0.01",
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn check_shared(base: &Set, head: &Set) -> Result<(), CompareError> {
+    let ids: HashSet<&str> = base.runs.iter().map(|run| run.id.as_str()).collect();
+    match head.runs.iter().find(|run| ids.contains(run.id.as_str())) {
+        Some(run) => Err(CompareError::Shared { id: run.id.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn floor(setup: &Setup, options: &Options) -> Floor {
+    let own = if setup.deterministic() {
+        Floor::DETERMINISTIC
+    } else {
+        Floor::WALL
+    };
+    Floor {
+        relative: options.relative.unwrap_or(own.relative),
+        absolute_ns: options.absolute_ns.unwrap_or(own.absolute_ns),
+    }
+}
+
+/// The gated items, then the other windows and phases that any run has, then
+/// the other spans.
+fn items(sides: &pairs::Sides<'_>, options: &Options) -> Result<Vec<Item>, CompareError> {
+    let mut windows: Vec<String> = Vec::new();
+    for window in sides.runs().flat_map(|run| &run.windows) {
+        if !windows.contains(&window.title()) {
+            windows.push(window.title());
+        }
+    }
+    for item in &options.gated {
+        check_there(item, sides, &windows)?;
+    }
+    let mut items = options.gated.clone();
+    let windows = windows.into_iter().map(Item::Window);
+    let phases = PHASES.map(|id| Item::Phase(id.to_owned())).into_iter();
+    let phases = phases.filter(|phase| sides.runs().any(|run| phase.length(run).is_some()));
+    let spans = options.spans.iter().cloned().map(Item::Span);
+    let (first, rest) = if options.all_phases {
+        (phases.collect::<Vec<_>>(), windows.collect::<Vec<_>>())
+    } else {
+        (windows.collect(), phases.collect())
+    };
+    for item in first.into_iter().chain(rest).chain(spans) {
+        check_there(&item, sides, &[])?;
+        if !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    Ok(items)
+}
+
+/// A known phase that no run has leaves its row open; a name that nobody
+/// knows is a mistake.
+fn check_there(
+    item: &Item,
+    sides: &pairs::Sides<'_>,
+    windows: &[String],
+) -> Result<(), CompareError> {
+    if sides.runs().any(|run| item.length(run).is_some()) {
+        return Ok(());
+    }
+    match item {
+        Item::Span(name) if !sides.runs().any(|run| calls(run, name) > 0) => {
+            Err(CompareError::UnknownSpan { name: name.clone() })
+        }
+        Item::Window(name) if name.contains(' ') => Err(CompareError::UnknownWindow {
+            name: name.clone(),
+            found: windows.join(", "),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn measure(item: Item, sides: &pairs::Sides<'_>, options: &Options) -> Row {
+    let (base, head) = sides.lengths(&item);
+    let test = if sides.paired {
+        tests::paired(&base, &head)
+    } else {
+        tests::unpaired(&base, &head)
+    };
+    Row {
+        kind: item.kind(),
+        gated: options.gates(&item),
+        item,
+        base: Summary::of(&base),
+        head: Summary::of(&head),
+        test,
+        adjusted_p: None,
+        verdict: Verdict::Same,
+    }
+}
+
+fn skipped(set: &Set, side: &str) -> Option<String> {
+    let (_, first) = set.skipped.first()?;
+    let count = set.skipped.len();
+    Some(format!("{side} leaves out {count} of its files: {first}"))
+}

@@ -1,0 +1,126 @@
+//! From figures to words.
+
+use serde::Serialize;
+
+use super::{Floor, Kind, Options, Row};
+use crate::stats::compare::{self as tests, Comparison};
+
+/// Most runs a side that are worth advising.
+const MOST_ADVISED: usize = 1_000;
+
+/// What a row says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "word", content = "why", rename_all = "lowercase")]
+pub enum Verdict {
+    /// No difference that is both sure and large enough.
+    Same,
+    /// Longer, surely, and by more than the floors.
+    Slower,
+    /// Shorter, surely, and by more than the floors.
+    Faster,
+    /// It could not have been told.
+    Inconclusive(String),
+}
+
+impl Verdict {
+    /// Its word.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Slower => "slower",
+            Self::Faster => "faster",
+            Self::Inconclusive(_) => "unclear",
+        }
+    }
+}
+
+/// Adjusts the p of each family and gives each row its verdict.
+pub(super) fn decide(rows: &mut [Row], options: &Options, floor: Floor, paired: bool) {
+    let mut families = vec![Family(true, None)];
+    families.extend([Kind::Window, Kind::Phase, Kind::Span].map(|kind| Family(false, Some(kind))));
+    for family in families {
+        let mut members: Vec<&mut Row> = rows.iter_mut().filter(|row| family.has(row)).collect();
+        let ps = members.iter().filter_map(|row| Some(row.test.as_ref()?.p));
+        let mut adjusted = tests::holm(&ps.collect::<Vec<f64>>()).into_iter();
+        let size = adjusted.len();
+        for row in &mut members {
+            row.adjusted_p = row.test.as_ref().and_then(|_| adjusted.next());
+            row.verdict = verdict(row, options, floor, paired, size);
+        }
+    }
+}
+
+/// Rows whose tests share one alpha: the gated, or what else is of one kind.
+struct Family(bool, Option<Kind>);
+
+impl Family {
+    fn has(&self, row: &Row) -> bool {
+        row.gated == self.0 && self.1.is_none_or(|kind| row.kind == kind)
+    }
+}
+
+fn verdict(row: &Row, options: &Options, floor: Floor, paired: bool, family: usize) -> Verdict {
+    let n = |summary: &Option<crate::stats::Summary>| summary.as_ref().map_or(0, |s| s.n);
+    let (base, head) = (n(&row.base), n(&row.head));
+    let (Some(median), Some(test), Some(p)) = (
+        row.base.as_ref().map(|b| b.median),
+        &row.test,
+        row.adjusted_p,
+    ) else {
+        let side = if base == 0 { "base" } else { "head" };
+        return Verdict::Inconclusive(format!("no run of {side} has it"));
+    };
+    if base.min(head) < options.fewest {
+        let fewest = options.fewest;
+        return Verdict::Inconclusive(format!("n is {base} and {head}; it takes {fewest} a side"));
+    }
+    if beyond_reach(test, options.alpha, family) {
+        return Verdict::Inconclusive(too_few(test, options.alpha, family, paired));
+    }
+    if p < options.alpha && beyond(test.shift, median, floor) {
+        return if test.shift > 0 {
+            Verdict::Slower
+        } else {
+            Verdict::Faster
+        };
+    }
+    Verdict::Same
+}
+
+/// Whether a shift is at least both floors.
+#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+fn beyond(shift: i64, median: i64, floor: Floor) -> bool {
+    let size = shift.unsigned_abs();
+    size >= floor.absolute_ns.unsigned_abs()
+        && size as f64 >= floor.relative * median as f64
+        && size > 0
+}
+
+/// Whether even samples wholly apart could not have been called different.
+#[expect(clippy::cast_precision_loss, reason = "a handful of tests")]
+fn beyond_reach(test: &Comparison, alpha: f64, family: usize) -> bool {
+    test.smallest_p * family as f64 >= alpha
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a handful of tests")]
+fn too_few(test: &Comparison, alpha: f64, family: usize, paired: bool) -> String {
+    let smallest = if paired {
+        tests::smallest_paired
+    } else {
+        |n| tests::smallest_unpaired(n, n)
+    };
+    let enough = (2..MOST_ADVISED).find(|n| smallest(*n) * (family as f64) < alpha);
+    let advice = enough.map_or_else(
+        || "choose a larger alpha".to_owned(),
+        |n| format!("it takes {n} a side"),
+    );
+    let among = match family {
+        1 => String::new(),
+        _ => format!(" for one of {family} items"),
+    };
+    format!(
+        "with so few runs p cannot be below {:.2}{among}, so never below alpha {alpha}; {advice}",
+        (test.smallest_p * family as f64).min(1.0)
+    )
+}

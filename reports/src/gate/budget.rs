@@ -1,0 +1,528 @@
+//! Budgets: `restore.p50 <= 900ms`, `count(memfd_luo_retrieve) == 500`.
+//!
+//! ```text
+//! budget    = quantity relation limit
+//! quantity  = item "." statistic | "count(" function ")" | "holes" | "lost"
+//! item      = window | phase | "workload(" name ")" | "span(" function ")"
+//! statistic = "median" | "p50" | "p99.9" | "min" | "max" | "mean"
+//! relation  = "<=" | "<" | "==" | "!=" | ">=" | ">"
+//! limit     = number [unit], the unit one of ns, us, ms, s for a length
+//! ```
+
+use std::fmt;
+
+use crate::compare::{Item, PHASES, WINDOWS};
+use crate::model::file::LONGEST_NS;
+
+/// How alike a name must be to be what was meant.
+const ALIKE: f64 = 0.8;
+
+/// A limit on head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// As it was written.
+    pub text: String,
+    /// What is limited.
+    pub quantity: Quantity,
+    /// How.
+    pub relation: Relation,
+    /// By what: ns, or a number.
+    pub limit: i64,
+}
+
+/// What a budget limits.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Quantity {
+    /// A length over the runs, ns.
+    Length(Item, Statistic),
+    /// Calls of a function, in every run.
+    Calls(String),
+    /// Holes, in every run.
+    Holes,
+    /// Events lost or torn, in every run.
+    Lost,
+}
+
+/// One figure of many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Statistic {
+    /// The middle one.
+    Median,
+    /// A percentile, in percent, other than the middle.
+    Percentile(f64),
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// The mean.
+    Mean,
+}
+
+/// How a quantity and its limit must stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// `<=`
+    AtMost,
+    /// `<`
+    Below,
+    /// `==`
+    Equal,
+    /// `!=`
+    Other,
+    /// `>=`
+    AtLeast,
+    /// `>`
+    Above,
+}
+
+/// The relations, the longer signs first.
+const RELATIONS: [(&str, Relation); 6] = [
+    ("<=", Relation::AtMost),
+    (">=", Relation::AtLeast),
+    ("==", Relation::Equal),
+    ("!=", Relation::Other),
+    ("<", Relation::Below),
+    (">", Relation::Above),
+];
+
+/// What is wrong with a budget, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetError {
+    /// The budget.
+    pub text: String,
+    /// Where, in bytes from 0.
+    pub at: usize,
+    /// What, and what to write instead.
+    pub what: String,
+}
+
+impl BudgetError {
+    /// The column, from 1.
+    #[must_use]
+    pub fn column(&self) -> usize {
+        self.text.get(..self.at).unwrap_or_default().chars().count() + 1
+    }
+}
+
+impl fmt::Display for BudgetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let column = self.column();
+        writeln!(f, "the budget is wrong at column {column}: {}", self.what)?;
+        writeln!(f, "  {}", self.text)?;
+        write!(f, "  {:>column$}", '^')
+    }
+}
+
+impl std::error::Error for BudgetError {}
+
+impl Relation {
+    /// Whether `value` keeps to `limit`.
+    #[must_use]
+    pub fn holds(self, value: i64, limit: i64) -> bool {
+        match self {
+            Self::AtMost => value <= limit,
+            Self::Below => value < limit,
+            Self::Equal => value == limit,
+            Self::Other => value != limit,
+            Self::AtLeast => value >= limit,
+            Self::Above => value > limit,
+        }
+    }
+}
+
+impl std::str::FromStr for Budget {
+    type Err = BudgetError;
+
+    fn from_str(text: &str) -> Result<Self, BudgetError> {
+        let text = text.trim();
+        let mut cursor = Cursor { text, at: 0 };
+        let quantity = quantity(&mut cursor)?;
+        let relation = relation(&mut cursor)?;
+        let limit = limit(&mut cursor, matches!(quantity, Quantity::Length(..)))?;
+        cursor.skip_blanks();
+        if !cursor.rest().is_empty() {
+            return Err(cursor.error("the budget ends before this; write one budget each"));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            quantity,
+            relation,
+            limit,
+        })
+    }
+}
+
+/// A place in the text of a budget.
+#[derive(Clone, Copy)]
+struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn skip_blanks(&mut self) {
+        self.at += self.rest().len() - self.rest().trim_start().len();
+    }
+
+    /// Takes what is in the beginning of the rest and `fits`.
+    fn take(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
+        let rest = self.rest();
+        let end = rest.find(|c| !fits(c)).unwrap_or(rest.len());
+        self.at += end;
+        rest.get(..end).unwrap_or_default()
+    }
+
+    /// Takes `token` if it is next.
+    fn eat(&mut self, token: &str) -> bool {
+        let there = self.rest().starts_with(token);
+        self.at += if there { token.len() } else { 0 };
+        there
+    }
+
+    fn error(&self, what: impl Into<String>) -> BudgetError {
+        BudgetError {
+            text: self.text.to_owned(),
+            at: self.at,
+            what: what.into(),
+        }
+    }
+}
+
+fn quantity(cursor: &mut Cursor<'_>) -> Result<Quantity, BudgetError> {
+    cursor.skip_blanks();
+    let start = *cursor;
+    let word = cursor.take(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    if word.is_empty() {
+        return Err(start.error("a budget begins with what it limits, as restore.p50 <= 900ms"));
+    }
+    if cursor.eat("(") {
+        return call(cursor, start, word);
+    }
+    match word {
+        "holes" => return Ok(Quantity::Holes),
+        "lost" => return Ok(Quantity::Lost),
+        "count" | "span" => {
+            return Err(cursor.error(format!(
+                "{word} takes a function: {word}(memfd_luo_retrieve)"
+            )));
+        }
+        _ => {}
+    }
+    if let Some(item) = Item::known(word) {
+        let what =
+            format!("which figure of {item}? write {item}.median, .p90, .min, .max or .mean");
+        return Err(cursor.error(what));
+    }
+    // `p99.9` has a dot of its own.
+    let names = PHASES.iter().chain(&WINDOWS);
+    let known = names.filter(|name| word.starts_with(&format!("{name}.")));
+    let Some(name) = known.max_by_key(|name| name.len()) else {
+        let name = word.rsplit_once('.').map_or(word, |(name, _)| name);
+        return Err(start.error(unknown(name)));
+    };
+    let item = Item::known(name).ok_or_else(|| start.error(unknown(name)))?;
+    let at = Cursor {
+        at: start.at + name.len() + 1,
+        ..start
+    };
+    let figure = word.get(name.len() + 1..).unwrap_or_default();
+    Ok(Quantity::Length(item, statistic(at, figure)?))
+}
+
+/// `count(…)`, `span(…).figure`, `workload(…).figure`, the bracket open.
+fn call(
+    cursor: &mut Cursor<'_>,
+    start: Cursor<'_>,
+    function: &str,
+) -> Result<Quantity, BudgetError> {
+    let name = cursor.take(|c| c != ')').trim().to_owned();
+    if name.is_empty() || !cursor.eat(")") {
+        return Err(cursor.error(format!("{function}( wants a name and a closing )")));
+    }
+    let item = match function {
+        "count" => return Ok(Quantity::Calls(name)),
+        "span" => Item::Span(name),
+        "workload" => Item::Window(format!("workload {name}")),
+        _ => {
+            let what = format!("{function}() is nothing; there are count(), span() and workload()");
+            return Err(start.error(what));
+        }
+    };
+    if !cursor.eat(".") {
+        let what = format!("which figure of {item}? add .median, .p90, .min, .max or .mean");
+        return Err(cursor.error(what));
+    }
+    let at = *cursor;
+    let figure = cursor.take(|c| c.is_alphanumeric() || c == '.');
+    Ok(Quantity::Length(item, statistic(at, figure)?))
+}
+
+fn statistic(at: Cursor<'_>, figure: &str) -> Result<Statistic, BudgetError> {
+    let percent = figure.strip_prefix('p').and_then(|p| p.parse::<f64>().ok());
+    match (figure, percent) {
+        ("median" | "p50", _) => Ok(Statistic::Median),
+        ("min", _) => Ok(Statistic::Min),
+        ("max", _) => Ok(Statistic::Max),
+        ("mean", _) => Ok(Statistic::Mean),
+        (_, Some(percent)) if percent > 0.0 && percent < 100.0 => {
+            Ok(Statistic::Percentile(percent))
+        }
+        (_, Some(_)) => {
+            Err(at.error("a percentile lies between p0 and p100; for the ends write min or max"))
+        }
+        _ => Err(at.error(format!(
+            "{figure:?} is no figure; write median, p90, min, max or mean"
+        ))),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let names = || PHASES.iter().chain(&WINDOWS);
+    let nearest = names()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(alike, _)| *alike >= ALIKE);
+    let advice = match nearest {
+        Some((_, known)) => format!("did you mean {known}?"),
+        None => format!(
+            "there are {}",
+            names().copied().collect::<Vec<_>>().join(", ")
+        ),
+    };
+    format!("no window or phase is called {name}; {advice}")
+}
+
+/// The item called `name` in a configuration, or what is wrong with it.
+pub(super) fn item(name: &str) -> Result<Item, String> {
+    Item::known(name).ok_or_else(|| unknown(name))
+}
+
+fn relation(cursor: &mut Cursor<'_>) -> Result<Relation, BudgetError> {
+    cursor.skip_blanks();
+    for (sign, relation) in RELATIONS {
+        if cursor.eat(sign) {
+            return Ok(relation);
+        }
+    }
+    Err(cursor.error("a relation belongs here: <=, <, ==, !=, >= or >"))
+}
+
+fn limit(cursor: &mut Cursor<'_>, length: bool) -> Result<i64, BudgetError> {
+    cursor.skip_blanks();
+    let start = *cursor;
+    let number = cursor.take(|c| c.is_ascii_digit() || c == '.');
+    let example = if length { "900ms" } else { "500" };
+    if number.is_empty() {
+        return Err(start.error(format!("a number belongs here, as {example}")));
+    }
+    let unit_at = {
+        cursor.skip_blanks();
+        *cursor
+    };
+    let unit = cursor.take(|c| c.is_alphanumeric() || c == '%');
+    if length {
+        return nanoseconds(number, unit).map_err(|wrong| match wrong {
+            Wrong::Number(what) => start.error(what),
+            Wrong::Unit(what) => unit_at.error(what),
+        });
+    }
+    if !unit.is_empty() {
+        return Err(unit_at.error("a count has no unit"));
+    }
+    number
+        .parse()
+        .map_err(|_| start.error(format!("a whole number belongs here, as {example}")))
+}
+
+/// Which half of a length is wrong.
+enum Wrong {
+    Number(String),
+    Unit(String),
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "within LONGEST_NS, in whole ns"
+)]
+fn nanoseconds(number: &str, unit: &str) -> Result<i64, Wrong> {
+    let value: f64 = number
+        .parse()
+        .map_err(|_| Wrong::Number(format!("{number} is no number; write 1.5s or 900ms")))?;
+    let scale = match unit {
+        "ns" => 1.0,
+        "us" | "\u{b5}s" | "\u{3bc}s" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        "" => {
+            return Err(Wrong::Unit(format!(
+                "a length has a unit: {number}ns, us, ms or s"
+            )));
+        }
+        _ => {
+            return Err(Wrong::Unit(format!(
+                "{unit:?} is no unit; write ns, us, ms or s"
+            )));
+        }
+    };
+    let ns = value * scale;
+    if ns > LONGEST_NS as f64 {
+        return Err(Wrong::Number(
+            "no live update lasts longer than a week".to_owned(),
+        ));
+    }
+    Ok(ns.round() as i64)
+}
+
+/// A length by itself, as `100us`; ns.
+pub fn length(text: &str) -> Result<i64, String> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    if number.is_empty() {
+        return Err(format!("{text:?} is no length; write 100us or 1.5ms"));
+    }
+    nanoseconds(number, unit.trim()).map_err(|wrong| match wrong {
+        Wrong::Number(what) | Wrong::Unit(what) => what,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Budget {
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        let restore = Item::Window("restore".to_owned());
+        let freeze = Item::Phase("old.freeze".to_owned());
+        let vm = Item::Window("workload vm 1".to_owned());
+        let span = Item::Span("luo_retrieve_file".to_owned());
+        let of = |item: &Item, statistic| Quantity::Length(item.clone(), statistic);
+        let calls = Quantity::Calls("memfd_luo_retrieve".to_owned());
+        let cases = [
+            (
+                "restore.p50 <= 900ms",
+                of(&restore, Statistic::Median),
+                Relation::AtMost,
+                900_000_000,
+            ),
+            (
+                "restore.p99.9<1.5 s",
+                of(&restore, Statistic::Percentile(99.9)),
+                Relation::Below,
+                1_500_000_000,
+            ),
+            (
+                "old.freeze.max <= 20us",
+                of(&freeze, Statistic::Max),
+                Relation::AtMost,
+                20_000,
+            ),
+            (
+                " old.freeze.mean>7ns ",
+                of(&freeze, Statistic::Mean),
+                Relation::Above,
+                7,
+            ),
+            (
+                "workload(vm 1).min >= 0s",
+                of(&vm, Statistic::Min),
+                Relation::AtLeast,
+                0,
+            ),
+            (
+                "span(luo_retrieve_file).median != 3\u{b5}s",
+                of(&span, Statistic::Median),
+                Relation::Other,
+                3_000,
+            ),
+            (
+                "count(memfd_luo_retrieve) == 500",
+                calls,
+                Relation::Equal,
+                500,
+            ),
+            ("holes == 0", Quantity::Holes, Relation::Equal, 0),
+            ("lost < 3", Quantity::Lost, Relation::Below, 3),
+        ];
+        for (text, quantity, relation, limit) in cases {
+            let budget = parsed(text);
+            let found = (budget.quantity, budget.relation, budget.limit);
+            assert_eq!(found, (quantity, relation, limit), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_pointed_at() {
+        let said: Vec<String> = [
+            "",
+            "<= 900ms",
+            "restore <= 900ms",
+            "restore.p5O <= 900ms",
+            "restore.p100 <= 900ms",
+            "restore.pnan <= 900ms",
+            "old.freez.max <= 20ms",
+            "blackout.max <= 20ms",
+            "old.freeze.max 20ms",
+            "old.freeze.max =< 20ms",
+            "old.freeze.max <= NaN",
+            "old.freeze.max <= -1ms",
+            "old.freeze.max <= 20",
+            "old.freeze.max <= 20min",
+            "old.freeze.max <= 1.2.3ms",
+            "old.freeze.max <= 9999999s",
+            "restore.max <= 1s and holes == 0",
+            "count == 500",
+            "count(memfd == 500",
+            "count() == 500",
+            "sum(memfd).max == 500",
+            "span(memfd) <= 5ms",
+            "count(memfd) == 500ms",
+            "holes == 0.5",
+            "hol\u{e9}s == 0",
+        ]
+        .iter()
+        .map(|text| text.parse::<Budget>().unwrap_err().to_string())
+        .collect();
+        insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn lengths_by_themselves() {
+        assert_eq!(length("100us"), Ok(100_000));
+        assert_eq!(length(" 1.5 ms "), Ok(1_500_000));
+        for wrong in ["", "us", "100", "100 m", "1..5ms", "nan", "-1ms"] {
+            assert!(length(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read_or_pointed_at(text in any::<String>()) {
+            if let Err(error) = text.parse::<Budget>() {
+                prop_assert!(error.column() <= text.chars().count() + 1);
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+
+        #[test]
+        fn a_budget_with_a_slip_is_read_or_pointed_at(place in 0_usize..20, with in any::<char>()) {
+            let mut text: Vec<char> = "restore.p50 <= 900ms".chars().collect();
+            text[place] = with;
+            let text: String = text.into_iter().collect();
+            if let Err(error) = text.parse::<Budget>() {
+                prop_assert!(error.column() <= 21, "{}", error);
+            }
+        }
+    }
+}

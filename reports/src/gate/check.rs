@@ -1,0 +1,232 @@
+//! A budget held against the runs of head.
+
+use serde::Serialize;
+
+use super::budget::{Budget, Quantity, Relation, Statistic};
+use super::{Check, Outcome, Subject};
+use crate::compare::{Item, calls};
+use crate::model::Run;
+use crate::model::set::Set;
+use crate::stats::Summary;
+
+/// What a budget found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// The budget as it was written.
+    pub budget: String,
+    /// The figure; of several runs that must each keep to it, the worst.
+    pub value: Option<i64>,
+    /// Of what.
+    pub unit: Unit,
+    /// Runs that it was taken from.
+    pub n: usize,
+    /// Runs that break it, where each must keep to it.
+    pub broken_by: Option<usize>,
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Time.
+    Ns,
+    /// Things.
+    Count,
+}
+
+/// Checks one budget.
+pub(super) fn budget(budget: &Budget, base: &Set, head: &Set, fewest: usize) -> Check {
+    let (measured, found) = match &budget.quantity {
+        Quantity::Length(item, statistic) => length(budget, item, *statistic, head, fewest),
+        Quantity::Calls(name) => {
+            let never = silent(name, base, head);
+            each(budget, head, |run| calls(run, name), never)
+        }
+        Quantity::Holes => each(budget, head, |run| run.holes.len() as u64, None),
+        Quantity::Lost => {
+            let lost = |run: &Run| run.loss.events_lost.saturating_add(run.loss.torn_records);
+            each(budget, head, lost, None)
+        }
+    };
+    let (outcome, why) = match found {
+        Ok(true) => (Outcome::Pass, None),
+        Ok(false) => (Outcome::Regression, None),
+        Err(why) => (Outcome::Inconclusive, Some(why)),
+    };
+    Check {
+        name: budget.text.clone(),
+        subject: Subject::Budget(measured),
+        outcome,
+        why,
+    }
+}
+
+/// Whether a budget is kept, or why that cannot be told.
+type Kept = Result<bool, String>;
+
+fn length(
+    budget: &Budget,
+    item: &Item,
+    statistic: Statistic,
+    head: &Set,
+    fewest: usize,
+) -> (Measured, Kept) {
+    let mut lengths: Vec<i64> = head
+        .runs
+        .iter()
+        .filter_map(|run| item.length(run))
+        .collect();
+    lengths.sort_unstable();
+    let n = lengths.len();
+    let needed = needed(statistic).max(fewest);
+    let value = figure(statistic, &lengths);
+    let kept = value.map(|value| budget.relation.holds(value, budget.limit));
+    // One run is enough to break a limit on the largest.
+    let one_breaks = matches!(
+        (statistic, budget.relation),
+        (Statistic::Max, Relation::AtMost | Relation::Below)
+            | (Statistic::Min, Relation::AtLeast | Relation::Above)
+    );
+    let found = match kept {
+        None => Err(format!("no run of head has {item}")),
+        Some(false) if one_breaks => Ok(false),
+        Some(_) if n < needed => Err(format!("it takes {needed} runs, head has {n} with {item}")),
+        Some(kept) => Ok(kept),
+    };
+    // A percentile that the runs do not support is not told at all.
+    let unsupported = matches!(statistic, Statistic::Percentile(_)) && n < needed;
+    let measured = Measured {
+        budget: budget.text.clone(),
+        value: value.filter(|_| !unsupported),
+        unit: Unit::Ns,
+        n,
+        broken_by: None,
+    };
+    (measured, found)
+}
+
+/// The runs that a figure needs: of a percentile, so many that the largest
+/// bounds it from above with 95 % confidence, `1 - q^n >= 0.95`.
+fn needed(statistic: Statistic) -> usize {
+    let Statistic::Percentile(percent) = statistic else {
+        return 1;
+    };
+    let runs = (0.05_f64.ln() / (percent / 100.0).ln()).ceil();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive number of runs; saturates"
+    )]
+    let runs = runs as usize;
+    runs.max(1)
+}
+
+fn figure(statistic: Statistic, sorted: &[i64]) -> Option<i64> {
+    match statistic {
+        Statistic::Median => Some(Summary::of(sorted)?.median),
+        Statistic::Min => sorted.first().copied(),
+        Statistic::Max => sorted.last().copied(),
+        Statistic::Mean => {
+            let sum: i128 = sorted.iter().map(|length| i128::from(*length)).sum();
+            let n = i128::try_from(sorted.len()).ok().filter(|n| *n > 0)?;
+            i64::try_from(sum / n).ok()
+        }
+        Statistic::Percentile(percent) => nearest_rank(percent, sorted),
+    }
+}
+
+/// The smallest value that `percent` of the values do not exceed.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a place in a list"
+)]
+fn nearest_rank(percent: f64, sorted: &[i64]) -> Option<i64> {
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+/// A count that every run must keep to.
+fn each(
+    budget: &Budget,
+    head: &Set,
+    count: impl Fn(&Run) -> u64,
+    silent: Option<String>,
+) -> (Measured, Kept) {
+    let count = |run: &Run| i64::try_from(count(run)).unwrap_or(i64::MAX);
+    let breaks = |run: &&Run| !budget.relation.holds(count(run), budget.limit);
+    let broken = head.runs.iter().filter(breaks).count();
+    let worst = head.runs.iter().find(breaks).or(head.runs.first());
+    let measured = Measured {
+        budget: budget.text.clone(),
+        value: worst.map(count),
+        unit: Unit::Count,
+        n: head.runs.len(),
+        broken_by: Some(broken),
+    };
+    // A run that lost nothing and breaks it is proof enough.
+    let lossy = matches!(budget.quantity, Quantity::Calls(_))
+        && broken > 0
+        && head
+            .runs
+            .iter()
+            .filter(breaks)
+            .all(|run| run.loss.events_lost > 0);
+    let found = match silent {
+        Some(why) => Err(why),
+        None if lossy => Err("events were lost in every run that breaks it".to_owned()),
+        None => Ok(broken == 0),
+    };
+    (measured, found)
+}
+
+/// Why the calls of `name` cannot be counted.
+fn silent(name: &str, base: &Set, head: &Set) -> Option<String> {
+    let missing = |run: &Run| {
+        let mut sides = run.attach.iter();
+        sides.any(|side| side.missing.iter().any(|probe| probe == name))
+    };
+    let called = |set: &Set| set.runs.iter().any(|run| calls(run, name) > 0);
+    if called(head) {
+        return None;
+    }
+    if head.runs.iter().any(missing) {
+        return Some(format!("{name} could not be probed in head"));
+    }
+    if called(base) {
+        return None;
+    }
+    Some(format!(
+        "no run of either set has a call of {name}; check the name, and whether it is probed"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_needs_the_runs_that_reports_ask_for() {
+        for (percent, runs) in [
+            (50.0, 5),
+            (90.0, 29),
+            (95.0, 59),
+            (99.0, 299),
+            (99.9, 2_995),
+        ] {
+            assert_eq!(needed(Statistic::Percentile(percent)), runs, "p{percent}");
+        }
+        assert_eq!(needed(Statistic::Percentile(1e-9)), 1);
+    }
+
+    #[test]
+    fn a_percentile_is_the_value_of_its_rank() {
+        let values: Vec<i64> = (1..=100).collect();
+        assert_eq!(nearest_rank(90.0, &values), Some(90));
+        assert_eq!(nearest_rank(0.1, &values), Some(1));
+        assert_eq!(nearest_rank(99.9, &values), Some(100));
+        assert_eq!(figure(Statistic::Mean, &[1, 2, 6]), Some(3));
+        assert_eq!(figure(Statistic::Mean, &[]), None);
+    }
+}

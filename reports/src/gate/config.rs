@@ -1,0 +1,211 @@
+//! `gate.toml`: what is gated, and how strictly.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Rules;
+use super::budget::{self, Budget};
+use crate::compare::{Item, Pairing};
+use crate::model::DEFAULT_WINDOW;
+
+/// Every phase that a run has, in a list of phases.
+const ALL: &str = "*";
+
+/// Why a configuration is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The system did not give it.
+    #[error("{path}: cannot be read ({source}); check its name and its permissions")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error(
+        "{path}:{line}:{column}: {what}\n  {text}\n  {caret:>column$}",
+        caret = '^'
+    )]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What, and what to write instead.
+        what: String,
+        /// The line.
+        text: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    windows: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    phases: Vec<Spanned<String>>,
+    #[serde(default)]
+    spans: Vec<Spanned<String>>,
+    #[serde(default)]
+    budgets: Vec<Spanned<String>>,
+    alpha: Option<Spanned<f64>>,
+    min_runs: Option<Spanned<usize>>,
+    must_exclude: Option<Spanned<f64>>,
+    paired: Option<bool>,
+    #[serde(default)]
+    expect_improvement: bool,
+    #[serde(default)]
+    floor: Floor,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Floor {
+    relative: Option<Spanned<f64>>,
+    absolute: Option<Spanned<String>>,
+}
+
+/// What is wrong, and where.
+type Wrong = (Range<usize>, String);
+
+/// Reads the rules in the file at `path`.
+pub fn read(path: &Path) -> Result<Rules, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    read_str(&text, path)
+}
+
+/// Reads rules from their text; `path` is its name in errors.
+pub fn read_str(text: &str, path: &Path) -> Result<Rules, ConfigError> {
+    let file: Result<File, Wrong> = toml::from_str(text).map_err(|error| {
+        let what = error.message().trim().replace('\n', "; ");
+        (error.span().unwrap_or_default(), what)
+    });
+    file.and_then(rules)
+        .map_err(|(span, what)| point_at(text, path, span.start, what))
+}
+
+fn rules(file: File) -> Result<Rules, Wrong> {
+    let mut rules = Rules::default();
+    let options = &mut rules.options;
+    options.all_phases = file.phases.iter().any(|name| name.get_ref() == ALL);
+    options.gated = gated(file.windows, file.phases, file.spans)?;
+    if let Some(alpha) = file.alpha {
+        options.alpha = share(&alpha, "alpha", 0.05)?;
+    }
+    if let Some(fewest) = file.min_runs {
+        if *fewest.get_ref() < 2 {
+            return Err((fewest.span(), "min_runs is at least 2".to_owned()));
+        }
+        options.fewest = *fewest.get_ref();
+    }
+    if let Some(relative) = file.floor.relative {
+        let none = *relative.get_ref() == 0.0;
+        options.relative = Some(if none {
+            0.0
+        } else {
+            share(&relative, "floor.relative", 0.01)?
+        });
+    }
+    if let Some(absolute) = file.floor.absolute {
+        let ns = budget::length(absolute.get_ref());
+        options.absolute_ns = Some(ns.map_err(|what| (absolute.span(), what))?);
+    }
+    options.pairing = match file.paired {
+        None => Pairing::Auto,
+        Some(true) => Pairing::Paired,
+        Some(false) => Pairing::Unpaired,
+    };
+    rules.must_exclude = match file.must_exclude {
+        Some(limit) => Some(share(&limit, "must_exclude", 0.05)?),
+        None => None,
+    };
+    rules.expect_improvement = file.expect_improvement;
+    for text in file.budgets {
+        rules.budgets.push(parse_budget(&text)?);
+    }
+    Ok(rules)
+}
+
+fn gated(
+    windows: Option<Vec<Spanned<String>>>,
+    phases: Vec<Spanned<String>>,
+    spans: Vec<Spanned<String>>,
+) -> Result<Vec<Item>, Wrong> {
+    let mut items = Vec::new();
+    let windows_given = windows.is_some();
+    for name in windows.unwrap_or_default() {
+        match budget::item(name.get_ref()) {
+            Ok(item @ Item::Window(_)) => items.push(item),
+            Ok(item) => return Err((name.span(), format!("{item} is a phase; list it in phases"))),
+            Err(what) => return Err((name.span(), what)),
+        }
+    }
+    if !windows_given {
+        items.push(Item::Window(DEFAULT_WINDOW.to_owned()));
+    }
+    for name in phases {
+        if name.get_ref() == ALL {
+            continue;
+        }
+        match budget::item(name.get_ref()) {
+            Ok(item @ Item::Phase(_)) => items.push(item),
+            Ok(item) => {
+                return Err((
+                    name.span(),
+                    format!("{item} is a window; list it in windows"),
+                ));
+            }
+            Err(what) => return Err((name.span(), what)),
+        }
+    }
+    items.extend(spans.into_iter().map(|name| Item::Span(name.into_inner())));
+    let mut once = Vec::new();
+    for item in items {
+        if !once.contains(&item) {
+            once.push(item);
+        }
+    }
+    Ok(once)
+}
+
+/// A share strictly between 0 and 1; no NaN, which TOML can write.
+fn share(value: &Spanned<f64>, name: &str, example: f64) -> Result<f64, Wrong> {
+    let share = *value.get_ref();
+    if share > 0.0 && share < 1.0 {
+        return Ok(share);
+    }
+    let what = format!("{name} is {share}; it is a share between 0 and 1, as {example}");
+    Err((value.span(), what))
+}
+
+fn parse_budget(text: &Spanned<String>) -> Result<Budget, Wrong> {
+    text.get_ref().parse::<Budget>().map_err(|error| {
+        // Behind the quote, where the text has no escapes before the place.
+        let blanks = text.get_ref().len() - text.get_ref().trim_start().len();
+        let start = text.span().start + 1 + blanks + error.at;
+        (start..start, error.what)
+    })
+}
+
+fn point_at(text: &str, path: &Path, at: usize, what: String) -> ConfigError {
+    let before = text.get(..at.min(text.len())).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next());
+    ConfigError::Wrong {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before.get(start..).unwrap_or_default().chars().count() + 1,
+        what,
+        text: line.unwrap_or_default().replace('\t', " "),
+    }
+}

@@ -1,0 +1,257 @@
+//! The file of a history: CSV, a column per window and phase, as Apache Otava
+//! imports it; or JSONL.
+//!
+//! A line is appended by writing the file anew beside the old one and renaming
+//! it, so that no reader sees half of it. A last line without its end was torn
+//! by something else and cannot be trusted, not even where it could be read: it
+//! is left out, and gone with the next append.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Entry, Medians, SCHEMA, order};
+use crate::model::durable::{self, WriteError};
+
+/// The columns before the medians.
+const COLUMNS: [&str; 6] = ["time", "commit", "kernels", "mode", "workload", "n"];
+/// What stands in CSV for a median that a set lacks.
+const NONE: &str = "nan";
+
+/// How a history is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma-separated values with a header.
+    Csv,
+    /// A JSON object per line.
+    Jsonl,
+}
+
+/// What a history's file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The sets, oldest line first.
+    pub entries: Vec<Entry>,
+    /// Whether a torn last line was left out.
+    pub torn: bool,
+}
+
+/// Why a history could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// Neither of the formats.
+    #[error("{0}: a history ends in .csv or .jsonl; name it so")]
+    Name(PathBuf),
+    /// The system did not give it.
+    #[error("{path}: cannot be read ({source}); check its name, or make it with --append SET")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line that is not ours.
+    #[error("{path}:{line}: no line of a history ({what}); mend it or remove it")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Which, from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// The set is there already.
+    #[error("{path}: has this set of {time} already; append each set once")]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// When the set was captured.
+        time: String,
+    },
+    /// It could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Format {
+    /// The format that a file's name asks for.
+    pub fn of(path: &Path) -> Result<Self, HistoryError> {
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        match ending {
+            Some("csv") => Ok(Self::Csv),
+            Some("jsonl") => Ok(Self::Jsonl),
+            _ => Err(HistoryError::Name(path.to_owned())),
+        }
+    }
+}
+
+/// Reads a history.
+pub fn read(path: &Path) -> Result<History, HistoryError> {
+    let format = Format::of(path)?;
+    let text = fs::read_to_string(path).map_err(|source| HistoryError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    // What follows the last line's end was torn.
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    let (text, rest) = text.split_at(whole);
+    let entries = match format {
+        Format::Csv => read_csv(text),
+        Format::Jsonl => read_jsonl(text),
+    };
+    let entries = entries.map_err(|(line, what)| HistoryError::Line {
+        path: path.to_owned(),
+        line,
+        what,
+    })?;
+    Ok(History {
+        entries,
+        torn: !rest.is_empty(),
+    })
+}
+
+/// Appends one set, making the file if it is not there; what it then holds.
+pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
+    let format = Format::of(path)?;
+    let mut history = match read(path) {
+        Err(HistoryError::Unreadable { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            History::default()
+        }
+        read => read?,
+    };
+    if history.entries.iter().any(|known| known.same_set(&entry)) {
+        return Err(HistoryError::Twice {
+            path: path.to_owned(),
+            time: entry.time,
+        });
+    }
+    history.entries.push(entry);
+    let text = match format {
+        Format::Csv => write_csv(&history.entries),
+        Format::Jsonl => write_jsonl(&history.entries),
+    };
+    durable::write(path, text.as_bytes())?;
+    Ok(history)
+}
+
+/// A line that is wrong: its number, from 1, and what.
+type Wrong = (usize, String);
+
+fn read_jsonl(text: &str) -> Result<Vec<Entry>, Wrong> {
+    let mut entries = Vec::new();
+    for (place, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let wrong = |what: String| (place + 1, what);
+        let value: serde_json::Value =
+            serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+        let schema = value.get("schema").and_then(serde_json::Value::as_str);
+        if schema != Some(SCHEMA) {
+            return Err(wrong(format!("its schema is not {SCHEMA}")));
+        }
+        let entry = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn write_jsonl(entries: &[Entry]) -> String {
+    let lines = entries.iter().map(|entry| {
+        let mut value = serde_json::json!(entry);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("schema".to_owned(), SCHEMA.into());
+        }
+        format!("{value}\n")
+    });
+    lines.collect()
+}
+
+fn read_csv(text: &str) -> Result<Vec<Entry>, Wrong> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader
+        .headers()
+        .map_err(|error| (1, error.to_string()))?
+        .clone();
+    if let Some(missing) = COLUMNS.iter().find(|c| !header.iter().any(|h| h == **c)) {
+        let what = format!("the header has no column {missing}");
+        return if text.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err((1, what))
+        };
+    }
+    let mut entries = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|error| {
+            let line = error.position().map_or(0, csv::Position::line);
+            (usize::try_from(line).unwrap_or(0), error.to_string())
+        })?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let line = usize::try_from(line).unwrap_or(0);
+        entries.push(row(&header, &record).map_err(|what| (line, what))?);
+    }
+    Ok(entries)
+}
+
+fn row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, String> {
+    let field = |name: &str| {
+        let mut fields = header.iter().zip(record);
+        let found = fields.find(|(column, _)| *column == name);
+        found.map_or("", |(_, value)| value).to_owned()
+    };
+    let optional = |name: &str| Some(field(name)).filter(|value| !value.is_empty());
+    let mut medians = Vec::new();
+    for (name, value) in header.iter().zip(record) {
+        if COLUMNS.contains(&name) || value == NONE || value.is_empty() {
+            continue;
+        }
+        let median = value.parse::<i64>();
+        let median = median.map_err(|_| format!("{name} is {value:?}, no whole number of ns"))?;
+        medians.push((name.to_owned(), median));
+    }
+    let n = field("n");
+    Ok(Entry {
+        time: field("time"),
+        commit: optional("commit"),
+        kernels: field("kernels"),
+        mode: field("mode"),
+        workload: optional("workload"),
+        n: n.parse().map_err(|_| format!("n is {n:?}, no number"))?,
+        medians: Medians(medians),
+    })
+}
+
+fn write_csv(entries: &[Entry]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in entries.iter().flat_map(|entry| &entry.medians.0) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    names.sort_by_key(|name| order(name));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Writing to memory does not fail.
+    let _ = writer.write_record(COLUMNS.iter().chain(&names));
+    for entry in entries {
+        let n = entry.n.to_string();
+        let facts = [
+            &entry.time,
+            entry.commit.as_deref().unwrap_or_default(),
+            &entry.kernels,
+            &entry.mode,
+            entry.workload.as_deref().unwrap_or_default(),
+            &n,
+        ];
+        let median = |name: &&str| {
+            let median = entry.medians.get(name);
+            median.map_or_else(|| NONE.to_owned(), |median| median.to_string())
+        };
+        let medians = names.iter().map(median);
+        let _ = writer.write_record(facts.map(str::to_owned).into_iter().chain(medians));
+    }
+    let bytes = writer.into_inner().unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_default()
+}

@@ -1,0 +1,80 @@
+//! A gate's verdict for each reader: people, merge requests, test collectors
+//! and programs. One file per format.
+
+mod github;
+mod json;
+mod junit;
+mod ktap;
+mod markdown;
+
+pub use github::render_github;
+pub use json::{COMPARE_SCHEMA, SCHEMA, render_comparison_json, render_json};
+pub use junit::render_junit;
+pub use ktap::render_ktap;
+pub use markdown::render_markdown;
+
+use super::figure::{count, exact};
+use super::text::compare::sentence as row_sentence;
+use crate::gate::{Check, Measured, Outcome, Report, Subject, Unit};
+
+/// What all formats are called.
+const SUITE: &str = "luo-trace.gate";
+
+/// The whole gate in one sentence.
+pub(crate) fn headline(report: &Report) -> String {
+    let of = |outcome| {
+        report
+            .checks
+            .iter()
+            .filter(|c| c.outcome == outcome)
+            .count()
+    };
+    let verdict = report.verdict.as_str();
+    let all = report.checks.len();
+    match report.verdict {
+        Outcome::Pass => format!("{verdict}: {}", count(all, "check")),
+        worst => format!("{verdict}: {} of {}", of(worst), count(all, "check")),
+    }
+}
+
+/// One check in one sentence.
+pub(crate) fn sentence(check: &Check) -> String {
+    let said = match &check.subject {
+        Subject::Comparison(row) => row_sentence(row),
+        Subject::Budget(measured) => return budget(check, measured),
+        Subject::Improvement(faster) => match check.outcome {
+            Outcome::Pass => format!("faster, as demanded: {}", faster.join(", ")),
+            Outcome::Inconclusive => "whether something became faster cannot be told".to_owned(),
+            Outcome::Regression => "nothing gated became faster, which was demanded".to_owned(),
+        },
+    };
+    match &check.why {
+        Some(why) => format!("{said}; {why}"),
+        None => said,
+    }
+}
+
+fn budget(check: &Check, measured: &Measured) -> String {
+    let value = measured
+        .value
+        .map_or_else(String::new, |value| match measured.unit {
+            Unit::Ns => exact(value),
+            Unit::Count => value.to_string(),
+        });
+    let runs = count(measured.n, "run");
+    let figures = match measured.broken_by {
+        Some(broken) if broken > 0 => format!("{value} in {broken} of {runs}"),
+        Some(_) => format!("so in each of {runs}"),
+        None if value.is_empty() => runs,
+        None => format!("{value} over {runs}"),
+    };
+    let name = &check.name;
+    match (check.outcome, &check.why) {
+        (Outcome::Pass, _) => format!("{name} holds: {figures}"),
+        (Outcome::Regression, _) => format!("{name} is broken: {figures}"),
+        (Outcome::Inconclusive, why) => {
+            let why = why.as_deref().unwrap_or("too little is known");
+            format!("{name} cannot be told: {why}")
+        }
+    }
+}

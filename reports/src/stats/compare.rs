@@ -1,0 +1,342 @@
+//! Two samples: how far apart, and whether that could be chance.
+//!
+//! Unpaired sets take the Mann-Whitney U test and the Hodges-Lehmann shift
+//! (the median of all differences); sets that were run in turns take their
+//! pairs: Wilcoxon's signed-rank test and the median of the Walsh averages.
+//! Each interval is the test turned round: the shifts that it does not reject.
+
+use serde::Serialize;
+
+use super::ranks::{self, Distribution};
+
+/// Values a side up to which the U test is exact, ties included.
+pub const EXACT_EACH: usize = 30;
+/// Pairs up to which the signed-rank test is exact.
+pub const EXACT_PAIRS: usize = 50;
+/// What an interval leaves out on each side.
+const TAIL: f64 = 0.025;
+
+/// What two samples say of each other; lengths in ns, head minus base.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Two-sided p of no difference.
+    pub p: f64,
+    /// Whether `p` comes from the exact distribution.
+    pub exact: bool,
+    /// The smallest `p` that as many values could have given.
+    pub smallest_p: f64,
+    /// How much longer head is.
+    pub shift: i64,
+    /// The 95 % interval of the shift; `None` where there are too few values for one.
+    pub interval: Option<(i64, i64)>,
+}
+
+/// Compares two samples that were drawn independently; nothing of nothing.
+#[must_use]
+pub fn unpaired(base: &[i64], head: &[i64]) -> Option<Comparison> {
+    let mut differences: Vec<i64> = head
+        .iter()
+        .flat_map(|h| base.iter().map(|b| h.saturating_sub(*b)))
+        .collect();
+    differences.sort_unstable();
+    let (p, exact) = mann_whitney(base, head);
+    let outside = |place| u_at_most(base.len(), head.len(), place);
+    Some(Comparison {
+        p,
+        exact,
+        smallest_p: smallest_unpaired(base.len(), head.len()),
+        shift: super::median_of_sorted(&differences)?,
+        interval: interval(&differences, &outside),
+    })
+}
+
+/// Compares samples whose values belong together, first with first; nothing
+/// of nothing or of samples of different length.
+#[must_use]
+pub fn paired(base: &[i64], head: &[i64]) -> Option<Comparison> {
+    if base.len() != head.len() {
+        return None;
+    }
+    let pairs: Vec<i64> = head
+        .iter()
+        .zip(base)
+        .map(|(h, b)| h.saturating_sub(*b))
+        .collect();
+    let mut walsh: Vec<i64> = pairs
+        .iter()
+        .enumerate()
+        .flat_map(|(i, a)| pairs.iter().take(i + 1).map(|b| a.midpoint(*b)))
+        .collect();
+    walsh.sort_unstable();
+    let (p, exact) = signed_rank(&pairs);
+    let outside = |place| w_at_most(pairs.len(), place);
+    Some(Comparison {
+        p,
+        exact,
+        smallest_p: smallest_paired(pairs.len()),
+        shift: super::median_of_sorted(&walsh)?,
+        interval: interval(&walsh, &outside),
+    })
+}
+
+/// The smallest p of the exact U test: both samples apart altogether.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a probability")]
+pub fn smallest_unpaired(base: usize, head: usize) -> f64 {
+    let choices: f64 = (1..=base.min(head))
+        .map(|i| (base.max(head) + i) as f64 / i as f64)
+        .product();
+    (2.0 / choices).min(1.0)
+}
+
+/// The smallest p of the exact signed-rank test: all pairs to the same side.
+#[must_use]
+pub fn smallest_paired(pairs: usize) -> f64 {
+    let pairs = i32::try_from(pairs).unwrap_or(i32::MAX);
+    (2.0 * 0.5_f64.powi(pairs)).min(1.0)
+}
+
+/// Two-sided p of the Mann-Whitney U test, and whether it is exact.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
+pub fn mann_whitney(base: &[i64], head: &[i64]) -> (f64, bool) {
+    let all: Vec<i64> = base.iter().chain(head).copied().collect();
+    let ranks = ranks::doubled(&all);
+    let sum: usize = ranks.iter().take(base.len()).sum();
+    if base.len().max(head.len()) <= EXACT_EACH {
+        let distribution = Distribution::of_choices(&ranks, base.len());
+        return (distribution.two_sided(sum), true);
+    }
+    let (n, m, all) = (base.len() as f64, head.len() as f64, all.len() as f64);
+    let off = sum as f64 / 2.0 - n * (all + 1.0) / 2.0;
+    let ties = ranks::tie_term(&ranks) / (all * (all - 1.0));
+    let variance = n * m / 12.0 * (all + 1.0 - ties);
+    (ranks::normal_two_sided(off, variance), false)
+}
+
+/// Two-sided p of the signed-rank test, and whether it is exact. Pairs without
+/// a difference say nothing and are left out.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
+pub fn signed_rank(differences: &[i64]) -> (f64, bool) {
+    let moved: Vec<i64> = differences.iter().copied().filter(|d| *d != 0).collect();
+    let sizes: Vec<u64> = moved.iter().map(|d| d.unsigned_abs()).collect();
+    let ranks = ranks::doubled(&sizes);
+    let up = moved.iter().zip(&ranks).filter(|(d, _)| **d > 0);
+    let sum: usize = up.map(|(_, rank)| *rank).sum();
+    if moved.len() <= EXACT_PAIRS {
+        return (Distribution::of_subsets(&ranks).two_sided(sum), true);
+    }
+    let n = moved.len() as f64;
+    let off = sum as f64 / 2.0 - n * (n + 1.0) / 4.0;
+    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ranks::tie_term(&ranks) / 48.0;
+    (ranks::normal_two_sided(off, variance), false)
+}
+
+/// The interval between the `c`th difference from either end, `c` being the
+/// largest whose statistic is still outside: `outside(c - 1) <= TAIL`.
+fn interval(sorted: &[i64], outside: &dyn Fn(usize) -> Vec<f64>) -> Option<(i64, i64)> {
+    let tails = outside(sorted.len());
+    let c = tails.iter().take_while(|tail| **tail <= TAIL).count();
+    let low = sorted.get(c.checked_sub(1)?)?;
+    let high = sorted.get(sorted.len().checked_sub(c)?)?;
+    (low <= high).then_some((*low, *high))
+}
+
+/// The chances that U of samples without ties is at most 0, 1, … up to the
+/// first beyond [`TAIL`].
+#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
+fn u_at_most(base: usize, head: usize, most: usize) -> Vec<f64> {
+    let smallest_sum = base * (base + 1) / 2;
+    if base.max(head) <= EXACT_EACH {
+        let ranks: Vec<usize> = (1..=base + head).collect();
+        let distribution = Distribution::of_choices(&ranks, base);
+        return tails(most, |u| distribution.at_most(smallest_sum + u));
+    }
+    let (n, m) = (base as f64, head as f64);
+    let deviation = (n * m * (n + m + 1.0) / 12.0).sqrt();
+    tails(most, |u| {
+        ranks::normal_at_most((u as f64 + 0.5 - n * m / 2.0) / deviation)
+    })
+}
+
+/// The same for the signed-rank sum.
+#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
+fn w_at_most(pairs: usize, most: usize) -> Vec<f64> {
+    if pairs <= EXACT_PAIRS {
+        let ranks: Vec<usize> = (1..=pairs).collect();
+        let distribution = Distribution::of_subsets(&ranks);
+        return tails(most, |w| distribution.at_most(w));
+    }
+    let n = pairs as f64;
+    let deviation = (n * (n + 1.0) * (2.0 * n + 1.0) / 24.0).sqrt();
+    tails(most, |w| {
+        ranks::normal_at_most((w as f64 + 0.5 - n * (n + 1.0) / 4.0) / deviation)
+    })
+}
+
+fn tails(most: usize, at_most: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut passed = false;
+    (0..most)
+        .map(at_most)
+        .take_while(|tail| !std::mem::replace(&mut passed, *tail > TAIL))
+        .collect()
+}
+
+/// Holm's step-down adjustment: `ps` in their order, each as if it were the
+/// only one tested.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a handful of tests")]
+pub fn holm(ps: &[f64]) -> Vec<f64> {
+    let mut order: Vec<(usize, f64)> = ps.iter().copied().enumerate().collect();
+    order.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut adjusted = vec![1.0; ps.len()];
+    let mut floor = 0.0_f64;
+    for (step, (place, p)) in order.into_iter().enumerate() {
+        floor = floor.max(p * (ps.len() - step) as f64).min(1.0);
+        if let Some(slot) = adjusted.get_mut(place) {
+            *slot = floor;
+        }
+    }
+    adjusted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn close(a: f64, b: f64) -> bool {
+        (a - b).abs() <= 1e-12 * a.abs().max(b.abs()).max(1e-300)
+    }
+
+    #[test]
+    fn four_against_four_can_just_reach_five_percent() {
+        let apart = unpaired(&[1, 2, 3, 4], &[11, 12, 13, 14]).unwrap();
+        assert!(close(apart.p, 2.0 / 70.0));
+        assert!(close(apart.p, apart.smallest_p));
+        assert_eq!((apart.shift, apart.interval), (10, Some((7, 13))));
+        assert_eq!(unpaired(&[1, 2, 3], &[4, 5, 6]).unwrap().interval, None);
+        assert_eq!(unpaired(&[], &[4, 5, 6]), None);
+    }
+
+    #[test]
+    fn equal_values_are_no_difference() {
+        let same = unpaired(&[5; 6], &[5; 6]).unwrap();
+        assert!(close(same.p, 1.0));
+        assert_eq!((same.shift, same.interval), (0, Some((0, 0))));
+        assert!(close(paired(&[5; 6], &[5; 6]).unwrap().p, 1.0));
+        assert!(close(mann_whitney(&[5; 31], &[5; 31]).0, 1.0));
+    }
+
+    #[test]
+    fn six_pairs_to_one_side_can_just_reach_five_percent() {
+        let apart = paired(&[1, 2, 3, 4, 5, 6], &[11, 13, 15, 17, 19, 21]).unwrap();
+        assert!(close(apart.p, 2.0 / 64.0));
+        assert_eq!(apart.interval, Some((10, 15)));
+        assert_eq!(paired(&[1, 2], &[1]), None);
+    }
+
+    #[test]
+    fn holm_steps_down_from_the_smallest() {
+        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
+        let expected = [0.03, 0.06, 0.06, 0.02];
+        assert!(adjusted.iter().zip(expected).all(|(a, e)| close(*a, e)));
+        assert!(holm(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_approximation_meets_the_exact_where_it_takes_over() {
+        let base: Vec<i64> = (0..30).map(|i| i * 10).collect();
+        let head: Vec<i64> = (0..30).map(|i| i * 10 + 73).collect();
+        let (exact, _) = mann_whitney(&base, &head);
+        // One more value a side, in the middle, hardly matters.
+        let longer = |side: &[i64], middle| [side, &[middle]].concat();
+        let (normal, is_exact) = mann_whitney(&longer(&base, 145), &longer(&head, 218));
+        assert!(!is_exact);
+        assert!((exact - normal).abs() < 0.01, "{exact} {normal}");
+    }
+
+    /// Values of which no two, and no two differences, are the same.
+    fn distinct(least: usize) -> impl Strategy<Value = (Vec<i64>, Vec<i64>)> {
+        let side = || prop::collection::vec(0..1_000_000_000_i64, least..9);
+        (side(), side()).prop_filter("no ties", |(a, b)| {
+            let all: HashSet<_> = a.iter().chain(b).collect();
+            let differences: HashSet<_> = a
+                .iter()
+                .flat_map(|a| b.iter().map(move |b| b - a))
+                .collect();
+            all.len() == a.len() + b.len() && differences.len() == a.len() * b.len()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn the_interval_holds_the_shifts_that_the_test_does_not_reject((base, head) in distinct(4)) {
+            let (low, high) = unpaired(&base, &head).unwrap().interval.unwrap();
+            let p_without = |shift: i64| {
+                let moved: Vec<i64> = head.iter().map(|h| h - shift).collect();
+                mann_whitney(&base, &moved).0
+            };
+            prop_assert!(p_without(low + 1) > 2.0 * TAIL);
+            prop_assert!(p_without(high - 1) > 2.0 * TAIL);
+            prop_assert!(p_without(low - 1) <= 2.0 * TAIL);
+            prop_assert!(p_without(high + 1) <= 2.0 * TAIL);
+        }
+
+        #[test]
+        fn swapped_sides_swap_the_sign(base in prop::collection::vec(0..50_i64, 1..9),
+                                       head in prop::collection::vec(0..50_i64, 1..9)) {
+            let there = unpaired(&base, &head).unwrap();
+            let back = unpaired(&head, &base).unwrap();
+            prop_assert!(close(there.p, back.p));
+            prop_assert!((there.shift + back.shift).abs() <= 1, "half a ns is rounded");
+            prop_assert_eq!(there.interval, back.interval.map(|(l, h)| (-h, -l)));
+        }
+
+        #[test]
+        fn what_is_said_is_possible(base in prop::collection::vec(any::<i64>(), 1..40),
+                                    head in prop::collection::vec(any::<i64>(), 1..40)) {
+            let n = base.len().min(head.len());
+            for found in [unpaired(&base, &head), paired(&base[..n], &head[..n])] {
+                let found = found.unwrap();
+                prop_assert!((0.0..=1.0).contains(&found.p));
+                if let Some((low, high)) = found.interval {
+                    prop_assert!(low <= found.shift && found.shift <= high);
+                }
+            }
+        }
+
+        #[test]
+        fn an_exact_p_is_never_below_the_smallest(base in prop::collection::vec(0..9_i64, 1..9),
+                                                  head in prop::collection::vec(0..9_i64, 1..9)) {
+            let found = unpaired(&base, &head).unwrap();
+            prop_assert!(found.p >= found.smallest_p * (1.0 - 1e-12));
+        }
+
+        #[test]
+        fn a_handicap_never_makes_a_pair_faster(base in prop::collection::vec(0..1_000_i64, 6..20),
+                                                more in 1..1_000_i64) {
+            let head: Vec<i64> = base.iter().map(|b| b + more).collect();
+            let found = paired(&base, &head).unwrap();
+            prop_assert_eq!((found.shift, found.interval), (more, Some((more, more))));
+            prop_assert!(found.p < 0.05);
+        }
+
+        #[test]
+        fn holm_keeps_the_order_and_lowers_nothing(ps in prop::collection::vec(0.0..1.0_f64, 0..12)) {
+            let adjusted = holm(&ps);
+            for (p, a) in ps.iter().zip(&adjusted) {
+                prop_assert!(p <= a && *a <= 1.0);
+                for (q, b) in ps.iter().zip(&adjusted) {
+                    prop_assert!(p > q || a <= b);
+                }
+            }
+        }
+    }
+}

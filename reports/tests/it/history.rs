@@ -1,0 +1,200 @@
+//! Histories: what is appended is read back, and the trend says what changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use reports::history::{Entry, HistoryError, append, read};
+use reports::render::text::render_history;
+
+use crate::compare::set;
+use crate::scipy::python_with;
+
+/// The set of one commit, `number` per mille above the first.
+fn entry(day: usize, number: i64) -> Entry {
+    let mut entry = Entry::of(
+        &set("base", number..number + 4),
+        Some(format!("c0ffee{day:02}")),
+        "2026-12-31T00:00:00Z",
+    )
+    .unwrap();
+    entry.time = format!("2026-03-{:02}T04:05:06Z", day + 1);
+    entry
+}
+
+/// Sixteen days; from the tenth on everything takes 4 % longer.
+fn days() -> Vec<Entry> {
+    (0..16)
+        .map(|day| {
+            let step = if day >= 10 { 40 } else { 0 };
+            entry(day, step + [0, 3, 1, 4, 2][day % 5])
+        })
+        .collect()
+}
+
+fn written(directory: &Path, name: &str, entries: &[Entry]) -> PathBuf {
+    let path = directory.join(name);
+    for entry in entries {
+        append(&path, entry.clone()).unwrap();
+    }
+    path
+}
+
+#[test]
+fn what_is_appended_is_read_back_in_either_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut entries = days();
+    entries[3].commit = None;
+    entries[4].workload = None;
+    // A phase that some sets lack.
+    entries[5]
+        .medians
+        .0
+        .retain(|(name, _)| name != "new.userspace");
+    entries[6].workload = Some("memfd=4x1M,\"odd\"".to_owned());
+    for name in ["a.csv", "a.jsonl"] {
+        let path = written(directory.path(), name, &entries);
+        let history = read(&path).unwrap();
+        assert!(history.entries == entries, "{name}");
+        assert!(!history.torn);
+    }
+}
+
+#[test]
+fn the_files_are_what_other_programs_import() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut both = [entry(0, 0), entry(1, 7)];
+    both[1].medians.0.pop();
+    let text = ["a.csv", "a.jsonl"]
+        .map(|name| fs::read_to_string(written(directory.path(), name, &both)).unwrap());
+    insta::assert_snapshot!(text.join("\n"));
+}
+
+#[test]
+fn a_torn_last_line_is_left_out_and_goes_with_the_next_append() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["a.csv", "a.jsonl"] {
+        let path = written(directory.path(), name, &days()[..3]);
+        let whole = fs::read_to_string(&path).unwrap();
+        let start = whole.trim_end().rfind('\n').unwrap() + 1;
+        for cut in start + 1..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let history = read(&path).unwrap();
+            assert_eq!(
+                (history.entries.len(), history.torn),
+                (2, true),
+                "{name} cut at {cut}"
+            );
+        }
+        append(&path, days()[2].clone()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    }
+}
+
+#[test]
+fn a_set_is_appended_once_and_other_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = written(directory.path(), "a.csv", &days()[..2]);
+    let refusal = |error: HistoryError| {
+        error
+            .to_string()
+            .replace(directory.path().to_str().unwrap(), "DIR")
+    };
+    let mut said = vec![refusal(append(&path, entry(0, 0)).unwrap_err())];
+    for (name, text) in [
+        ("b.csv", "a,b\n1,2\n"),
+        (
+            "c.csv",
+            "time,commit,kernels,mode,workload,n,restore\nx,,k,m,,5,NaN\n",
+        ),
+        (
+            "d.csv",
+            "time,commit,kernels,mode,workload,n,restore\nx,,k,m,,many,5\n",
+        ),
+        (
+            "e.csv",
+            "time,commit,kernels,mode,workload,n,restore\nx,y\n",
+        ),
+        ("f.jsonl", "{\"schema\": \"other/1\"}\n"),
+        ("g.jsonl", "{\n"),
+        ("h.txt", ""),
+    ] {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        said.push(refusal(read(&path).unwrap_err()));
+    }
+    said.push(refusal(
+        read(&directory.path().join("none.csv")).unwrap_err(),
+    ));
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_set_of_counted_time_is_dated_by_who_notes_it() {
+    let noted = "2026-12-31T00:00:00Z";
+    let mut counted = set("base", 0..4);
+    for run in &mut counted.runs {
+        run.lab.as_mut().unwrap().deterministic = true;
+    }
+    assert_eq!(Entry::of(&counted, None, noted).unwrap().time, noted);
+    let wall = Entry::of(&set("base", 0..4), None, noted).unwrap();
+    assert_eq!(wall.time, "2026-01-02T03:00:03Z");
+    let later = Entry {
+        time: noted.to_owned(),
+        ..wall.clone()
+    };
+    assert!(wall.same_set(&later));
+}
+
+#[test]
+fn the_trend_names_the_commit_that_changed_it() {
+    let mut entries = days();
+    entries[2].mode = "deterministic on tcg".to_owned();
+    insta::assert_snapshot!(render_history(&entries, "restore"));
+}
+
+#[test]
+fn a_history_without_the_figure_says_so() {
+    insta::assert_snapshot!(render_history(&days()[..2], "old.pause"));
+    assert_eq!(
+        render_history(&[], "restore"),
+        "luo-trace history: no set yet\n"
+    );
+}
+
+/// Apache Otava reads the CSV and finds the same change.
+#[test]
+fn otava_finds_the_same_change() {
+    let Some(python) = python_with("import otava", "apache-otava") else {
+        println!("skipped: no python3 with apache-otava could be had");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    written(directory.path(), "history.csv", &days());
+    let config = directory.path().join("otava.yaml");
+    fs::write(
+        &config,
+        include_str!("../../../luo-trace/docs/ci/otava.yaml"),
+    )
+    .unwrap();
+    let output = Command::new(python.with_file_name("otava"))
+        .args(["analyze", "blackout", "--since", "2026-01-01"])
+        .env("OTAVA_CONFIG", &config)
+        .current_dir(directory.path())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    // The mark stands above the first set of the new level.
+    let lines: Vec<&str> = text.lines().collect();
+    let mark = lines
+        .iter()
+        .position(|line| line.contains('%'))
+        .expect(&text);
+    let after = lines[mark..]
+        .iter()
+        .find(|line| line.starts_with("2026-"))
+        .expect(&text);
+    assert!(after.contains("c0ffee10"), "{text}");
+}

@@ -1,0 +1,166 @@
+//! The tests against scipy's, on the same data.
+//!
+//! The golden values need nothing; the comparison runs scipy in a virtual
+//! environment below the user's cache, and is skipped, saying so, where that
+//! cannot be made.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use reports::stats::compare::{mann_whitney, signed_rank};
+use serde_json::{Value, json};
+
+const ANSWER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scipy/answer.py");
+
+fn close(ours: f64, theirs: f64) -> bool {
+    (ours - theirs).abs() <= 1e-9 * theirs.max(1e-12)
+}
+
+fn p_of(test: &str, base: &[i64], head: &[i64]) -> f64 {
+    if test == "unpaired" {
+        return mann_whitney(base, head).0;
+    }
+    let pairs: Vec<i64> = head.iter().zip(base).map(|(h, b)| h - b).collect();
+    signed_rank(&pairs).0
+}
+
+/// From scipy 1.16.3, each by `tests/scipy/answer.py` with the case on stdin.
+#[test]
+fn golden_values_of_scipy() {
+    let base = [577, 581, 579, 590, 575, 583];
+    let head = [588, 592, 581, 599, 577, 601];
+    let tied = [5, 5, 7, 7, 7, 9];
+    let cases = [
+        ("unpaired", &base[..], &head[..], GOLDEN[0]),
+        ("unpaired", &tied[..], &head[..], GOLDEN[1]),
+        ("unpaired", &tied[..4], &tied[2..], GOLDEN[2]),
+        ("paired", &base[..], &head[..], GOLDEN[3]),
+        ("paired", &tied[..], &[7, 7, 7, 9, 9, 8], GOLDEN[4]),
+    ];
+    for (test, base, head, theirs) in cases {
+        let ours = p_of(test, base, head);
+        assert!(
+            close(ours, theirs),
+            "{test} {base:?} {head:?}: {ours:?} {theirs:?}"
+        );
+    }
+}
+
+const GOLDEN: [f64; 5] = [
+    0.119_047_619_047_619_04,
+    0.002_164_502_164_502_164_5,
+    0.285_714_285_714_285_7,
+    0.03125,
+    0.125,
+];
+
+#[test]
+fn every_p_is_that_of_scipy() {
+    let Some(python) = python_with("import scipy.stats", "scipy") else {
+        println!("skipped: no python3 with scipy could be had");
+        return;
+    };
+    let cases = cases();
+    let theirs = ask(&python, &Value::from(cases.clone()));
+    assert_eq!(theirs.len(), cases.len());
+    for (case, theirs) in cases.iter().zip(theirs) {
+        let side = |name: &str| -> Vec<i64> { serde_json::from_value(case[name].clone()).unwrap() };
+        let ours = p_of(case["test"].as_str().unwrap(), &side("base"), &side("head"));
+        assert!(close(ours, theirs), "{case}: {ours:?}, scipy {theirs:?}");
+    }
+}
+
+/// Samples of every size that matters: with and without ties, exact and not.
+fn cases() -> Vec<Value> {
+    let mut state = 7_u64;
+    let mut draw = move |below: i64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        i64::try_from(state >> 33).unwrap() % below
+    };
+    let mut cases = Vec::new();
+    // Base, head, and how many different values there may be: few make ties.
+    for (n, m, values) in [
+        (2, 2, 1_000_000),
+        (4, 4, 1_000_000),
+        (4, 4, 5),
+        (4, 6, 3),
+        (5, 5, 8),
+        (6, 6, 1_000_000),
+        (6, 7, 10),
+        (12, 12, 1_000_000_000),
+        (20, 20, 1_000_000_000),
+        (30, 29, 1_000_000_000),
+        (31, 31, 1_000_000_000),
+        (40, 60, 12),
+        (31, 5, 1_000),
+    ] {
+        for _ in 0..4 {
+            let base: Vec<i64> = (0..n).map(|_| draw(values)).collect();
+            let head: Vec<i64> = (0..m).map(|_| draw(values) + values / 5).collect();
+            cases.push(json!({"test": "unpaired", "base": base, "head": head}));
+        }
+    }
+    for (n, values) in [
+        (4, 1_000_000),
+        (6, 1_000_000),
+        (8, 6),
+        (12, 20),
+        (20, 1_000_000_000),
+        (50, 1_000_000_000),
+        (60, 1_000_000_000),
+        (60, 30),
+    ] {
+        for _ in 0..4 {
+            let base: Vec<i64> = (0..n).map(|_| draw(values)).collect();
+            let head: Vec<i64> = (0..n).map(|_| draw(values) + values / 5).collect();
+            cases.push(json!({"test": "paired", "base": base, "head": head}));
+        }
+    }
+    cases
+}
+
+fn ask(python: &Path, cases: &Value) -> Vec<f64> {
+    let mut child = Command::new(python)
+        .arg(ANSWER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(cases.to_string().as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "the script failed");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Held while the environment is made.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// The python of an environment in which `import` works, `package` having been
+/// installed on first use.
+pub fn python_with(import: &str, package: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let venv = cache.join("luo-trace/venv-stats");
+    let python = venv.join("bin/python");
+    let works = || runs(Command::new(&python).args(["-c", import]));
+    if works() {
+        return Some(python);
+    }
+    // Two tests may find it missing at the same time.
+    let _making = MAKING.lock();
+    let made = (python.exists() || runs(Command::new("python3").args(["-m", "venv"]).arg(&venv)))
+        && runs(Command::new(&python).args(["-m", "pip", "install", "-q", package]));
+    (made && works()).then_some(python)
+}
+
+fn runs(command: &mut Command) -> bool {
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
