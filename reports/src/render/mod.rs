@@ -1,3 +1,5 @@
-//! Runs as something to look at.
+//! Reports of runs, for people.
 
+mod figure;
+pub mod picture;
 pub mod text;

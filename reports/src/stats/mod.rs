@@ -4,7 +4,9 @@
 //! deterministic: the same values in any order give the same answer.
 
 mod bootstrap;
+pub mod group;
 mod rng;
+pub mod table;
 
 use hdrhistogram::Histogram;
 
@@ -100,6 +102,16 @@ pub fn median_ratio(values: &[f64]) -> Option<f64> {
     }
     let lower = *sorted.get(sorted.len() / 2 - 1)?;
     Some(f64::midpoint(lower, upper))
+}
+
+/// `part` of `whole`, both ns; not a number when there is no whole.
+#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+#[must_use]
+pub fn ratio(part: i64, whole: i64) -> f64 {
+    if whole <= 0 {
+        return f64::NAN;
+    }
+    part as f64 / whole as f64
 }
 
 /// The values as an `HdrHistogram` of ns, 1 us to 1 h in three digits; what

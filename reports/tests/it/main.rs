@@ -3,6 +3,7 @@
 mod check;
 mod file;
 mod made;
+mod picture;
 mod recorded;
 mod set;
 mod text;

@@ -71,7 +71,7 @@ fn self_cost(page: &mut Page, run: &Run) {
 }
 
 fn part_of(ns: u64, whole: i64) -> f64 {
-    super::figure::ratio(i64::try_from(ns).unwrap_or(i64::MAX), whole)
+    crate::stats::ratio(i64::try_from(ns).unwrap_or(i64::MAX), whole)
 }
 
 fn attach(page: &mut Page, run: &Run) {

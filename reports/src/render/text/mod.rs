@@ -1,7 +1,6 @@
 //! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
 
 mod evidence;
-mod figure;
 mod page;
 mod rows;
 mod run;
@@ -12,6 +11,7 @@ mod waterfall;
 
 use crate::model::Run;
 use crate::model::set::Set;
+use crate::render::figure;
 
 /// What a text report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,20 +8,20 @@ const SENTENCE_DIGITS: u32 = 3;
 const LONG_S: i128 = 1_000_000;
 
 /// A length of `ns` for a sentence: `577 ms`.
-pub(super) fn brief(ns: impl Into<i128>) -> String {
+pub(crate) fn brief(ns: impl Into<i128>) -> String {
     let (number, unit) = split(ns.into(), SENTENCE_DIGITS);
     join(&number, unit)
 }
 
 /// A length of `ns` with one more digit, in a sentence: `577.2 ms`.
-pub(super) fn exact(ns: impl Into<i128>) -> String {
+pub(crate) fn exact(ns: impl Into<i128>) -> String {
     let (number, unit) = split(ns.into(), TABLE_DIGITS);
     join(&number, unit)
 }
 
 /// A length of `ns` for a column of 8, the digits of all units aligned:
 /// `577.2 ms`, `1.234 s `.
-pub(super) fn column(ns: impl Into<i128>) -> String {
+pub(crate) fn column(ns: impl Into<i128>) -> String {
     let (number, unit) = split(ns.into(), TABLE_DIGITS);
     format!("{number:>5} {unit:<2}")
 }
@@ -66,7 +66,7 @@ fn length(value: u128) -> u32 {
 }
 
 /// A share in a column of 6: ` 12.3%`; a trace that rounds to nothing is `<0.1%`.
-pub(super) fn share(share: f64) -> String {
+pub(crate) fn share(share: f64) -> String {
     let percent = share * 100.0;
     let text = if !percent.is_finite() || percent.abs() >= 10_000.0 {
         "-".to_owned()
@@ -78,17 +78,8 @@ pub(super) fn share(share: f64) -> String {
     format!("{text:>6}")
 }
 
-/// `part` of `whole`, both ns; not a number when there is no whole.
-#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
-pub(super) fn ratio(part: i64, whole: i64) -> f64 {
-    if whole <= 0 {
-        return f64::NAN;
-    }
-    part as f64 / whole as f64
-}
-
 /// A percentage in a sentence: `0.7 %`, `0.012 %`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     let decimals = match percent.abs() {
         p if !p.is_finite() => return "unknown".to_owned(),
@@ -103,7 +94,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A frequency: `2.112345678 GHz`, or that it is unknown.
-pub(super) fn frequency(hz: f64) -> String {
+pub(crate) fn frequency(hz: f64) -> String {
     match hz {
         hz if !hz.is_finite() || hz <= 0.0 => "unknown".to_owned(),
         hz if hz >= 1e15 => "beyond 1 PHz".to_owned(),
@@ -114,7 +105,7 @@ pub(super) fn frequency(hz: f64) -> String {
 
 /// A number of bytes: `4.00 MiB`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -137,7 +128,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 }
 
 /// A number and its noun: `1 run`, `5 runs`.
-pub(super) fn count(n: usize, noun: &str) -> String {
+pub(crate) fn count(n: usize, noun: &str) -> String {
     let ending = if n == 1 { "" } else { "s" };
     format!("{n} {noun}{ending}")
 }
