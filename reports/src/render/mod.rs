@@ -1,5 +1,6 @@
 //! Reports of runs, for people.
 
 mod figure;
+pub mod html;
 pub mod picture;
 pub mod text;

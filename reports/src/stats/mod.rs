@@ -4,7 +4,9 @@
 //! deterministic: the same values in any order give the same answer.
 
 mod bootstrap;
+pub mod correlation;
 pub mod group;
+pub mod overview;
 mod rng;
 pub mod table;
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod file;
+mod html;
 mod made;
 mod picture;
 mod recorded;

@@ -94,7 +94,7 @@ fn marks(plot: &Plot<'_>, x: &Scale, values: &[i64], place: usize) -> Drawn {
         // Beside the curve, where it does not run: to the right and below, or
         // to the left and above; the second sample takes the other side.
         let fits = at + 12 + width(&plot.area, &text, pen) < plot.right;
-        let right = fits && place % 2 == 0;
+        let right = fits && place.is_multiple_of(2);
         let (at, y, side) = if right {
             (at + 10, y + 8, HPos::Left)
         } else {

@@ -87,7 +87,9 @@ pub(super) fn panel(
     let mut marks: Vec<Vec<Mark>> = values.iter().map(|values| marks(values)).collect();
     if wide < SMALL && values.len() > 1 {
         // There is room for the medians only.
-        marks.iter_mut().for_each(|marks| marks.truncate(1));
+        for marks in &mut marks {
+            marks.truncate(1);
+        }
     }
     let lines = marks.iter().map(Vec::len).max().unwrap_or(0) * values.len();
     let (_, high) = super::frame::size(area);

@@ -7,6 +7,7 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     reason = "points of a picture: small, and rounded on purpose"
 )]
 
@@ -109,10 +110,7 @@ impl Picture {
             Self::Histogram | Self::Cumulative => (800, 450),
             Self::Stacked => (800, 480),
             Self::Phases => (800, phases::height(samples)),
-            Self::Waterfall => (
-                800,
-                one_run(samples).map_or(300, |run| waterfall::height(run)),
-            ),
+            Self::Waterfall => (800, one_run(samples).map_or(300, waterfall::height)),
         }
     }
 
@@ -134,7 +132,7 @@ impl Picture {
             _ => {}
         }
         let whole = |run: &&Run| run.default_window().is_some() && !run.phases.is_empty();
-        if runs().any(|run| whole(run)) {
+        if runs().any(whole) {
             return Ok(());
         }
         Err(PictureError::Nothing(DEFAULT_WINDOW))

@@ -46,7 +46,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, sample: &Sample<'_>) -> Drawn {
     )?;
     for (place, run) in runs.iter().enumerate() {
         let (from, to) = (plot.x(place as f64 + 0.5), plot.x(place as f64 + 1.5));
-        let gap = if to - from > 4 { 1 } else { 0 };
+        let gap = i32::from(to - from > 4);
         let middle = i32::midpoint(from, to);
         let half = ((to - from) / 2 - gap).clamp(1, WIDEST / 2);
         let origin = run.phases.iter().map(|p| p.start_t).min().unwrap_or(0);

@@ -45,6 +45,36 @@ pub fn render_set(set: &Set) -> String {
     page.finish()
 }
 
+/// Kernels, host and workload of a run, each with its label.
+pub(super) fn facts(run: &Run) -> Vec<(&'static str, String)> {
+    setup::setup(run)
+}
+
+/// Where a run comes from and why it can be believed, each with its label.
+pub(super) fn provenance(run: &Run) -> Vec<(String, String)> {
+    let setup = setup::setup(run).into_iter();
+    let mut facts: Vec<(String, String)> = setup
+        .map(|(label, text)| (label.to_owned(), text))
+        .collect();
+    let old = run
+        .old_kernel
+        .as_ref()
+        .map(|kernel| ("old command line", kernel));
+    for (label, kernel) in old
+        .into_iter()
+        .chain([("new command line", &run.new_kernel)])
+    {
+        facts.push((label.to_owned(), kernel.cmdline.clone()));
+    }
+    let evidence = evidence::evidence(run).into_iter();
+    facts.extend(evidence.map(|(label, text)| match label.as_str() {
+        // In mail a warning stands below what it is about.
+        "" => ("warning".to_owned(), text),
+        _ => (label, text),
+    }));
+    facts
+}
+
 #[cfg(test)]
 fn assert_mail_ready(text: &str) {
     for line in text.lines() {

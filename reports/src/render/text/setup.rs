@@ -4,15 +4,20 @@ use super::figure::{bytes, count};
 use super::page::Page;
 use crate::model::{Host, Lab, Run};
 
+/// Kernels, host and workload, each with its label.
+pub(crate) fn setup(run: &Run) -> Vec<(&'static str, String)> {
+    let mut facts = vec![("kernels", kernels(run)), ("host", host(&run.host))];
+    if let Some(lab) = &run.lab {
+        let workload = format!("{}, by the lab on {}", lab.workload, lab.accel);
+        facts.push(("workload", workload));
+    }
+    facts
+}
+
 /// Writes kernels, host and workload.
 pub(super) fn facts(page: &mut Page, run: &Run) {
-    page.fact("kernels", &kernels(run));
-    page.fact("host", &host(&run.host));
-    if let Some(lab) = &run.lab {
-        page.fact(
-            "workload",
-            &format!("{}, by the lab on {}", lab.workload, lab.accel),
-        );
+    for (label, text) in setup(run) {
+        page.fact(label, &text);
     }
 }
 
