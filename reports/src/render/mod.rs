@@ -2,5 +2,6 @@
 
 mod figure;
 pub mod html;
+pub mod markdown;
 pub mod picture;
 pub mod text;

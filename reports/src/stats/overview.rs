@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::correlation::Correlation;
 use super::group::group;
 use super::table::{self, Row};
 use crate::model::set::Set;
@@ -146,15 +145,12 @@ impl Setup {
     /// how much the runs differ.
     #[must_use]
     pub fn slow_phase(&self) -> Option<&Quantity> {
+        let share = |phase: &Quantity| phase.spread_share.unwrap_or(f64::NEG_INFINITY);
         let known = self
             .phases
             .iter()
             .filter(|phase| phase.spread_share.is_some());
-        known.max_by(|a, b| {
-            a.spread_share
-                .partial_cmp(&b.spread_share)
-                .unwrap_or(std::cmp::Ordering::Equal)
-        })
+        known.max_by(|a, b| share(a).total_cmp(&share(b)))
     }
 }
 
@@ -180,20 +176,11 @@ impl Quantity {
     }
 
     fn phase(row: &Row, runs: &[&Run]) -> Self {
-        let correlation = Correlation::of(&pairs(runs, &row.title));
+        let correlation = table::correlation(runs, &row.title);
         Self {
             rank_correlation: correlation.map(|c| c.rank),
             spread_share: correlation.map(|c| c.spread_share),
             ..Self::of(row)
         }
     }
-}
-
-/// The lengths of a phase and of the window, in the runs that have both.
-fn pairs(runs: &[&Run], phase: &str) -> Vec<(i64, i64)> {
-    let pairs = runs.iter().filter_map(|run| {
-        let whole = run.default_window()?.duration_ns;
-        Some((run.phase(phase)?.duration_ns, whole))
-    });
-    pairs.collect()
 }

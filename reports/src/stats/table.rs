@@ -1,5 +1,6 @@
 //! The table of a set: one row per window and per phase.
 
+use super::correlation::Correlation;
 use super::{Summary, median_ratio, ratio};
 use crate::model::Run;
 
@@ -75,4 +76,24 @@ impl Collected {
             })
             .collect()
     }
+}
+
+/// How a phase moves with the default window, over the runs that have both.
+#[must_use]
+pub fn correlation(runs: &[&Run], phase: &str) -> Option<Correlation> {
+    let pairs = runs.iter().filter_map(|run| {
+        let whole = run.default_window()?.duration_ns;
+        Some((run.phase(phase)?.duration_ns, whole))
+    });
+    Correlation::of(&pairs.collect::<Vec<_>>())
+}
+
+/// The phase that makes the slow runs slow: the one that explains most of how
+/// much the runs differ.
+#[must_use]
+pub fn slow_phase<'a>(phases: &'a [Row], runs: &[&Run]) -> Option<(&'a str, Correlation)> {
+    let known = phases
+        .iter()
+        .filter_map(|row| Some((row.title.as_str(), correlation(runs, &row.title)?)));
+    known.max_by(|(_, a), (_, b)| a.spread_share.total_cmp(&b.spread_share))
 }

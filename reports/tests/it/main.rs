@@ -4,6 +4,7 @@ mod check;
 mod file;
 mod html;
 mod made;
+mod markdown;
 mod picture;
 mod recorded;
 mod set;

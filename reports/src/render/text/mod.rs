@@ -1,5 +1,6 @@
 //! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
 
+mod change;
 mod evidence;
 mod page;
 mod rows;
@@ -8,6 +9,8 @@ mod set;
 mod setup;
 mod spans;
 mod waterfall;
+
+pub(super) use change::{changes, quoted};
 
 use crate::model::Run;
 use crate::model::set::Set;
@@ -42,6 +45,14 @@ pub fn render_run(run: &Run, options: &TextOptions) -> String {
 pub fn render_set(set: &Set) -> String {
     let mut page = page::Page::default();
     set::render(&mut page, set);
+    page.finish()
+}
+
+/// Two sets of one setup each: before, after and the change.
+#[must_use]
+pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
+    let mut page = page::Page::default();
+    change::render(&mut page, before, after);
     page.finish()
 }
 

@@ -145,6 +145,16 @@ impl<'a> Group<'a> {
                 &format!("{}, {share} of {DEFAULT_WINDOW}{of}", row.title),
             );
         }
+        if let Some((title, correlation)) = table::slow_phase(&self.phases, self.runs) {
+            page.fact(
+                "slow runs",
+                &format!(
+                    "differ by {title}, {} of the spread (rank correlation {:.2})",
+                    percent(correlation.spread_share),
+                    correlation.rank
+                ),
+            );
+        }
         if let Some(summary) = self.restore()
             && summary.percentiles.is_empty()
             && summary.n > 1
