@@ -1,6 +1,7 @@
 //! The command line: one file per command, thin.
 
 mod doctor;
+mod export;
 pub mod lab;
 mod report;
 
@@ -45,6 +46,8 @@ enum Command {
     LabAgent(crate::lab::agent::Options),
     /// Show one run, or the distribution of many
     Report(report::Options),
+    /// Write runs in a format that other tools open
+    Export(export::Options),
 }
 
 /// Runs the command line of this process.
@@ -85,6 +88,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Lab(options) => lab::run(options),
         Command::LabAgent(options) => crate::lab::agent::run(options),
         Command::Report(options) => report::run(&options),
+        Command::Export(options) => export::run(&options),
     }
 }
 

@@ -9,7 +9,9 @@ use crate::model::Run;
 pub struct Row {
     /// Its name.
     pub title: String,
-    /// Its lengths, ns.
+    /// Its lengths in the order of the runs, ns.
+    pub lengths: Vec<i64>,
+    /// Its figures.
     pub summary: Summary,
     /// Median of its shares of the default window of the same run; not a
     /// number where it lies outside.
@@ -71,6 +73,7 @@ impl Collected {
                 Some(Row {
                     title,
                     summary: Summary::of(&lengths)?,
+                    lengths,
                     share: median_ratio(&shares).unwrap_or(f64::NAN),
                 })
             })

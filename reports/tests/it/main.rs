@@ -5,6 +5,7 @@ mod file;
 mod html;
 mod made;
 mod markdown;
+mod outside;
 mod picture;
 mod recorded;
 mod set;

@@ -127,6 +127,8 @@ impl Swatch {
         to: (i32, i32),
         theme: Theme,
     ) -> Drawn {
+        // What is thinner than a point is still there.
+        let to = (to.0.max(from.0 + 1), to.1.max(from.1 + 1));
         match self {
             Self::Solid(colour) => area.draw(&Rectangle::new([from, to], colour.filled()))?,
             Self::Hatched(colour) => {

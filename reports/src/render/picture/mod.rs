@@ -153,28 +153,8 @@ impl fmt::Display for Picture {
 
 /// Draws a picture as SVG text.
 pub fn svg(picture: Picture, samples: &[Sample<'_>], theme: Theme) -> Result<String, PictureError> {
-    picture.check(samples)?;
-    let failed = |why: String| PictureError::Draw { picture, why };
-    font::register().map_err(&failed)?;
-    let mut text = String::new();
-    let size = picture.size(samples);
-    let about = {
-        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-        let mut frame = Frame::new(area, theme).map_err(|e| failed(e.to_string()))?;
-        let drawn = match picture {
-            Picture::Histogram => histogram::draw(&mut frame, samples),
-            Picture::Phases => phases::draw(&mut frame, samples),
-            Picture::Cumulative => cumulative::draw(&mut frame, samples),
-            Picture::Stacked => stacked::draw(&mut frame, &samples[0]),
-            Picture::Waterfall => {
-                one_run(samples).map_or(Ok(()), |run| waterfall::draw(&mut frame, run))
-            }
-        };
-        drawn
-            .and_then(|()| frame.finish())
-            .map_err(|e| failed(e.to_string()))?
-    };
-    Ok(font::embed(&text, &about))
+    let (drawing, about) = draw(picture, samples, theme)?;
+    Ok(font::embed(&drawing, &about))
 }
 
 /// Draws a picture as the bytes of a PNG, two pixels to the point.
@@ -183,8 +163,35 @@ pub fn png(
     samples: &[Sample<'_>],
     theme: Theme,
 ) -> Result<Vec<u8>, PictureError> {
-    let svg = svg(picture, samples, theme)?;
-    png::rasterise(&svg).map_err(|why| PictureError::Draw { picture, why })
+    let (drawing, _) = draw(picture, samples, theme)?;
+    png::rasterise(&drawing).map_err(|why| PictureError::Draw { picture, why })
+}
+
+/// The drawing as SVG without its font, and its title in words.
+fn draw(
+    picture: Picture,
+    samples: &[Sample<'_>],
+    theme: Theme,
+) -> Result<(String, String), PictureError> {
+    picture.check(samples)?;
+    let failed = |why: String| PictureError::Draw { picture, why };
+    font::register().map_err(&failed)?;
+    let mut text = String::new();
+    let size = picture.size(samples);
+    let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+    let mut frame = Frame::new(area, theme).map_err(|e| failed(e.to_string()))?;
+    let drawn = match picture {
+        Picture::Histogram => histogram::draw(&mut frame, samples),
+        Picture::Phases => phases::draw(&mut frame, samples),
+        Picture::Cumulative => cumulative::draw(&mut frame, samples),
+        Picture::Stacked => stacked::draw(&mut frame, &samples[0]),
+        Picture::Waterfall => {
+            one_run(samples).map_or(Ok(()), |run| waterfall::draw(&mut frame, run))
+        }
+    };
+    let about = drawn.and_then(|()| frame.finish());
+    let about = about.map_err(|e| failed(e.to_string()))?;
+    Ok((text, about))
 }
 
 fn one_run<'a>(samples: &[Sample<'a>]) -> Option<&'a Run> {
