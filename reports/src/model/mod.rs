@@ -8,6 +8,7 @@
 mod check;
 pub mod durable;
 pub mod file;
+pub mod schema;
 pub mod set;
 
 use schemars::JsonSchema;

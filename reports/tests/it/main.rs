@@ -8,6 +8,7 @@ mod markdown;
 mod outside;
 mod picture;
 mod recorded;
+mod schema;
 mod set;
 mod text;
 mod whatever;
