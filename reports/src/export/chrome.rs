@@ -67,7 +67,7 @@ impl Writer {
         category: &str,
         (pid, tid): (u64, usize),
         (from, to): (i64, i64),
-        args: Value,
+        args: &Value,
     ) {
         self.events.push(json!({
             "ph": "X", "name": name, "cat": category, "pid": pid, "tid": tid,
@@ -102,7 +102,7 @@ impl Writer {
                 "phase",
                 (first + place, 0),
                 (phase.start_t, phase.end_t()),
-                args,
+                &args,
             );
         }
         for (tid, track) in (1..).zip(tracks(run)) {
@@ -134,7 +134,7 @@ impl Writer {
             "call",
             (pid, tid),
             (span.start_t, call.end_t),
-            Value::Object(args),
+            &Value::Object(args),
         );
         let Some(flow) = call.flow else { return };
         let (phase, bind) = match span.kernel {

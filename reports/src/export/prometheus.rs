@@ -15,7 +15,7 @@ struct Family {
     name: &'static str,
     label: &'static str,
     help: &'static str,
-    rows: fn(&[&Run]) -> Vec<Row>,
+    rows: table::Rows,
 }
 
 const FAMILIES: [Family; 2] = [

@@ -47,13 +47,21 @@ pub enum SetError {
         path: PathBuf,
     },
     /// Files, but none of use.
-    #[error("none of {count} files is a run; the first: {first}")]
+    #[error("{}{first}", none_of(*count))]
     AllBroken {
         /// How many there are.
         count: usize,
         /// What is wrong with the first.
         first: FileError,
     },
+}
+
+/// What goes before the reason when it is not the only one.
+fn none_of(count: usize) -> String {
+    match count {
+        1 => String::new(),
+        _ => format!("none of {count} files is a run; the first: "),
+    }
 }
 
 /// Reads the runs that `paths` name: files, and directories for the

@@ -8,7 +8,7 @@ use crate::render::figure::{brief, count, exact, percent};
 use crate::render::text::{TextOptions, changes, facts, quoted, render_run as text_of_run};
 use crate::stats::group::group;
 use crate::stats::overview::{Quantity, Setup};
-use crate::stats::table::{self, Row};
+use crate::stats::table;
 use crate::stats::{Summary, ratio};
 
 /// One run: its windows and phases, the rest folded away.
@@ -84,8 +84,7 @@ pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
         count(before.len(), "run"),
         count(after.len(), "run")
     );
-    let of: [fn(&[&Run]) -> Vec<Row>; 2] = [table::windows, table::phases];
-    for rows in of {
+    for rows in table::BOTH {
         for change in changes(&rows(before), &rows(after)) {
             let figure = |summary: &Option<Summary>| {
                 summary

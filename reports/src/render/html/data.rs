@@ -28,6 +28,10 @@ pub(super) struct Data<'a> {
     kept: (usize, usize),
 }
 
+/// A kept span: name, kernel (0 old), start, length or -1, depth, process,
+/// arguments, return value.
+type SpanRow = (usize, u8, i64, i64, usize, usize, usize, Option<i64>);
+
 #[derive(Serialize)]
 struct RunData<'a> {
     id: &'a str,
@@ -37,9 +41,8 @@ struct RunData<'a> {
     w: Option<(i64, i64)>,
     /// Phases: word, start, length, whether derived, bound of the error.
     p: Vec<(usize, i64, i64, u8, u64)>,
-    /// Kept spans: name, kernel (0 old), start, length or -1, depth, process,
-    /// arguments, return value.
-    s: Vec<(usize, u8, i64, i64, usize, usize, usize, Option<i64>)>,
+    /// Kept spans.
+    s: Vec<SpanRow>,
     /// Spans in all.
     n: usize,
     /// Facts: label and text.
@@ -150,8 +153,6 @@ fn run_data<'a>(run: &'a Run, setup: usize, most: usize, words: &mut Words) -> R
             .collect(),
     }
 }
-
-type SpanRow = (usize, u8, i64, i64, usize, usize, usize, Option<i64>);
 
 fn spans(run: &Run, most: usize, words: &mut Words) -> Vec<SpanRow> {
     let depths = depths(&run.spans);

@@ -130,7 +130,9 @@ fn table(page: &mut String, setup: &Setup) {
     );
     for (class, rows) in [("windows", &setup.windows), ("phases", &setup.phases)] {
         let _ = writeln!(page, "<tbody class=\"{class}\">");
-        rows.iter().for_each(|quantity| row(page, class, quantity));
+        for quantity in rows {
+            row(page, class, quantity);
+        }
         page.push_str("</tbody>\n");
     }
     page.push_str("</table>\n</div>\n");

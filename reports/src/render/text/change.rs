@@ -27,8 +27,7 @@ pub(super) fn render(page: &mut Page, before: &[&Run], after: &[&Run]) {
         "{:<14} {:<24} {:<24} {:>6}",
         "", "before", "after", "change"
     ));
-    let of: [fn(&[&Run]) -> Vec<Row>; 2] = [table::windows, table::phases];
-    for rows in of {
+    for rows in table::BOTH {
         for change in changes(&rows(before), &rows(after)) {
             page.line(&format!(
                 "{:<14} {:<24} {:<24} {:>6}",

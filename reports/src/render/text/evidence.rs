@@ -2,7 +2,7 @@
 
 use super::figure::{column, count, exact, frequency, percent, share};
 use super::page::Page;
-use crate::model::{Attach, DEFAULT_WINDOW, Hole, Lint, Run, SelfCost};
+use crate::model::{Attach, DEFAULT_WINDOW, Hole, Lint, Loss, Run, SelfCost};
 
 /// Writes cost, probes, clock, loss, coverage, holes and advice.
 pub(super) fn render(page: &mut Page, run: &Run) {
@@ -61,12 +61,15 @@ pub(crate) fn evidence(run: &Run) -> Vec<(String, String)> {
     facts.push(("clock".to_owned(), clock(run)));
     let warnings = run.clock.warnings.iter();
     facts.extend(warnings.map(|warning| (String::new(), format!("warning: {warning}"))));
-    let loss = run.loss;
-    let lost = format!(
-        "{} events seen, {} lost, {} torn in the carrier",
-        loss.events_seen, loss.events_lost, loss.torn_records
+    let Loss {
+        events_seen,
+        events_lost,
+        torn_records,
+    } = run.loss;
+    let loss = format!(
+        "{events_seen} events seen, {events_lost} lost, {torn_records} torn in the carrier"
     );
-    facts.push(("loss".to_owned(), lost));
+    facts.push(("loss".to_owned(), loss));
     if run.default_window().is_some() {
         let coverage = run.coverage;
         let shares = format!(
