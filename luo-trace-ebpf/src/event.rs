@@ -73,7 +73,15 @@ pub enum Kind {
     Name = 3,
     /// Bytes 40..64 of that name, where it is that long, held alike.
     NameRest = 4,
+    /// Bytes 0..40 of the text of the mark that follows, held like a name. Marks
+    /// are made by userspace, from the kernel's trace.
+    MarkText = 5,
+    /// A mark: bytes 40..64 of its text in `a`, `b`, `c`; no probe.
+    Mark = 6,
 }
+
+/// Bytes of a mark's text that are kept.
+pub const MARK_LEN: usize = NAME_CHUNK + 24;
 
 impl Kind {
     /// The kind with this number, if there is one.
@@ -84,6 +92,8 @@ impl Kind {
             2 => Some(Self::Return),
             3 => Some(Self::Name),
             4 => Some(Self::NameRest),
+            5 => Some(Self::MarkText),
+            6 => Some(Self::Mark),
             _ => None,
         }
     }
@@ -228,6 +238,47 @@ impl Event {
             .flatten()
     }
 
+    /// The two records of a mark; its text is cut at [`MARK_LEN`].
+    #[must_use]
+    pub fn mark(boot_ns: u64, text: &[u8], tid: u32, comm: &[u8]) -> [Self; 2] {
+        let text = &text[..text.len().min(MARK_LEN)];
+        let (head, rest) = text.split_at(text.len().min(NAME_CHUNK));
+        let part = |kind: Kind, values: &[u8], comm: &[u8]| {
+            let word = |bytes: &[u8], from: usize| {
+                let byte = |i: usize| bytes.get(from + i).copied().unwrap_or(0);
+                u64::from_ne_bytes(core::array::from_fn(byte))
+            };
+            let mut part = Self {
+                boot_ns,
+                a: word(values, 0),
+                b: word(values, 8),
+                c: word(values, 16),
+                comm: [word(comm, 0), word(comm, 8)],
+                tgid: tid,
+                tid,
+                kind: kind as u8,
+                ..Self::default()
+            };
+            part.seal();
+            part
+        };
+        let head_end = head.get(24..).unwrap_or_default();
+        [
+            part(Kind::MarkText, head, head_end),
+            part(Kind::Mark, rest, comm),
+        ]
+    }
+
+    /// The text of a mark whose [`Kind::MarkText`] is `head`.
+    #[must_use]
+    pub fn mark_text(&self, head: &Self) -> [u8; MARK_LEN] {
+        let (head, rest) = (head.name_bytes(), [self.a, self.b, self.c]);
+        core::array::from_fn(|i| match i.checked_sub(NAME_CHUNK) {
+            None => head[i],
+            Some(i) => rest[i / 8].to_ne_bytes()[i % 8],
+        })
+    }
+
     /// The task's name, NUL-padded.
     #[must_use]
     pub fn comm_bytes(&self) -> [u8; 16] {
@@ -302,6 +353,28 @@ mod tests {
         assert_eq!(&name.name_bytes()[..5], b"vm-1\0");
         assert_eq!(parts.next(), Some(event));
         assert_eq!(parts.next(), None);
+    }
+
+    #[test]
+    fn a_marks_text_comes_back_and_is_cut_where_the_room_ends() {
+        let long = [b'x'; 100];
+        for text in [
+            &b"pause vm-1"[..],
+            b"",
+            &long[..40],
+            &long[..41],
+            &long[..64],
+            &long,
+        ] {
+            let [head, mark] = Event::mark(7, text, 42, b"lab-agent");
+            assert!(head.is_intact() && mark.is_intact());
+            assert_eq!((mark.boot_ns, mark.tgid), (7, 42));
+            assert_eq!(&mark.comm_bytes()[..10], b"lab-agent\0");
+            let back = mark.mark_text(&head);
+            let len = text.len().min(MARK_LEN);
+            assert_eq!(&back[..len], &text[..len]);
+            assert!(back[len..].iter().all(|b| *b == 0));
+        }
     }
 
     #[test]

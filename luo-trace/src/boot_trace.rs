@@ -4,57 +4,147 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 
+use crate::tracefs::{self, Line};
+
 /// What to boot the new kernel with. The counter is the one clock that both
-/// kernels share, and the trace costs nothing after the boot.
-pub const PARAMETERS: &str = "trace_event=initcall:initcall_start,initcall:initcall_finish \
-                              trace_clock=x86-tsc trace_buf_size=1M";
+/// kernels share.
+pub const PARAMETERS: &str = "trace_event=initcall:initcall_level,initcall:initcall_start,\
+                              initcall:initcall_finish trace_clock=x86-tsc trace_buf_size=1M";
 
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-
-/// Moments of the boot, in cycles of the counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the trace holds; stamps are cycles of the counter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootTrace {
     /// Its first record.
-    pub first: u64,
+    pub first: Option<u64>,
+    /// Levels of initcalls, by when they began.
+    pub levels: Vec<(String, u64)>,
+    /// Calls, in order.
+    pub initcalls: Vec<Initcall>,
+    /// Writes to `trace_marker`.
+    pub marks: Vec<Mark>,
+}
+
+/// A call of an initcall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initcall {
+    /// The function.
+    pub function: String,
+    /// Its level (`core`, `subsys`, …); `None` for those called by themselves.
+    pub level: Option<String>,
+    /// CPU.
+    pub cpu: u32,
+    /// Thread: 0 and 1 are the kernel's own way up.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
+    /// Start.
+    pub start: u64,
+    /// End, if it was traced.
+    pub end: Option<u64>,
+    /// Return value, with the end.
+    pub ret: Option<i64>,
+}
+
+/// A mark on the counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When.
+    pub at: u64,
+    /// Text.
+    pub text: String,
+    /// Thread id.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
+}
+
+impl BootTrace {
     /// Start of the first initcall of process 1: `do_initcalls` and the early
     /// ones. Console initcalls run before, from `start_kernel`.
-    pub first_initcall: Option<u64>,
+    #[must_use]
+    pub fn first_initcall(&self) -> Option<u64> {
+        self.initcalls.iter().find(|i| i.tid == 1).map(|i| i.start)
+    }
 }
 
 /// Reads it, if the kernel has one on the cycle counter.
 #[must_use]
 pub fn read() -> Option<BootTrace> {
-    let base = TRACEFS
-        .into_iter()
-        .find(|base| fs::exists(format!("{base}/trace")).unwrap_or(false))?;
-    let clock = fs::read_to_string(format!("{base}/trace_clock")).ok()?;
+    let base = tracefs::mount().ok()?;
+    let clock = fs::read_to_string(base.join("trace_clock")).ok()?;
     if !clock.contains("[x86-tsc]") {
         return None;
     }
-    let trace = BufReader::new(File::open(format!("{base}/trace")).ok()?);
-    find(trace.lines().map_while(Result::ok))
+    let trace = BufReader::new(File::open(base.join("trace")).ok()?);
+    let found = find(trace.lines().map_while(Result::ok));
+    found.first.is_some().then_some(found)
 }
 
-fn find(lines: impl Iterator<Item = String>) -> Option<BootTrace> {
-    let mut starts = lines.filter_map(|line| initcall_start(&line));
-    let (pid, first) = starts.next()?;
-    let first_initcall = if pid == 1 {
-        Some(first)
-    } else {
-        starts.find(|(pid, _)| *pid == 1).map(|(_, at)| at)
-    };
-    Some(BootTrace {
-        first,
-        first_initcall,
+fn find(lines: impl Iterator<Item = String>) -> BootTrace {
+    let mut found = BootTrace::default();
+    for line in lines {
+        let Some(line) = Line::parse(&line) else {
+            continue;
+        };
+        let Ok(at) = line.stamp.parse::<u64>() else {
+            continue;
+        };
+        found.first.get_or_insert(at);
+        match line.event {
+            "initcall_level" => {
+                if let Some(level) = line.text.strip_prefix("level=") {
+                    found.levels.push((level.to_owned(), at));
+                }
+            }
+            "initcall_start" => found.initcalls.extend(begun(&line, at, &found.levels)),
+            "initcall_finish" => finish(&mut found.initcalls, &line, at),
+            _ if line.is_mark() => found.marks.push(Mark {
+                at,
+                text: line.text.to_owned(),
+                tid: line.tid,
+                comm: line.comm.to_owned(),
+            }),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// `func=con_init+0x0/0x250`
+fn begun(line: &Line<'_>, at: u64, levels: &[(String, u64)]) -> Option<Initcall> {
+    let level = levels.last().filter(|_| line.tid == 1);
+    Some(Initcall {
+        function: function(line.text)?.to_owned(),
+        level: level.map(|(name, _)| name.clone()),
+        cpu: line.cpu,
+        tid: line.tid,
+        comm: line.comm.to_owned(),
+        start: at,
+        end: None,
+        ret: None,
     })
 }
 
-/// `swapper/0-1       [000] .....  1234567890: initcall_start: func=…` → pid and stamp.
-fn initcall_start(line: &str) -> Option<(u32, u64)> {
-    let (before, _) = line.split_once(": initcall_start:")?;
-    let (task, rest) = before.split_once('[')?;
-    let pid = task.trim_end().rsplit('-').next()?.parse().ok()?;
-    Some((pid, rest.rsplit(' ').next()?.parse().ok()?))
+/// `func=con_init+0x0/0x250 ret=0`
+fn finish(initcalls: &mut [Initcall], line: &Line<'_>, at: u64) {
+    let Some(function) = function(line.text) else {
+        return;
+    };
+    let open = initcalls
+        .iter_mut()
+        .rev()
+        .find(|i| i.end.is_none() && i.tid == line.tid && i.function == function);
+    if let Some(open) = open {
+        open.end = Some(at);
+        open.ret = line
+            .text
+            .rsplit_once("ret=")
+            .and_then(|(_, ret)| ret.trim().parse().ok());
+    }
+}
+
+fn function(text: &str) -> Option<&str> {
+    text.strip_prefix("func=")?.split(['+', ' ']).next()
 }
 
 #[cfg(test)]
@@ -63,24 +153,46 @@ mod tests {
 
     const TRACE: &str = "\
 # tracer: nop
-          <idle>-0       [000] ...1.   2403295402: initcall_start: func=con_init+0x0/0x250
+          <idle>-0       [000] ...1.   2403295402: initcall_level: level=console
+          <idle>-0       [000] ...1.   2403295403: initcall_start: func=con_init+0x0/0x250
           <idle>-0       [000] ...1.   2414897932: initcall_finish: func=con_init+0x0/0x250 ret=0
+       swapper/0-1       [000] .....   3419742000: initcall_level: level=early
        swapper/0-1       [000] .....   3419742555: initcall_start: func=init_hw_perf_events+0x0/0x7b0
+       swapper/0-1       [000] .....   3422580400: initcall_finish: func=init_hw_perf_events+0x0/0x7b0 ret=-19
        swapper/0-1       [000] .....   3422580412: initcall_start: func=bts_init+0x0/0x110
+           agent-9       [001] ...1.   4422580412: tracing_mark_write: resume vm
 ";
 
     #[test]
     fn console_initcalls_come_first_but_are_not_the_initcalls() {
         let trace = find(TRACE.lines().map(str::to_owned));
-        let expected = BootTrace {
-            first: 2_403_295_402,
-            first_initcall: Some(3_419_742_555),
+        assert_eq!(trace.first, Some(2_403_295_402));
+        assert_eq!(trace.first_initcall(), Some(3_419_742_555));
+        assert_eq!(trace.initcalls[0].level, None);
+        let [_, perf, bts] = &trace.initcalls[..] else {
+            panic!("{trace:?}")
         };
-        assert_eq!(trace, Some(expected));
+        assert_eq!(
+            (
+                perf.function.as_str(),
+                perf.level.as_deref(),
+                perf.end,
+                perf.ret
+            ),
+            (
+                "init_hw_perf_events",
+                Some("early"),
+                Some(3_422_580_400),
+                Some(-19)
+            )
+        );
+        assert_eq!((bts.end, bts.ret), (None, None));
+        assert_eq!(trace.marks[0].text, "resume vm");
     }
 
     #[test]
-    fn an_empty_trace_is_none() {
-        assert_eq!(find(TRACE.lines().take(1).map(str::to_owned)), None);
+    fn an_empty_trace_has_nothing() {
+        let nothing = find(TRACE.lines().take(1).map(str::to_owned));
+        assert_eq!(nothing, BootTrace::default());
     }
 }

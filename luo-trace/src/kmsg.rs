@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use crate::clock::{PrintkOffset, PrintkSandwich};
+use crate::join::Console;
 use crate::ready::boot_ns;
 
 const PATH: &str = "/dev/kmsg";
@@ -12,12 +13,20 @@ const PATH: &str = "/dev/kmsg";
 const RECORD: usize = 8192;
 /// Sandwiches written; the stamp is of 1 us, a few narrow it down well enough.
 const SANDWICHES: u32 = 5;
+/// Level of ordinary lines, the last that a console shows unless told otherwise.
+const INFO: u8 = 6;
+/// CPUs' clocks may be a little apart; the change of clocks is a jump, us.
+const JUMP_US: u64 = 1_000;
+/// Lines printed to time the console.
+const CONSOLE_LINES: usize = 5;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// Its number since boot.
     pub seq: u64,
+    /// Its level: 0 emergency to 7 debug.
+    pub level: u8,
     /// The kernel's own stamp, us.
     pub stamp_us: u64,
     /// What it says.
@@ -60,8 +69,27 @@ impl Log {
         let jump = self
             .lines
             .windows(2)
-            .rposition(|w| w[1].stamp_us < w[0].stamp_us);
+            .rposition(|w| w[1].stamp_us + JUMP_US < w[0].stamp_us);
         &self.lines[jump.map_or(0, |at| at + 1)..]
+    }
+
+    /// Where the kernel changed the pace of its clock, and what it had run by until
+    /// then: stamp in us, frequency in Hz (`arch/x86/kernel/tsc.c`, v7.3).
+    #[must_use]
+    pub fn refined_clock(&self) -> Option<(u64, f64)> {
+        let refined = self.placeable().iter().find(|l| {
+            l.text
+                .starts_with("tsc: Refined TSC clocksource calibration: ")
+        })?;
+        let detected = |unit: &str| {
+            self.lines.iter().find_map(|l| {
+                let mhz = l.text.strip_prefix("tsc: Detected ")?.strip_suffix(unit)?;
+                mhz.trim().parse::<f64>().ok()
+            })
+        };
+        // The second line is there where the CPU's frequency is another.
+        let mhz = detected("MHz TSC").or_else(|| detected("MHz processor"))?;
+        Some((refined.stamp_us, mhz * 1e6))
     }
 
     /// KHO's count of kexecs, 0 when this kernel was not booted by one.
@@ -95,6 +123,55 @@ fn exec_from(text: &str) -> Option<(&str, u64)> {
 #[must_use]
 pub fn kexec_count() -> Option<u64> {
     Log::read().ok().map(|log| log.kexec_count())
+}
+
+/// Level below which lines go to the console now, if there is one.
+fn console_level() -> Option<u8> {
+    let levels = std::fs::read_to_string("/proc/sys/kernel/printk").ok()?;
+    levels.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Bytes of a line on the console: `[    1.234567] text\r\n`.
+fn printed_len(text: &str) -> u64 {
+    const STAMP: usize = "[    0.000000] ".len();
+    (STAMP + text.len() + 2) as u64
+}
+
+/// What the lines of this boot put on the console, and what a byte of that takes:
+/// nothing is printed for it where the console is quiet.
+#[must_use]
+pub fn console(log: &Log) -> Option<Console> {
+    let level = console_level()?;
+    let printed = log.lines.iter().filter(|l| l.level < level);
+    Some(Console {
+        bytes: printed.map(|l| printed_len(&l.text)).sum(),
+        per_byte_ns: if level == INFO + 1 {
+            byte_cost().ok()
+        } else {
+            None
+        },
+    })
+}
+
+/// Times lines that are printed against lines that are not.
+fn byte_cost() -> io::Result<f64> {
+    let text = format!(
+        "luo-trace[{}]: measures this console {}",
+        std::process::id(),
+        ".".repeat(64)
+    );
+    let mut file = open(true)?;
+    let mut best = [u64::MAX; 2];
+    for _ in 0..CONSOLE_LINES {
+        for (level, best) in [INFO, INFO + 1].into_iter().zip(&mut best) {
+            let before = boot_ns();
+            file.write_all(format!("<{level}>{text}").as_bytes())?;
+            *best = (*best).min(boot_ns() - before);
+        }
+    }
+    let [shown, hidden] = best;
+    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+    Ok(shown.saturating_sub(hidden) as f64 / printed_len(&text) as f64)
 }
 
 /// How the kernel's stamps lie to its boot clock: writes a few lines between two
@@ -140,8 +217,11 @@ fn open(write: bool) -> io::Result<File> {
 /// (Documentation/ABI/testing/dev-kmsg).
 fn parse(record: &str) -> Option<Line> {
     let (prefix, text) = record.split_once(';')?;
-    let mut fields = prefix.split(',').skip(1);
+    let mut fields = prefix.split(',');
+    let priority: u64 = fields.next()?.parse().ok()?;
+    let level = (priority & 7) as u8;
     Some(Line {
+        level,
         seq: fields.next()?.parse().ok()?,
         stamp_us: fields.next()?.parse().ok()?,
         text: text.lines().next().unwrap_or_default().to_owned(),
@@ -155,6 +235,7 @@ mod tests {
     fn line(stamp_us: u64, text: &str) -> Line {
         Line {
             seq: 0,
+            level: 6,
             stamp_us,
             text: text.to_owned(),
         }
@@ -166,6 +247,7 @@ mod tests {
             parse("6,339,5140900,-;NET: Registered\n SUBSYSTEM=net\n"),
             Some(Line {
                 seq: 339,
+                level: 6,
                 stamp_us: 5_140_900,
                 text: "NET: Registered".into()
             })
@@ -190,6 +272,23 @@ mod tests {
         };
         assert_eq!(steady.placeable().len(), 2);
         assert!(Log::default().placeable().is_empty());
+    }
+
+    #[test]
+    fn the_log_tells_what_the_clock_ran_by_before() {
+        let refined = "tsc: Refined TSC clocksource calibration: 2249.998 MHz";
+        let mut log = Log {
+            lines: vec![
+                line(44_000, "tsc: Detected 2250.002 MHz processor"),
+                line(496, "clocksource"),
+            ],
+        };
+        assert_eq!(log.refined_clock(), None);
+        log.lines.push(line(1_450_000, refined));
+        assert_eq!(log.refined_clock(), Some((1_450_000, 2_250_002_000.0)));
+        log.lines
+            .insert(0, line(1, "tsc: Detected 2250.100 MHz TSC"));
+        assert_eq!(log.refined_clock(), Some((1_450_000, 2_250_100_000.0)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub const MAGIC: [u8; 8] = *b"LUOTRACE";
 /// Version that readers must know.
 pub const MAJOR: u16 = 1;
 /// Version that readers may be behind: only adds to what is there.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
 /// Alignment and granularity of sections, and the room for the header.
 pub const PAGE: u64 = 4096;
 /// Largest carrier that is read, bytes.
@@ -22,8 +22,6 @@ pub const MAX_SIZE: u64 = 1 << 30;
 
 /// Set until the carrier is complete.
 pub const INCOMPLETE: u32 = 1;
-/// Set when `record` ended in good order: nothing that it drained is missing.
-pub const CLEAN: u32 = 2;
 
 /// Sections, by their place in [`Header::sections`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

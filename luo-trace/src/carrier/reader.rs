@@ -25,9 +25,6 @@ pub struct Facts {
     pub boot_id: [u8; 16],
     /// Process that recorded.
     pub pid: u32,
-    /// Whether `record` ended in good order; otherwise it was killed, and what
-    /// it had not drained yet is missing.
-    pub clean: bool,
     /// Whether the writer had this build's probe table.
     pub same_probes: bool,
     /// Size of the carrier, bytes.
@@ -90,7 +87,6 @@ pub fn read_fd(fd: impl AsFd) -> Result<Vec<u8>, CarrierError> {
 /// Reads a carrier.
 pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
     let header = header(bytes, bytes.len() as u64)?;
-    let flags = layout::flags(header.state).ok_or(CarrierError::HeaderDamaged)?;
     let section = |section| Slots::new(bytes, &header, section);
 
     let mut torn = 0;
@@ -113,7 +109,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
         written: slots.written(),
     };
     Ok(Contents {
-        facts: facts(&header, flags),
+        facts: facts(&header),
         meta,
         anchors,
         reboot_anchors,
@@ -281,12 +277,11 @@ fn check_section(header: &Header, section: Section) -> Result<(), &'static str> 
     Ok(())
 }
 
-fn facts(header: &Header, flags: u32) -> Facts {
+fn facts(header: &Header) -> Facts {
     Facts {
         version: (header.major, header.minor),
         boot_id: header.boot_id,
         pid: header.pid,
-        clean: flags & layout::CLEAN != 0,
         same_probes: header.table_digest == probes::table_digest(),
         size: header.total_size,
     }

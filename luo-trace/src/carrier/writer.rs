@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use luo_trace_ebpf::maps::HotStats;
-use luo_trace_ebpf::{Class, Event, Probe, probes};
+use luo_trace_ebpf::{Class, Event, Kind, Probe, probes};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{
@@ -24,7 +24,6 @@ pub struct Carrier {
     map: Mapping,
     sections: [Descriptor; SECTIONS],
     size: u64,
-    flags: u32,
     written: [u64; SECTIONS],
     twins: [u64; SECTIONS],
 }
@@ -46,13 +45,12 @@ impl Carrier {
             map,
             sections,
             size,
-            flags: layout::INCOMPLETE,
             written: [0; SECTIONS],
             twins: [0; SECTIONS],
         };
         carrier
             .map
-            .store_word(STATE_OFFSET, layout::state(carrier.flags));
+            .store_word(STATE_OFFSET, layout::state(layout::INCOMPLETE));
         carrier.map.clear(to_usize(PAGE), len - to_usize(PAGE));
         Ok(carrier)
     }
@@ -81,12 +79,7 @@ impl Carrier {
         let (magic, rest) = bytemuck::bytes_of(&header).split_at(layout::MAGIC.len());
         self.map.store(magic.len(), rest);
         self.map.store(0, magic);
-        self.set_flags(self.flags & !layout::INCOMPLETE);
-    }
-
-    /// Says that all that was drained is in here and nothing more will come.
-    pub fn mark_clean(&mut self) {
-        self.set_flags(self.flags | layout::CLEAN);
+        self.map.store_word(STATE_OFFSET, layout::state(0));
     }
 
     /// Replaces the description of the old kernel; [`io::ErrorKind::InvalidInput`]
@@ -109,8 +102,9 @@ impl Carrier {
     /// Adds an event, overwriting the oldest of its ring when that is full.
     /// Events of [`Class::Boundary`] have a ring of their own.
     pub fn push_event(&mut self, event: &Event) {
-        let boundary =
-            Probe::from_number(event.probe).is_some_and(|probe| probe.class == Class::Boundary);
+        // A mark bounds a window, too.
+        let boundary = matches!(Kind::from_u8(event.kind), Some(Kind::MarkText | Kind::Mark))
+            || Probe::from_number(event.probe).is_some_and(|probe| probe.class == Class::Boundary);
         let section = if boundary {
             Section::Boundary
         } else {
@@ -160,11 +154,6 @@ impl Carrier {
     #[must_use]
     pub fn tail_slots(&self) -> u32 {
         self.sections[Section::Tail as usize].slots
-    }
-
-    fn set_flags(&mut self, flags: u32) {
-        self.flags = flags;
-        self.map.store_word(STATE_OFFSET, layout::state(flags));
     }
 
     /// Writes the older of two copies: void it, fill it, then vouch for it.

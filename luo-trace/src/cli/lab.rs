@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::exit::{Exit, Failure};
 use crate::lab::accel::AccelChoice;
 use crate::lab::host::{Campaign, Progress, Summary, VmSummary};
-use crate::lab::plan::Scenario;
+use crate::lab::scenario::Scenario;
 use crate::lab::workload::{Workload, parse_duration, parse_size};
 
 /// Real live updates in virtual machines.
@@ -44,7 +44,7 @@ struct RunOptions {
     /// Updates in each virtual machine.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     chain: u32,
-    /// What is carried across: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION].
+    /// What is carried across: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION].
     #[arg(long, value_name = "SPEC", default_value = "memfd=4x1M")]
     workload: Workload,
     /// CPUs of a virtual machine.

@@ -3,8 +3,10 @@
 mod doctor;
 mod export;
 pub mod lab;
+mod mark;
 mod report;
 
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,8 +14,9 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
-use crate::liveupdate::DEVICE_PATH;
-use crate::ready::Started;
+use crate::liveupdate::{DEVICE_PATH, SessionName};
+use crate::probes::Mechanism;
+use crate::ready::{Ready, Started};
 use crate::{collect, kexec, record};
 
 /// Blackout-window profiler for Linux live update
@@ -40,6 +43,8 @@ enum Command {
     Kexec(kexec::Options),
     /// Watch the restore in the new kernel and write the run
     Collect(collect::Options),
+    /// Write a mark into the kernel's trace, as any program may
+    Mark(mark::Options),
     /// Real live updates in virtual machines
     Lab(lab::Options),
     #[command(hide = true)]
@@ -48,6 +53,31 @@ enum Command {
     Report(report::Options),
     /// Write runs in a format that other tools open
     Export(export::Options),
+}
+
+/// What `record` and `collect` are asked alike.
+#[derive(Debug, clap::Args)]
+pub struct Tracing {
+    /// Name of the LUO session that carries the trace
+    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
+    pub session: String,
+    /// Write READY=1 to this descriptor once armed
+    #[arg(long, value_name = "N")]
+    pub ready_fd: Option<RawFd>,
+    /// Attach in this way only
+    #[arg(long, value_name = "HOW")]
+    pub mechanism: Option<Mechanism>,
+}
+
+impl Tracing {
+    /// What is wrong with the words, before anything is done.
+    pub(crate) fn check(&self) -> anyhow::Result<(SessionName, Ready)> {
+        let ready = Ready::on(self.ready_fd).map_err(Failure::bad_input)?;
+        let name = SessionName::new(self.session.as_str()).map_err(Failure::bad_input)?;
+        need_root()?;
+        need_luo()?;
+        Ok((name, ready))
+    }
 }
 
 /// Runs the command line of this process.
@@ -85,6 +115,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Record(options) => record::run(&options, started),
         Command::Kexec(options) => kexec::run(&options),
         Command::Collect(options) => collect::run(&options, started),
+        Command::Mark(options) => mark::run(&options),
         Command::Lab(options) => lab::run(options),
         Command::LabAgent(options) => crate::lab::agent::run(options),
         Command::Report(options) => report::run(&options),

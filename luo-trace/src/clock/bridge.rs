@@ -1,7 +1,7 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
 use super::fit::{Bounds, Fit, Prior};
-use super::{Anchor, ClockError};
+use super::{Anchor, ClockError, Course, Early};
 
 /// How far a kernel's clock may be steered off the counter's rate by NTP, and
 /// so how well one kernel's frequency predicts the other's, ppm.
@@ -18,13 +18,6 @@ const FEWEST: usize = 8;
 /// all through and cannot go backwards by rounding.
 const SKEW_BITS: u32 = 62;
 
-/// Which end of a kernel's anchors is next to the kexec.
-#[derive(Clone, Copy)]
-enum Side {
-    Old,
-    New,
-}
-
 /// One axis for both kernels: the old kernel's `CLOCK_BOOTTIME`, extended
 /// across the kexec by the counter.
 #[derive(Clone, Debug)]
@@ -40,20 +33,47 @@ pub struct Bridge {
     /// sentence fragments.
     pub warnings: Vec<String>,
     old: Fit,
-    new: Fit,
-    /// `old = new + offset + skew * (new - origin)`, `skew` in 2^-[`SKEW_BITS`].
+    new: Course,
+    /// The map of each piece of the new kernel's clock.
+    maps: Vec<Map>,
+}
+
+/// `old = new + offset + skew * (new - origin)`, `skew` in 2^-[`SKEW_BITS`].
+#[derive(Clone, Copy, Debug)]
+struct Map {
+    from: i64,
+    to: i64,
     origin: i64,
     offset: i64,
     skew: i64,
 }
 
+impl Map {
+    fn at(&self, new: i64) -> i64 {
+        let since = i128::from(new.saturating_sub(self.origin));
+        // At most a hundredth of `since`, rounded down: monotonic as a sum.
+        let skewed = (since * i128::from(self.skew)) >> SKEW_BITS;
+        let old = i128::from(new) + i128::from(self.offset) + skewed;
+        i64::try_from(old).unwrap_or(if old < 0 { i64::MIN } else { i64::MAX })
+    }
+}
+
 impl Bridge {
     /// Joins the anchors that two kernels took of the same counter.
     pub fn new(old: &[Anchor], new: &[Anchor]) -> Result<Self, ClockError> {
+        Self::with_early(old, new, None)
+    }
+
+    /// The same, with what is known of the new kernel's clock before its anchors.
+    pub fn with_early(
+        old: &[Anchor],
+        new: &[Anchor],
+        early: Option<Early>,
+    ) -> Result<Self, ClockError> {
         counter_ran_on(old, new)?;
         let mut warnings = Vec::new();
-        let (old_fit, new_fit) = fit_both(old, new, &mut warnings)?;
-        let (hz_old, hz_new) = (old_fit.hz, new_fit.hz);
+        let (old_fit, mut course) = fit_both(old, new, &mut warnings)?;
+        let (hz_old, hz_new) = (old_fit.hz, course.hz());
         let skew = hz_new.mid / hz_old.mid - 1.0;
         if skew.abs() > SAME_COUNTER || skew.is_nan() {
             return Err(ClockError::RatesApart {
@@ -62,31 +82,21 @@ impl Bridge {
             });
         }
         warn_of_rates(hz_old, hz_new, skew, &mut warnings);
-
-        let first = new
-            .iter()
-            .map(|a| a.boot_ns)
-            .min()
-            .ok_or(ClockError::NoAnchors)?;
-        let last = new
-            .iter()
-            .map(|a| a.boot_ns)
-            .max()
-            .ok_or(ClockError::NoAnchors)?;
-        let at_origin = old_fit.boot_at(new_fit.counter_at(first).mid).mid;
-        let origin = i64::try_from(first).unwrap_or(i64::MAX);
+        if let Some(early) = early.filter(|e| (e.hz / hz_new.mid - 1.0).abs() < SAME_COUNTER) {
+            course.begin_with(early);
+        }
+        let maps = maps(&old_fit, &course);
         let mut bridge = Self {
             hz_old,
             hz_new,
             error_ns: 0,
             warnings,
             old: old_fit,
-            new: new_fit,
-            origin,
-            offset: at_origin.saturating_sub(origin),
-            skew: fixed(skew),
+            new: course,
+            maps,
         };
-        bridge.error_ns = bridge.error_at(first).max(bridge.error_at(last));
+        let ends = bridge.new.pieces().iter().flat_map(|p| [p.from, p.to]);
+        bridge.error_ns = ends.map(|at| bridge.error_at(at)).max().unwrap_or(0);
         Ok(bridge)
     }
 
@@ -95,11 +105,16 @@ impl Bridge {
     #[must_use]
     pub fn to_old(&self, boot_new_ns: u64) -> i64 {
         let new = i64::try_from(boot_new_ns).unwrap_or(i64::MAX);
-        let since = i128::from(new.saturating_sub(self.origin));
-        // At most a hundredth of `since`, rounded down: monotonic as a sum.
-        let skewed = (since * i128::from(self.skew)) >> SKEW_BITS;
-        let old = i128::from(new) + i128::from(self.offset) + skewed;
-        i64::try_from(old).unwrap_or(if old < 0 { i64::MIN } else { i64::MAX })
+        let next = self.maps.iter().position(|map| new < map.from);
+        let (before, after) = match next {
+            Some(0) => return self.maps[0].at(new),
+            Some(next) => (self.maps[next - 1], Some(self.maps[next])),
+            None => (self.maps[self.maps.len() - 1], None),
+        };
+        match after {
+            Some(after) if new > before.to => between(before, after, new),
+            _ => before.at(new),
+        }
     }
 
     /// Bound of the error of [`Bridge::to_old`] at one instant, and so of an
@@ -122,9 +137,44 @@ impl Bridge {
 
     /// The new kernel's clock and the counter.
     #[must_use]
-    pub fn new_fit(&self) -> &Fit {
+    pub fn new_course(&self) -> &Course {
         &self.new
     }
+}
+
+/// One map for each piece; a later one never begins before an earlier one ends.
+fn maps(old: &Fit, course: &Course) -> Vec<Map> {
+    let mut maps: Vec<Map> = Vec::new();
+    for piece in course.pieces() {
+        let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+        let origin = signed(piece.from);
+        let at_origin = old.boot_at(piece.fit.counter_at(piece.from).mid).mid;
+        let mut map = Map {
+            from: origin,
+            to: signed(piece.to),
+            origin,
+            offset: at_origin.saturating_sub(origin),
+            skew: fixed(piece.fit.hz.mid / old.hz.mid - 1.0),
+        };
+        if let Some(last) = maps.last() {
+            let back = last.at(last.to).saturating_sub(map.at(map.from));
+            map.offset = map.offset.saturating_add(back.max(0));
+        }
+        maps.push(map);
+    }
+    maps
+}
+
+/// Between two pieces, on the line from the end of one to the start of the other.
+fn between(before: Map, after: Map, new: i64) -> i64 {
+    let (y0, y1) = (
+        i128::from(before.at(before.to)),
+        i128::from(after.at(after.from)),
+    );
+    let width = i128::from(after.from) - i128::from(before.to);
+    let since = i128::from(new) - i128::from(before.to);
+    let y = y0 + (y1 - y0) * since / width.max(1);
+    i64::try_from(y).unwrap_or(i64::MAX)
 }
 
 /// A share well below 1 in 2^-[`SKEW_BITS`].
@@ -158,42 +208,39 @@ fn fit_both(
     old: &[Anchor],
     new: &[Anchor],
     warnings: &mut Vec<String>,
-) -> Result<(Fit, Fit), ClockError> {
-    let prior = |fit: &Fit| {
+) -> Result<(Fit, Course), ClockError> {
+    let prior = |hz: Bounds<f64>| {
         Some(Prior {
-            hz: fit.hz.mid,
+            hz: hz.mid,
             ppm: STEERING_PPM,
         })
     };
-    let borrowed = |side| {
+    let borrowed = |side: &str| {
         format!(
-            "the {} kernel left too few clock anchors to find its rate: the other kernel's is used, \
-             to {STEERING_PPM} ppm",
-            side_name(side)
+            "the {side} kernel left too few clock anchors to find its rate: the other kernel's is used, \
+             to {STEERING_PPM} ppm"
         )
     };
-    match (
-        fit_side(old, Side::Old, warnings),
-        fit_side(new, Side::New, warnings),
-    ) {
+    match (fit_old(old, warnings), Course::new(new, warnings)) {
         (Ok(old), Ok(new)) => Ok((old, new)),
         (Ok(old), Err(ClockError::NoSpan)) => {
-            warnings.push(borrowed(Side::New));
-            let new = Fit::with_prior(new, prior(&old))?;
+            warnings.push(borrowed("new"));
+            let new = Course::with_prior(new, prior(old.hz))?;
             Ok((old, new))
         }
         (Err(ClockError::NoSpan), Ok(new)) => {
-            warnings.push(borrowed(Side::Old));
-            let old = Fit::with_prior(old, prior(&new))?;
+            warnings.push(borrowed("old"));
+            let old = Fit::with_prior(old, prior(new.hz()))?;
             Ok((old, new))
         }
         (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
 
-/// The line through all anchors of a side or, where its clock was stepped or
-/// steered, through the longest part next to the kexec that is straight.
-fn fit_side(anchors: &[Anchor], side: Side, warnings: &mut Vec<String>) -> Result<Fit, ClockError> {
+/// The line through all anchors of the old kernel or, where its clock was stepped
+/// or steered, through the longest part next to the kexec that is straight: only
+/// that is extrapolated.
+fn fit_old(anchors: &[Anchor], warnings: &mut Vec<String>) -> Result<Fit, ClockError> {
     let whole = Fit::new(anchors)?;
     if whole.is_linear() {
         return Ok(whole);
@@ -202,16 +249,11 @@ fn fit_side(anchors: &[Anchor], side: Side, warnings: &mut Vec<String>) -> Resul
     sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
     let mut part = sorted.as_slice();
     while part.len() / 2 >= FEWEST {
-        let half = part.len() / 2;
-        part = match side {
-            Side::Old => &part[part.len() - half..],
-            Side::New => &part[..half],
-        };
+        part = &part[part.len() - part.len() / 2..];
         if let Some(fit) = Fit::new(part).ok().filter(Fit::is_linear) {
             warnings.push(format!(
-                "the {} kernel's clock was stepped or steered: only the {} of {} anchors nearest to \
+                "the old kernel's clock was stepped or steered: only the {} of {} anchors nearest to \
                  the kexec are used",
-                side_name(side),
                 part.len(),
                 anchors.len()
             ));
@@ -219,12 +261,8 @@ fn fit_side(anchors: &[Anchor], side: Side, warnings: &mut Vec<String>) -> Resul
         }
     }
     warnings.push(format!(
-        "the {} kernel's clock does not follow the counter: {} of {} anchors left out, the others \
-         widened by {:.0} ns, so the error is an estimate",
-        side_name(side),
-        whole.outliers,
-        whole.n,
-        whole.residual_ns
+        "the old kernel's clock does not follow the counter: {}",
+        whole.misfit()
     ));
     Ok(whole)
 }
@@ -236,12 +274,5 @@ fn warn_of_rates(old: Bounds<f64>, new: Bounds<f64>, skew: f64, warnings: &mut V
             "the two kernels' clocks run {ppm:.1} ppm apart: intervals across the kexec are in the \
              old kernel's seconds"
         ));
-    }
-}
-
-const fn side_name(side: Side) -> &'static str {
-    match side {
-        Side::Old => "old",
-        Side::New => "new",
     }
 }

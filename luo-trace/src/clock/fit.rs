@@ -91,8 +91,8 @@ impl Fit {
                 sort_by_violation(&mut walls);
                 kept = largest_linear(&walls, slopes);
                 region(&walls[..kept], slopes, 0.0).or_else(|gap| {
-                    residual_ns = gap;
-                    region(&walls[..kept], slopes, gap)
+                    residual_ns = gap + FLOAT_NS;
+                    region(&walls[..kept], slopes, residual_ns)
                 })
             }
             .map_err(|_| ClockError::NoSpan)?,
@@ -144,6 +144,14 @@ impl Fit {
             clamp_cycles(base + floor(lo - slack)),
             clamp_cycles(base + floor(at(&self.middle) + 0.5)),
             clamp_cycles(base + ceil(hi + slack)),
+        )
+    }
+
+    /// In what way it is not linear.
+    pub(super) fn misfit(&self) -> String {
+        format!(
+            "{} of {} anchors left out, the others widened by {:.0} ns, so the error is an estimate",
+            self.outliers, self.n, self.residual_ns
         )
     }
 

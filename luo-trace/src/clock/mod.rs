@@ -4,6 +4,7 @@
 pub mod anchor;
 pub mod bridge;
 pub mod counter;
+pub mod course;
 pub mod fit;
 pub mod printk;
 mod region;
@@ -13,6 +14,7 @@ mod tests;
 pub use anchor::{Anchor, AnchorRecord};
 pub use bridge::Bridge;
 pub use counter::Cycles;
+pub use course::{Course, Early};
 pub use fit::{Bounds, Fit, Prior};
 pub use printk::{PrintkOffset, PrintkSandwich};
 

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::{Anchor, Bridge, ClockError, Cycles, Fit, Prior};
+use super::{Anchor, Bridge, ClockError, Cycles, Early, Fit, Prior};
 
 /// A true linear clock: `boot = (counter - zero) * 1e9 / hz`, in whole ns.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,31 @@ impl Truth {
             after: u64::try_from(counter).unwrap() + after,
             realtime_ns: 0,
         }
+    }
+}
+
+/// A clock that changes its pace at `bend`.
+struct Refined {
+    first: Truth,
+    bend: i128,
+    hz: i128,
+}
+
+impl Refined {
+    fn new(first: Truth, boot: i128, bend_ns: u64, ppm: i64) -> Self {
+        let hz = i128::from(first.hz);
+        Self {
+            first,
+            bend: boot + i128::from(bend_ns) * hz / 1_000_000_000,
+            hz: hz * i128::from(1_000_000 + ppm) / 1_000_000,
+        }
+    }
+
+    fn boot(&self, counter: i128) -> i128 {
+        if counter <= self.bend {
+            return self.first.boot(counter);
+        }
+        self.first.boot(self.bend) + ((counter - self.bend) * 1_000_000_000).div_euclid(self.hz)
     }
 }
 
@@ -177,6 +202,48 @@ proptest! {
         let truth = update.old.boot(update.boot);
         let error = (i128::from(bridge.to_old(0)) - truth).unsigned_abs();
         prop_assert!(error <= u128::from(bridge.error_at(0)));
+    }
+
+    #[test]
+    fn a_clock_that_is_refined_while_watched_keeps_its_bound(
+        update in update(4),
+        ppm in -1000_i64..1000,
+        bend in 0_u64..3_000_000_000,
+        delays in prop::collection::vec(25_000_000_u64..30_000_000, 16..80),
+        widths in (1_u64..400, 1_u64..400),
+        events in prop::collection::vec(0_u64..3_000_000_000, 1..20),
+    ) {
+        let refined = Refined::new(update.new, update.boot, bend, ppm);
+        let mut counter = update.boot + i128::from(update.new.hz);
+        let (before, after) = widths;
+        let anchors: Vec<Anchor> = delays.iter().map(|&ns| {
+            counter += i128::from(ns) * i128::from(update.new.hz) / 1_000_000_000;
+            Anchor {
+                boot_ns: u64::try_from(refined.boot(counter)).unwrap(),
+                ..update.new.anchor(counter, before, after)
+            }
+        }).collect();
+        let early = Early {
+            until_ns: u64::try_from(refined.boot(refined.bend)).unwrap(),
+            hz: f64::from(u32::try_from(update.new.hz / 4).unwrap()) * 4.0,
+        };
+        let bridge = Bridge::with_early(&update.old_anchors, &anchors, Some(early)).unwrap();
+        // A bend right at the first anchors or the last makes the bound an
+        // estimate, and a warning says so.
+        prop_assume!(!bridge.warnings.iter().any(|w| w.contains("is an estimate")));
+        let last = anchors[anchors.len() - 1].before;
+        for since_boot in events {
+            let counter = update.boot
+                + i128::from(since_boot) * i128::from(update.new.hz) / 1_000_000_000;
+            if counter > i128::from(last) {
+                continue;
+            }
+            let stamp = u64::try_from(refined.boot(counter)).unwrap();
+            let truth = update.old.boot(counter);
+            let error = (i128::from(bridge.to_old(stamp)) - truth).unsigned_abs();
+            let bound = u128::from(bridge.error_at(stamp));
+            prop_assert!(error <= bound, "off by {error} ns, bound {bound} ns, {:?}", bridge.warnings);
+        }
     }
 
     #[test]

@@ -1,71 +1,121 @@
 //! The new kernel's boot, from its own log and trace.
 
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use reports::model::{Hole, Source};
+use reports::model::{Handoff, Hole, Source};
 
-use crate::boot_trace;
-use crate::clock::{Bridge, Cycles};
-use crate::join::{Boot, Stamp, hole};
+use crate::boot_trace::{self, BootTrace};
+use crate::clock::{Bridge, Cycles, Early, PrintkOffset};
+use crate::join::{Boot, BootMark, Initcall, Stamp, hole};
 use crate::kmsg::{self, Line, Log};
 
-/// Reads it; what cannot be had becomes a hole.
-pub(super) fn read(bridge: Option<&Bridge>, holes: &mut Vec<Hole>) -> Boot {
-    let log = match Log::read() {
-        Ok(log) => log,
-        Err(error) => {
-            holes.push(hole(
+/// Lines of the log that mark a stage, by how they begin, and the stage's name
+/// (v7.3; what a kernel does not say is not there).
+const STAGES: [(&str, &str); 11] = [
+    ("KHO: found kexec handover data", "kho.found"),
+    ("luo: Retrieved live update data", "luo.retrieved"),
+    ("smp: Bringing up secondary CPUs", "smp.start"),
+    ("smp: Brought up ", "smp.done"),
+    ("KHO: exec from: ", "kho.exec_from"),
+    (
+        "Trying to unpack rootfs image as initramfs",
+        "initramfs.start",
+    ),
+    ("Unpacking initramfs", "initramfs.start"),
+    ("Freeing initrd memory", "initramfs.done"),
+    ("Freeing unused kernel image (initmem)", "initmem.freed"),
+    ("tsc: Refined TSC clocksource calibration", "clock.refined"),
+    ("Run ", "init.exec"),
+];
+
+/// The kernel log, and how its stamps lie to the boot clock.
+pub(super) struct Reading {
+    log: io::Result<Log>,
+    offset: io::Result<PrintkOffset>,
+}
+
+impl Reading {
+    pub(super) fn take() -> Self {
+        Self {
+            log: Log::read(),
+            offset: kmsg::offset(),
+        }
+    }
+
+    /// What the log tells of the clock before the first anchor.
+    pub(super) fn early(&self) -> Option<Early> {
+        let (Ok(log), Ok(offset)) = (&self.log, &self.offset) else {
+            return None;
+        };
+        let (stamp_us, hz) = log.refined_clock()?;
+        let until_ns = u64::try_from(offset.boot_ns(stamp_us)).ok()?;
+        Some(Early { until_ns, hz })
+    }
+
+    /// The boot's stages; what cannot be had becomes a hole.
+    pub(super) fn stages(&self, bridge: Option<&Bridge>, holes: &mut Vec<Hole>) -> Boot {
+        let mut boot = Boot::default();
+        match &self.log {
+            Ok(log) => self.logged(log, &mut boot, holes),
+            Err(error) => holes.push(hole(
                 "new.early",
                 format!("/dev/kmsg cannot be read ({error})"),
-            ));
-            return Boot::default();
+            )),
         }
-    };
-    let count = log.kexec_count();
-    let mut boot = Boot {
-        kexec_count: (count > 0).then_some(count),
-        previous_release: log.previous_release().map(str::to_owned),
-        ..Boot::default()
-    };
-    match kmsg::offset() {
-        Ok(offset) => {
-            let stamp = |line: &Line| Stamp {
-                boot_ns: offset.boot_ns(line.stamp_us),
-                error_ns: offset.error_ns,
-                source: Source::Kmsg,
-            };
-            let lines = log.placeable();
-            // Where the log has wrapped, its first line is not the boot's.
-            let complete = log.lines.first().is_some_and(|l| l.seq == 0);
-            if complete {
-                boot.first_stamp = lines.first().map(&stamp);
-            } else {
+        boot.console = self.log.as_ref().ok().and_then(kmsg::console);
+        boot.handoff = handoff();
+        // The trace starts before the log's stamps can be placed.
+        if let (Some(bridge), Some(trace)) = (bridge, boot_trace::read()) {
+            traced(bridge, trace, &mut boot);
+        }
+        boot.stages.sort_by_key(|(_, stamp)| stamp.boot_ns);
+        boot
+    }
+
+    fn logged(&self, log: &Log, boot: &mut Boot, holes: &mut Vec<Hole>) {
+        let count = log.kexec_count();
+        boot.kexec_count = (count > 0).then_some(count);
+        boot.previous_release = log.previous_release().map(str::to_owned);
+        let lines = log.placeable();
+        boot.unplaced_lines = log.lines.len() - lines.len();
+        let offset = match &self.offset {
+            Ok(offset) => offset,
+            Err(error) => {
                 holes.push(hole(
-                    "gap.handoff",
-                    "the kernel log has lost its beginning: boot with a larger log_buf_len",
+                    "new.early",
+                    format!("the kernel log's stamps could not be placed ({error})"),
                 ));
+                return;
             }
-            boot.exec_init = lines.iter().find(|l| is_exec_init(&l.text)).map(&stamp);
-        }
-        Err(error) => {
+        };
+        let stamp = |line: &Line| Stamp {
+            boot_ns: offset.boot_ns(line.stamp_us),
+            error_ns: offset.error_ns,
+            source: Source::Kmsg,
+        };
+        // Where the log has wrapped, its first line is not the boot's.
+        let complete = log.lines.first().is_some_and(|l| l.seq == 0);
+        if complete {
+            boot.first_stamp = lines.first().map(&stamp);
+        } else {
             holes.push(hole(
-                "new.early",
-                format!("the kernel log's stamps could not be placed ({error})"),
+                "gap.handoff",
+                "the kernel log has lost its beginning: boot with a larger log_buf_len",
             ));
         }
-    }
-    // The trace starts before the log's stamps can be placed.
-    if let (Some(bridge), Some(trace)) = (bridge, boot_trace::read()) {
-        let first = traced(bridge, trace.first);
-        boot.first_initcall = trace.first_initcall.map(|at| traced(bridge, at));
-        if boot
-            .first_stamp
-            .is_none_or(|stamp| first.boot_ns < stamp.boot_ns)
-        {
-            boot.first_stamp = Some(first);
+        for line in lines {
+            if let Some(name) = stage(&line.text) {
+                boot.stages.push((name.to_owned(), stamp(line)));
+            }
         }
+        boot.exec_init = lines.iter().find(|l| is_exec_init(&l.text)).map(&stamp);
     }
-    boot
+}
+
+fn stage(text: &str) -> Option<&'static str> {
+    let (_, name) = STAGES.iter().find(|(begin, _)| text.starts_with(begin))?;
+    (*name != "init.exec" || is_exec_init(text)).then_some(*name)
 }
 
 /// `Run /init as init process` (init/main.c, v7.3).
@@ -73,14 +123,86 @@ fn is_exec_init(text: &str) -> bool {
     text.starts_with("Run ") && text.ends_with(" as init process")
 }
 
-/// A record of the boot trace, on the boot clock.
-fn traced(bridge: &Bridge, cycles: u64) -> Stamp {
-    let at = bridge.new_fit().boot_at(Cycles(cycles));
+fn traced(bridge: &Bridge, trace: BootTrace, boot: &mut Boot) {
+    let first_initcall = trace.first_initcall();
+    let BootTrace {
+        first,
+        levels,
+        initcalls,
+        marks,
+    } = trace;
+    let stamp = |cycles: u64| on_counter(bridge, cycles);
+    boot.first_initcall = first_initcall.map(stamp);
+    let first = first.map(stamp);
+    if boot
+        .first_stamp
+        .zip(first)
+        .is_none_or(|(log, trace)| trace.boot_ns < log.boot_ns)
+    {
+        boot.first_stamp = first.or(boot.first_stamp);
+    }
+    boot.stages.extend(
+        levels
+            .into_iter()
+            .map(|(level, at)| (format!("initcalls.{level}"), stamp(at))),
+    );
+    boot.initcalls = initcalls
+        .into_iter()
+        .map(|call| Initcall {
+            start: stamp(call.start),
+            end: call.end.map(stamp),
+            function: call.function,
+            level: call.level,
+            cpu: call.cpu,
+            tid: call.tid,
+            comm: call.comm,
+            ret: call.ret,
+        })
+        .collect();
+    boot.marks = marks
+        .into_iter()
+        .map(|mark| BootMark {
+            at: stamp(mark.at),
+            text: mark.text,
+            tid: mark.tid,
+            comm: mark.comm,
+        })
+        .collect();
+}
+
+/// A reading of the counter, on the boot clock.
+fn on_counter(bridge: &Bridge, cycles: u64) -> Stamp {
+    let at = bridge.new_course().boot_at(Cycles(cycles));
     Stamp {
         boot_ns: at.mid,
         error_ns: at.mid.abs_diff(at.lo).max(at.hi.abs_diff(at.mid)),
         source: Source::Ftrace,
     }
+}
+
+/// What the kexec carried, by the header that the boot loader filled in
+/// (Documentation/arch/x86/boot.rst; sysfs has it under `boot_params`).
+fn handoff() -> Option<Handoff> {
+    let data = std::fs::read("/sys/kernel/boot_params/data").ok()?;
+    parse_handoff(&data)
+}
+
+fn parse_handoff(data: &[u8]) -> Option<Handoff> {
+    let word = |at: usize| -> Option<u64> {
+        let bytes = data.get(at..at + 4)?.first_chunk()?;
+        Some(u64::from(u32::from_le_bytes(*bytes)))
+    };
+    if data.get(0x202..0x206)? != b"HdrS" {
+        return None;
+    }
+    let (kernel_bytes, payload) = (word(0x1f4)? * 16, word(0x24c)?);
+    Some(Handoff {
+        kernel_bytes,
+        initrd_bytes: word(0x21c)?,
+        // Room that the kernel needs in place, which it unpacks itself into.
+        unpacked_bytes: word(0x260)?,
+        compressed: payload > 0,
+    })
 }
 
 /// The time of day, RFC 3339 in UTC.
@@ -91,4 +213,36 @@ pub(super) fn now_rfc3339() -> String {
     jiff::Timestamp::from_second(seconds.try_into().unwrap_or(0))
         .map(|t| t.to_string())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_log_name_their_stage() {
+        assert_eq!(stage("smp: Brought up 1 node, 2 CPUs"), Some("smp.done"));
+        assert_eq!(stage("Run /init as init process"), Some("init.exec"));
+        assert_eq!(stage("Run /init"), None);
+        assert_eq!(stage("pci 0000:00:01.0"), None);
+    }
+
+    #[test]
+    fn the_boot_header_tells_what_was_carried() {
+        let mut data = vec![0; 4096];
+        assert_eq!(parse_handoff(&data), None);
+        data[0x202..0x206].copy_from_slice(b"HdrS");
+        data[0x1f4..0x1f8].copy_from_slice(&100_u32.to_le_bytes());
+        data[0x21c..0x220].copy_from_slice(&5000_u32.to_le_bytes());
+        data[0x24c..0x250].copy_from_slice(&1500_u32.to_le_bytes());
+        data[0x260..0x264].copy_from_slice(&9000_u32.to_le_bytes());
+        let expected = Handoff {
+            kernel_bytes: 1600,
+            initrd_bytes: 5000,
+            unpacked_bytes: 9000,
+            compressed: true,
+        };
+        assert_eq!(parse_handoff(&data), Some(expected));
+        assert_eq!(parse_handoff(&data[..0x210]), None);
+    }
 }

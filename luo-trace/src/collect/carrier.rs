@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::carrier::{self as format, Contents};
 use crate::clock::Anchor;
 use crate::facts::Meta;
-use crate::join::OldHalf;
+use crate::join::{Boot, OldHalf};
 use crate::liveupdate::{Device, Error, Session, SessionName};
 use crate::record::CARRIER_TOKEN;
 
@@ -79,4 +79,73 @@ fn read(session: &Session, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>)
         },
         anchors,
     ))
+}
+
+/// Why the carrier is not of the boot right before this one, if it is not.
+pub(super) fn foreign(meta: &Meta, boot: &Boot) -> Option<String> {
+    if let Some(count) = boot.kexec_count
+        && meta.kexec_count + 1 != count
+    {
+        return Some(format!(
+            "the carrier was refused: it was recorded {} kexecs after a cold boot, this kernel is \
+             {count} after one",
+            meta.kexec_count
+        ));
+    }
+    let previous = boot.previous_release.as_ref()?;
+    (*previous != meta.kernel.release).then(|| {
+        format!(
+            "the carrier was refused: it was recorded by Linux {}, this kernel was booted by {previous}",
+            meta.kernel.release
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carrier_of_another_boot_is_refused_with_the_reason() {
+        let meta = |kexec_count, release: &str| {
+            let attach = reports::model::Attach {
+                kernel: reports::model::KernelSide::Old,
+                mechanism: "kprobe.multi".to_owned(),
+                attached: 52,
+                missing: Vec::new(),
+            };
+            Meta {
+                luo_trace: "0".to_owned(),
+                host: crate::facts::host(),
+                kernel: reports::model::Kernel {
+                    release: release.to_owned(),
+                    ..crate::facts::kernel()
+                },
+                kexec_count,
+                pid: 1,
+                session: "luo-trace".to_owned(),
+                attach,
+                attach_ns: 1,
+                missing: Vec::new(),
+                tail_refused: None,
+            }
+        };
+        let boot = Boot {
+            kexec_count: Some(3),
+            previous_release: Some("7.3.4".to_owned()),
+            ..Boot::default()
+        };
+        assert_eq!(foreign(&meta(2, "7.3.4"), &boot), None);
+        assert_eq!(foreign(&meta(0, "7.2.0"), &Boot::default()), None);
+        let count = foreign(&meta(3, "7.3.4"), &boot).unwrap();
+        assert!(
+            count.contains("recorded 3 kexecs after a cold boot"),
+            "{count}"
+        );
+        let release = foreign(&meta(2, "7.2.9"), &boot).unwrap();
+        assert!(
+            release.contains("by Linux 7.2.9") && release.contains("by 7.3.4"),
+            "{release}"
+        );
+    }
 }

@@ -5,22 +5,24 @@ mod boot;
 mod carrier;
 mod progress;
 
-use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::Tracing;
 use crate::clock::{Anchor, Bridge};
+use crate::ending::Ending;
 use crate::exit::{Exit, Failure};
 use crate::facts;
-use crate::join::{self, Halves, NewHalf, OldHalf};
+use crate::join::{self, Halves, NewHalf};
 use crate::liveupdate::{Session, SessionName};
-use crate::probes::{Mechanism, Probes};
-use crate::ready::{Ready, Started};
+use crate::marks::Marks;
+use crate::probes::Probes;
+use crate::ready::Started;
 use crate::record;
 use carrier::{Arrival, Retrieved};
 use progress::Progress;
@@ -31,41 +33,50 @@ const ANCHOR: Duration = Duration::from_millis(25);
 const ANCHORS_FOR: Duration = Duration::from_millis(500);
 
 /// When the restore counts as done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Until {
     /// Every file that the old kernel preserved has been retrieved.
     Restored,
     /// Every one of their sessions has been finished, too.
     Finished,
+    /// This mark was written.
+    Mark(String),
+}
+
+impl FromStr for Until {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word.split_once(':') {
+            None if word == "restored" => Ok(Self::Restored),
+            None if word == "finished" => Ok(Self::Finished),
+            Some(("mark", text)) if !text.trim().is_empty() => Ok(Self::Mark(text.to_owned())),
+            _ => Err("say restored, finished, or mark:TEXT, e.g. 'mark:resume vm-1'".to_owned()),
+        }
+    }
 }
 
 /// What `collect` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Name of the LUO session that carries the trace
-    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
-    pub session: String,
+    /// What `record` is asked, too
+    #[command(flatten)]
+    pub tracing: Tracing,
     /// Where to write the run
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// When the restore counts as done
+    /// When the restore counts as done: restored, finished, or mark:TEXT
     #[arg(long, default_value = "finished", value_name = "WHEN")]
     pub until: Until,
     /// Give up waiting after this long and write what there is
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = crate::cli::duration)]
     pub timeout: Duration,
-    /// Write READY=1 to this descriptor once armed: the agent may start
-    #[arg(long, value_name = "N")]
-    pub ready_fd: Option<RawFd>,
     /// Open the device before the agent does, for agents that keep it open for good
     #[arg(long)]
     pub first: bool,
     /// Keep a copy of the carrier as it arrived, to look into what a run does not tell
     #[arg(long, value_name = "FILE")]
     pub keep_carrier: Option<PathBuf>,
-    /// Attach in this way only
-    #[arg(long, value_name = "HOW")]
-    pub mechanism: Option<Mechanism>,
 }
 
 /// Collects one run.
@@ -73,24 +84,25 @@ pub struct Options {
 /// # Errors
 /// The machine cannot do it, or the output cannot be written.
 pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let ready = Ready::on(options.ready_fd).map_err(Failure::bad_input)?;
-    let name = SessionName::new(options.session.as_str()).map_err(Failure::bad_input)?;
-    crate::cli::need_root()?;
-    crate::cli::need_luo()?;
+    let (name, ready) = options.tracing.check()?;
     writable(&options.output)?;
-    let probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
+    let probes = Probes::arm(options.tracing.mechanism).map_err(Failure::environment)?;
     let armed = Armed {
         attach_ns: started.elapsed_ns(),
         boot_ns: crate::ready::boot_ns(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ending = {
+        let _inside = runtime.enter();
+        Ending::catch()?
     };
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let watched = runtime.block_on(Watch::new(probes, options, name).run())?;
+    let watched = runtime.block_on(Watch::new(probes, options, name).run(ending))?;
     let (run, session) = finish(options, &armed, watched);
     let found = run.old_kernel.is_some();
     reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;
@@ -141,6 +153,7 @@ struct Watch<'o> {
     anchors: Vec<Anchor>,
     progress: Progress,
     arrival: Arrival,
+    marks: Option<Marks>,
 }
 
 impl<'o> Watch<'o> {
@@ -153,13 +166,17 @@ impl<'o> Watch<'o> {
             anchors: Vec::new(),
             progress: Progress::default(),
             arrival: Arrival::Awaited,
+            marks: None,
         }
     }
 
-    async fn run(mut self) -> std::io::Result<Watched> {
+    async fn run(mut self, mut ending: Ending) -> std::io::Result<Watched> {
         let mut logger = self.probes.diagnostics();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        // Else the boot trace has the marks, at no cost here.
+        if matches!(self.options.until, Until::Mark(_)) {
+            let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
+            self.marks = marks.ok();
+        }
         let mut tick = tokio::time::interval(DRAIN);
         let mut anchor = tokio::time::interval(ANCHOR);
         let deadline = tokio::time::sleep(self.options.timeout);
@@ -181,11 +198,7 @@ impl<'o> Watch<'o> {
                     holes.extend(self.give_up("the time-out"));
                     break;
                 }
-                _ = terminate.recv() => {
-                    holes.extend(self.give_up("the signal that ended collect"));
-                    break;
-                }
-                _ = interrupt.recv() => {
+                () = ending.came() => {
                     holes.extend(self.give_up("the signal that ended collect"));
                     break;
                 }
@@ -214,6 +227,9 @@ impl<'o> Watch<'o> {
             progress.saw(&event);
             events.push(event);
         });
+        if let Some(marks) = &mut self.marks {
+            self.events.extend(marks.take());
+        }
     }
 
     /// One look; true when the restore is done.
@@ -228,7 +244,7 @@ impl<'o> Watch<'o> {
         }
         match self.arrival {
             Arrival::Awaited => false,
-            Arrival::Here(_) => self.progress.done(self.options.until, &self.events),
+            Arrival::Here(_) => self.progress.done(&self.options.until, &self.events),
             Arrival::Absent(_) => self.progress.quiet(),
         }
     }
@@ -252,7 +268,7 @@ impl<'o> Watch<'o> {
         }
         if let Arrival::Here(retrieved) = &self.arrival {
             self.progress.expect(&retrieved.old, self.name.as_str());
-            self.progress.done(self.options.until, &self.events);
+            self.progress.done(&self.options.until, &self.events);
             holes.extend(self.progress.left_over(what));
         }
         holes
@@ -295,12 +311,21 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         }) => (Some(session), Some(old), anchors),
         None => (None, None, Vec::new()),
     };
+    let reading = boot::Reading::take();
     let bridge = match (&old, &absent) {
-        (Some(_), _) => Bridge::new(&old_anchors, &anchors).map_err(|e| e.to_string()),
+        (Some(_), _) => {
+            Bridge::with_early(&old_anchors, &anchors, reading.early()).map_err(|e| e.to_string())
+        }
         (None, why) => Err(why.clone().unwrap_or_default()),
     };
-    let boot = boot::read(bridge.as_ref().ok(), &mut holes);
-    let old = old.filter(|old| belongs(old, &boot, &mut holes));
+    let boot = reading.stages(bridge.as_ref().ok(), &mut holes);
+    let old = old.filter(|old| match carrier::foreign(&old.meta, &boot) {
+        Some(why) => {
+            holes.push(join::hole("old", why));
+            false
+        }
+        None => true,
+    });
     if let Some(why) = absent {
         holes.push(join::hole(
             "old",
@@ -315,15 +340,21 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         ));
     }
     let count = old_anchors.len() + anchors.len();
+    let hot = probes.hot();
+    let attach = record::attached(&probes, KernelSide::New);
+    let missing = record::missing(&probes);
     let new = NewHalf {
         host: facts::host(),
         kernel: facts::kernel(),
         pid: std::process::id(),
-        session: options.session.clone(),
+        session: options.tracing.session.clone(),
         events,
-        hot: probes.hot(),
-        attach: record::attached(&probes, KernelSide::New),
-        missing: record::missing(&probes),
+        hot,
+        attach,
+        missing,
+        per_hit_ns: session
+            .as_ref()
+            .and_then(|session| hit_cost(session, probes)),
         attach_ns: armed.attach_ns,
         armed_boot_ns: armed.boot_ns,
         boot,
@@ -339,22 +370,24 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
     (run, session)
 }
 
-/// Whether the carrier is of the boot right before this one.
-fn belongs(old: &OldHalf, boot: &join::Boot, holes: &mut Vec<reports::model::Hole>) -> bool {
-    let Some(count) = boot.kexec_count else {
-        return true;
+/// What a hit costs, ns: the cheapest call that is probed on both ends, with the
+/// probes and after they are gone. Nothing where this kernel lacks the call.
+fn hit_cost(session: &Session, probes: Probes) -> Option<u64> {
+    const CALLS: usize = 200;
+    let time = || {
+        let mut times = Vec::with_capacity(CALLS);
+        for _ in 0..CALLS {
+            let start = std::time::Instant::now();
+            session.name().ok()?;
+            times.push(start.elapsed());
+        }
+        times.sort_unstable();
+        times.get(CALLS / 2).copied()
     };
-    if old.meta.kexec_count + 1 == count {
-        return true;
-    }
-    holes.push(join::hole(
-        "old",
-        format!(
-            "the carrier was refused: it was recorded {} kexecs after a cold boot, this kernel is {count} after one",
-            old.meta.kexec_count
-        ),
-    ));
-    false
+    let armed = time()?;
+    drop(probes);
+    let bare = time()?;
+    u64::try_from(armed.saturating_sub(bare).as_nanos() / 2).ok()
 }
 
 fn summary(run: &Run, output: &Path) {

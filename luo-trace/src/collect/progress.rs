@@ -64,7 +64,10 @@ impl Progress {
     }
 
     /// Whether everything expected has happened. Looks again only after new records.
-    pub(super) fn done(&mut self, until: Until, events: &[Event]) -> bool {
+    pub(super) fn done(&mut self, until: &Until, events: &[Event]) -> bool {
+        if let Until::Mark(text) = until {
+            return join::has_mark(events, text);
+        }
         let Some(expected) = &mut self.expected else {
             return false;
         };
@@ -115,8 +118,8 @@ impl Progress {
 }
 
 impl Expected {
-    fn done(&self, until: Until) -> bool {
-        self.files.is_empty() && (until == Until::Restored || self.sessions.is_empty())
+    fn done(&self, until: &Until) -> bool {
+        self.files.is_empty() && (*until == Until::Restored || self.sessions.is_empty())
     }
 }
 

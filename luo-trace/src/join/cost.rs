@@ -38,6 +38,7 @@ pub(super) fn measure(
     spans: &[Span],
     windows: &[Window],
     timeline: &Timeline<'_>,
+    hits: u64,
 ) -> SelfCost {
     let ours = |kernel: KernelSide, command: &str| -> u64 {
         spans
@@ -75,7 +76,12 @@ pub(super) fn measure(
         preserve_ns: ours(KernelSide::Old, "PRESERVE_FD"),
         freeze_ns,
         retrieve_ns: ours(KernelSide::New, "RETRIEVE_FD"),
-        in_window_ns: freeze_ns + retrieve_inside + attach_inside,
+        hits_in_window: if window.is_some() { hits } else { 0 },
+        per_hit_ns: new.per_hit_ns,
+        in_window_ns: freeze_ns
+            + retrieve_inside
+            + attach_inside
+            + window.map_or(0, |_| hits * new.per_hit_ns.unwrap_or(0)),
     }
 }
 

@@ -1,6 +1,10 @@
 //! Two logs, two clocks, one [`Run`]. Pure: values in, a value out.
 
+mod aborted;
+mod boot;
 mod cost;
+mod lints;
+mod marks;
 mod phases;
 mod sessions;
 mod spans;
@@ -10,7 +14,7 @@ use std::collections::BTreeMap;
 use luo_trace_ebpf::maps::HotStats;
 use luo_trace_ebpf::{Event, Kind, Probe};
 use reports::model::{
-    Aggregate, Attach, Clock, Hole, Host, Kernel, KernelSide, Lint, Loss, Run, SCHEMA,
+    Aggregate, Attach, Clock, Handoff, Hole, Host, Kernel, KernelSide, Loss, Run, SCHEMA,
 };
 
 use crate::clock::Bridge;
@@ -59,6 +63,8 @@ pub struct NewHalf {
     pub missing: Vec<(String, String)>,
     /// From exec of `collect` to all probes armed, ns.
     pub attach_ns: u64,
+    /// What a hit of theirs costs, ns, if it was measured.
+    pub per_hit_ns: Option<u64>,
     /// When they were armed, new kernel's boot clock.
     pub armed_boot_ns: u64,
     /// Stages of the boot.
@@ -70,18 +76,73 @@ pub struct NewHalf {
 }
 
 /// What the new kernel said of its own boot, on its boot clock, ns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Boot {
-    /// First line that could be placed.
+    /// First line or record that could be placed.
     pub first_stamp: Option<Stamp>,
     /// First initcall.
     pub first_initcall: Option<Stamp>,
     /// `Run … as init process`.
     pub exec_init: Option<Stamp>,
+    /// Further moments, by name.
+    pub stages: Vec<(String, Stamp)>,
+    /// Initcalls.
+    pub initcalls: Vec<Initcall>,
+    /// Marks that are in the boot trace.
+    pub marks: Vec<BootMark>,
+    /// Lines of the log from before its clock was the one in use.
+    pub unplaced_lines: usize,
+    /// What was printed on the console.
+    pub console: Option<Console>,
+    /// What was carried over.
+    pub handoff: Option<Handoff>,
     /// KHO's count of kexecs.
     pub kexec_count: Option<u64>,
     /// Release of the kernel that KHO says it came from.
     pub previous_release: Option<String>,
+}
+
+/// What the new kernel printed on its consoles until it was collected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Console {
+    /// Bytes, stamps and line ends included.
+    pub bytes: u64,
+    /// What one takes, ns, if that could be measured.
+    pub per_byte_ns: Option<f64>,
+}
+
+/// A call of an initcall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initcall {
+    /// The function.
+    pub function: String,
+    /// Its level.
+    pub level: Option<String>,
+    /// CPU.
+    pub cpu: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
+    /// Start.
+    pub start: Stamp,
+    /// End, if it was seen.
+    pub end: Option<Stamp>,
+    /// Return value, with the end.
+    pub ret: Option<i64>,
+}
+
+/// A mark in the boot trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootMark {
+    /// When.
+    pub at: Stamp,
+    /// Text.
+    pub text: String,
+    /// Thread id.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
 }
 
 /// A moment on the boot clock.
@@ -159,12 +220,10 @@ pub fn join(halves: Halves) -> Run {
         bridge: bridge.as_ref(),
     };
 
-    let mut spans = spans::build(&old_events, KernelSide::Old, |t| timeline.of_old(t));
-    spans.append(spans::build(&new_events, KernelSide::New, |t| {
-        timeline.of_new(t.cast_signed())
-    }));
+    let spans = all_spans(&old_events, &new.boot.initcalls, &new_events, &timeline);
     let own = cost::Own::of(old.as_ref().map(|o| &o.meta), &new);
-    let found = phases::find(&phases::Input {
+    let marks = marks::all(&old_events, &new_events, &new.boot.marks, &timeline);
+    let mut found = phases::find(&phases::Input {
         old: &old_events,
         tail: old.as_ref().map_or(&[], |o| &o.tail),
         new: &new_events,
@@ -173,23 +232,30 @@ pub fn join(halves: Halves) -> Run {
         bridge: bridge.as_ref(),
         kexec,
         own: &own,
-        spans: &spans.spans,
+        spans: &spans,
     });
+    if let (Some(bridge), Some(_)) = (&bridge, kexec) {
+        let (workloads, lost) = marks::workloads(&marks, bridge.error_ns);
+        found.windows.extend(workloads);
+        marks::extend(&mut found.phases, &found.windows);
+        holes.extend(lost);
+    }
     holes.extend(found.holes);
     holes.extend(missing_holes(old.as_ref(), &new));
     let self_cost = cost::measure(
         old.as_ref().map(|o| &o.meta),
         &new,
         &own,
-        &spans.spans,
+        &spans,
         &found.windows,
         &timeline,
+        phases::hits(&old_events, &new_events, kexec, &found.windows, &timeline)
+            + 2 * new.hot.iter().map(|(_, sum)| sum.count).sum::<u64>(),
     );
     let loss = loss(old.as_ref(), &old_events, &new_events);
     holes.extend(loss_holes(old.as_ref(), loss));
     let clock = clock(bridge.as_ref(), anchors, old.is_some());
-    let lints = lints(&clock);
-    Run {
+    let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: run_id(old.as_ref(), &new),
         captured_at: new.captured_at.clone(),
@@ -200,13 +266,16 @@ pub fn join(halves: Halves) -> Run {
         clock,
         windows: found.windows,
         phases: found.phases,
-        spans: spans.spans,
+        aborted: aborted::find(&spans),
+        spans,
         aggregates: aggregates(old.as_ref(), &new),
-        marks: Vec::new(),
+        marks,
+        stages: boot::stages(&new.boot, &timeline),
+        handoff: new.boot.handoff.clone(),
         self_cost,
         coverage: found.coverage,
         holes,
-        lints,
+        lints: Vec::new(),
         loss,
         attach: old
             .iter()
@@ -215,7 +284,36 @@ pub fn join(halves: Halves) -> Run {
             .collect(),
         witness: None,
         lab: None,
-    }
+    };
+    let own = old.as_ref().map_or(&new.session, |o| &o.meta.session);
+    run.lints = lints::of(&run, &new.boot, own);
+    run
+}
+
+/// Whether this text was written as a mark.
+#[must_use]
+pub fn has_mark(events: &[Event], text: &str) -> bool {
+    marks::of_events(events, u64::cast_signed)
+        .iter()
+        .any(|mark| mark.text.trim() == text.trim())
+}
+
+/// Spans of the old kernel, of the new one's boot, and of its probes, by start.
+fn all_spans(
+    old: &[Event],
+    initcalls: &[Initcall],
+    new: &[Event],
+    timeline: &Timeline<'_>,
+) -> Vec<reports::model::Span> {
+    let mut spans = spans::build(old, KernelSide::Old, |t| timeline.of_old(t));
+    let booted = u32::try_from(spans.spans.len()).unwrap_or(u32::MAX);
+    spans
+        .spans
+        .extend(boot::initcalls(initcalls, timeline, booted));
+    spans.append(spans::build(new, KernelSide::New, |t| {
+        timeline.of_new(t.cast_signed())
+    }));
+    spans.spans
 }
 
 /// Spans of one side on its own clock: for watching, before there is a run.
@@ -229,6 +327,12 @@ pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {
         r#where: place.into(),
         why: why.into(),
     }
+}
+
+/// Text up to the first NUL.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 /// Records in the order in which they were made.
@@ -272,19 +376,6 @@ fn clock(bridge: Option<&Bridge>, anchors: u32, has_old: bool) -> Clock {
             },
         },
     }
-}
-
-fn lints(clock: &Clock) -> Vec<Lint> {
-    clock
-        .warnings
-        .iter()
-        .map(|text| Lint {
-            id: "clock.doubtful".to_owned(),
-            severity: "warning".to_owned(),
-            text: text.clone(),
-            cost_ns: None,
-        })
-        .collect()
 }
 
 fn aggregates(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Aggregate> {

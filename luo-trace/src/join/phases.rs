@@ -59,6 +59,27 @@ pub(super) fn last_kexec(old: &[Event]) -> Option<u64> {
     open
 }
 
+/// Probe hits inside the default window, as far as each is a record.
+pub(super) fn hits(
+    old: &[Event],
+    new: &[Event],
+    kexec: Option<u64>,
+    windows: &[Window],
+    timeline: &Timeline<'_>,
+) -> u64 {
+    let (Some(start), Some(window)) = (kexec, windows.iter().find(|w| w.name == DEFAULT_WINDOW))
+    else {
+        return 0;
+    };
+    let old = old
+        .iter()
+        .filter(|e| super::is_call(e) && e.boot_ns >= start);
+    let new = new
+        .iter()
+        .filter(|e| super::is_call(e) && timeline.of_new(e.boot_ns.cast_signed()) <= window.end);
+    (old.count() + new.count()) as u64
+}
+
 pub(super) fn find(input: &Input<'_>) -> Found {
     let mut found = Found::default();
     let (Some(_), Some(bridge)) = (input.kexec, input.bridge) else {
@@ -103,7 +124,7 @@ fn boundaries(input: &Input<'_>, clock_error: u64) -> Vec<Boundary> {
     let boot = |stamp: Option<Stamp>| {
         stamp.map(|s| At {
             t: input.timeline.of_new(s.boot_ns),
-            error_ns: clock_error + s.error_ns,
+            error_ns: super::boot::error(&s, input.timeline),
             source: s.source,
         })
     };

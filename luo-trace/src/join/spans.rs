@@ -8,6 +8,7 @@ use reports::model::{KernelSide, Span};
 use serde_json::{Map, Value};
 
 use super::sessions::Sessions;
+use super::text;
 
 /// Spans of one or both sides, numbered by start.
 #[derive(Debug, Default)]
@@ -81,6 +82,7 @@ pub(super) fn build(events: &[Event], kernel: KernelSide, at: impl Fn(u64) -> i6
                 event,
                 at(event.boot_ns),
             ),
+            Kind::MarkText | Kind::Mark => {}
         }
     }
     Spans { spans }
@@ -267,11 +269,6 @@ fn return_value(probe: &Probe, raw: u64) -> Option<i64> {
         )]
         Some(i64::from((raw as u32).cast_signed()))
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 #[cfg(test)]

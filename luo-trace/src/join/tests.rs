@@ -181,6 +181,7 @@ fn halves() -> Halves {
         attach: attach(KernelSide::New),
         missing: Vec::new(),
         attach_ns: 7,
+        per_hit_ns: Some(100),
         armed_boot_ns: 2_000_000_000,
         boot: Boot {
             first_stamp: Some(stamp(100_000_000, Source::Kmsg)),
@@ -188,6 +189,7 @@ fn halves() -> Halves {
             exec_init: Some(stamp(1_500_000_000, Source::Kmsg)),
             kexec_count: Some(1),
             previous_release: Some("7.3.0".into()),
+            ..Boot::default()
         },
         captured_at: "2026-01-01T00:00:00Z".into(),
         holes: Vec::new(),

@@ -90,6 +90,7 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), QemuError
         deterministic: false,
         console: &console,
         output: &output,
+        heard: &dir.path().join("heard"),
     };
     Vm::start(&machine, interrupted)?.first_word(TRIAL)
 }

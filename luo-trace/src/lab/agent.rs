@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::provoke;
+use super::witness;
 use super::workload::{self, Workload};
 use crate::exit::Exit;
 use crate::liveupdate::{Device, Session, SessionName};
@@ -46,6 +47,15 @@ enum Command {
         /// Where to write what was verified.
         #[arg(long)]
         report: PathBuf,
+        /// Only this session, by its number.
+        #[arg(long)]
+        only: Option<u32>,
+        /// Only so many files, and finish nothing.
+        #[arg(long)]
+        files: Option<usize>,
+        /// Testify to the host right after the last retrieve.
+        #[arg(long)]
+        witness: bool,
     },
     /// Do what LUO refuses, and print how it is refused.
     Provoke {
@@ -82,7 +92,16 @@ pub fn run(options: Options) -> Result<Exit> {
             let kept = preserve(&workload)?;
             stay(ready_fd, &kept)
         }
-        Command::Restore { workload, report } => restore(&workload, &report),
+        Command::Restore {
+            workload,
+            report,
+            only,
+            files,
+            witness,
+        } => {
+            let part = Part { only, files };
+            restore(&workload, &part, &report, witness)
+        }
         Command::Provoke { after } => {
             if after {
                 provoke::after_update()?;
@@ -124,7 +143,8 @@ fn preserve(workload: &Workload) -> Result<Vec<(Session, Vec<OwnedFd>)>> {
         .collect::<Result<Vec<Vec<_>>>>()
         .context("cannot make the workload's memfds")?;
 
-    let sessions = sessions(workload, Device::create_session)?;
+    let all: Vec<u32> = (0..workload.sessions).collect();
+    let sessions = sessions(&all, Device::create_session)?;
     let mut kept = Vec::new();
     for (session, files) in sessions.into_iter().zip(files) {
         let mut memfds = Vec::new();
@@ -137,17 +157,43 @@ fn preserve(workload: &Workload) -> Result<Vec<(Session, Vec<OwnedFd>)>> {
     Ok(kept)
 }
 
-fn restore(workload: &Workload, report: &Path) -> Result<Exit> {
+/// What of a workload is taken back.
+struct Part {
+    only: Option<u32>,
+    files: Option<usize>,
+}
+
+impl Part {
+    fn sessions(&self, workload: &Workload) -> Vec<u32> {
+        match self.only {
+            Some(session) => vec![session],
+            None => (0..workload.sessions).collect(),
+        }
+    }
+}
+
+fn restore(workload: &Workload, part: &Part, report: &Path, witness: bool) -> Result<Exit> {
     raise_descriptor_limit(workload)?;
     thread::sleep(workload.delay);
-    let sessions = sessions(workload, Device::retrieve_session)?;
+    let numbers = part.sessions(workload);
+    let sessions = sessions(&numbers, Device::retrieve_session)?;
 
     // All files first: verifying is not part of what a restore costs.
+    let wanted = numbers.iter().zip(&sessions).flat_map(|(number, session)| {
+        workload
+            .tokens(*number)
+            .map(move |token| (*number, token, session))
+    });
     let mut files = Vec::new();
-    for (index, session) in (0..).zip(&sessions) {
-        for token in workload.tokens(index) {
-            files.push((index, token, session.retrieve_fd(token)?));
+    for (number, token, session) in wanted.take(part.files.unwrap_or(usize::MAX)) {
+        if !files.is_empty() {
+            thread::sleep(workload.between);
         }
+        files.push((number, token, session.retrieve_fd(token)?));
+    }
+
+    if witness && let Err(error) = witness::testify() {
+        eprintln!("no witness: {error}");
     }
 
     let mut verified = Verified {
@@ -159,8 +205,10 @@ fn restore(workload: &Workload, report: &Path) -> Result<Exit> {
         verified.files += 1;
         verified.bytes_verified += workload.size;
     }
-    for session in &sessions {
-        session.finish()?;
+    if part.files.is_none() {
+        for session in &sessions {
+            session.finish()?;
+        }
     }
 
     std::fs::write(report, serde_json::to_vec(&verified)?)?;
@@ -173,16 +221,17 @@ fn restore(workload: &Workload, report: &Path) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Opens the device, makes or retrieves all sessions, and closes it at once.
+/// Opens the device, makes or retrieves these sessions, and closes it at once.
 fn sessions<E>(
-    workload: &Workload,
+    numbers: &[u32],
     get: impl Fn(&Device, &SessionName) -> Result<Session, E>,
 ) -> Result<Vec<Session>>
 where
     anyhow::Error: From<E>,
 {
-    let names: Vec<_> = (0..workload.sessions)
-        .map(Workload::session_name)
+    let names: Vec<_> = numbers
+        .iter()
+        .map(|number| Workload::session_name(*number))
         .collect::<Result<_, _>>()?;
     let device = Device::open_wait(DEVICE_WAIT)?;
     names.iter().map(|name| Ok(get(&device, name)?)).collect()

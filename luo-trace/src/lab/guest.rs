@@ -18,6 +18,7 @@ use super::initramfs::Image;
 use super::plan::{NEXT_INITRAMFS, OUT, Plan, Step};
 use super::processes::{Ended, Processes};
 use super::ship;
+use super::witness;
 use crate::kmsg::Log;
 use crate::liveupdate::kexec;
 use crate::ready::boot_ns;
@@ -104,6 +105,13 @@ fn wait_for_steady_clock() {
     }
 }
 
+/// A kernel that has no port or no trace has no witness, which the host notices.
+fn testify() {
+    if let Err(error) = witness::testify() {
+        say(format!("no witness: {error}"));
+    }
+}
+
 #[derive(Debug, Default)]
 struct Stage {
     result: StageResult,
@@ -134,16 +142,27 @@ impl Stage {
                     wait_for_steady_clock();
                 }
                 processes.start(name, args)?;
+                if plan.witness && args.first().is_some_and(|command| command == "record") {
+                    testify();
+                }
                 (None, None)
             }
             Step::Run { name, args, expect } => (Some(processes.run(name, args)?), *expect),
             Step::Wait { name, expect } => (Some(processes.end(name)?), *expect),
             Step::Kill { name } => (Some(processes.kill(name)?), None),
+            Step::Terminate { name } => (Some(processes.terminate(name)?), None),
+            Step::RefusedKexec => match reboot(RebootCommand::Kexec) {
+                Ok(()) => bail!("reboot(KEXEC) without an image returned"),
+                Err(_) => (None, None),
+            },
             Step::Pack => {
                 pack(plan).context("cannot write the next initramfs")?;
                 (None, None)
             }
             Step::Kexec { name, args } => {
+                if plan.witness {
+                    testify();
+                }
                 self.ship()?;
                 let ended = processes.run(name, args)?;
                 return Err(processes.unexpected(name, ended, "a kexec").into());
@@ -218,6 +237,9 @@ fn mount_all() -> Result<()> {
             say(format!("cannot mount {kind}: {error}"));
         }
     }
+    // A boot with `sysctl.kernel.printk_delay=200` is held up by that much right
+    // before init: a handicap for the kernel, which ends here.
+    let _ = fs::write("/proc/sys/kernel/printk_delay", "0");
     fs::create_dir(OUT)?;
     symlink("/init", PROGRAM)?;
     Ok(())

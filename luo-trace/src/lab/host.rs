@@ -18,12 +18,15 @@ use super::agent::Verified;
 use super::elf;
 use super::guest::{StageResult, result_file};
 use super::initramfs::Image;
-use super::plan::{Plan, Request, Scenario, run_file, verify_name};
+use super::plan::{Plan, Request, run_file, verify_name};
 use super::qemu::{self, Machine, Patience, Vm};
+use super::scenario::Scenario;
 use super::ship::{self, Received};
+use super::witness;
 use super::workload::Workload;
 use crate::boot_trace;
 use crate::exit::Failure;
+use crate::join;
 
 /// Without a byte for this long a VM is taken to hang. Instruction counting
 /// and a busy host stretch the silent parts of a boot to some seconds.
@@ -118,6 +121,10 @@ pub struct VmSummary {
     pub verified: BTreeMap<u32, Verified>,
     /// The runs that were written, by the update's number.
     pub runs: BTreeMap<u32, PathBuf>,
+    /// By how much run and witness disagree beyond their errors, ns, by the
+    /// update's number.
+    #[serde(default)]
+    pub disputed: BTreeMap<u32, u64>,
     /// Why it failed.
     pub error: Option<String>,
 }
@@ -266,6 +273,7 @@ impl<'a> Ready<'a> {
         let plan = self.plan(vm.first_update);
         let dir = tempfile::tempdir().context("temporary directory")?;
         let (initrd, output) = (dir.path().join("initramfs"), dir.path().join("output"));
+        let heard = dir.path().join("heard");
         self.write_initramfs(&initrd, &plan)
             .context("cannot write the initramfs")?;
 
@@ -283,6 +291,7 @@ impl<'a> Ready<'a> {
             deterministic: self.campaign.deterministic,
             console: &console,
             output: &output,
+            heard: &heard,
         };
         let patience = Patience {
             total: self.campaign.timeout,
@@ -292,7 +301,8 @@ impl<'a> Ready<'a> {
 
         // What the VM sent before it failed tells why it failed.
         let received = ship::receive(File::open(&output)?);
-        self.keep(&received, vm)?;
+        let heard = witness::heard(&fs::read_to_string(&heard).unwrap_or_default());
+        self.keep(&received, &heard, vm)?;
         let console = ended?;
         if let Some(why) = received.cut {
             bail!("the files from the VM end early: {why}");
@@ -320,6 +330,7 @@ impl<'a> Ready<'a> {
             cmdline: self.cmdline.clone(),
             // So that the guest gives up, and can say on what, before we do.
             step_timeout: timeout.mul_f64(0.5),
+            witness: self.has_witness(),
         }
         .plan()
     }
@@ -338,7 +349,7 @@ impl<'a> Ready<'a> {
     }
 
     /// Puts what the VM sent into the summary and the output directory.
-    fn keep(&self, received: &Received, vm: &mut VmSummary) -> Result<()> {
+    fn keep(&self, received: &Received, heard: &[i64], vm: &mut VmSummary) -> Result<()> {
         let updates = vm.first_update..vm.first_update + self.campaign.chain;
         let mut files = received.files.clone();
         for stage in 0.. {
@@ -360,10 +371,22 @@ impl<'a> Ready<'a> {
             let name = run_file(number);
             if let Some(json) = files.remove(&name) {
                 let path = self.campaign.out.join(&name);
-                let run = self
+                let mut run = self
                     .with_lab(&json, vm.verified.get(&number))
                     .context(name)?;
-                write_whole(&path, &run)?;
+                if self.has_witness() {
+                    let index = (number - vm.first_update) as usize;
+                    let testimony = witness::hear(&run, heard, index);
+                    run.marks.retain(|mark| mark.text != witness::MARK);
+                    match testimony {
+                        Ok(witness) => run.witness = Some(witness),
+                        Err(why) => run.holes.push(join::hole("witness", why)),
+                    }
+                }
+                if let Some(beyond) = witness::disagreement(&run) {
+                    vm.disputed.insert(number, beyond);
+                }
+                write_whole(&path, &to_json(&run)?)?;
                 vm.runs.insert(number, path);
             }
         }
@@ -374,7 +397,7 @@ impl<'a> Ready<'a> {
     }
 
     /// The run file with what the lab knows about it.
-    fn with_lab(&self, json: &[u8], verified: Option<&Verified>) -> Result<Vec<u8>> {
+    fn with_lab(&self, json: &[u8], verified: Option<&Verified>) -> Result<Run> {
         let mut run: Run = serde_json::from_slice(json)?;
         let verified = verified.copied().unwrap_or_default();
         run.lab = Some(Lab {
@@ -383,7 +406,18 @@ impl<'a> Ready<'a> {
             verified_files: verified.files,
             verified_bytes: verified.bytes_verified,
         });
-        to_json(&run)
+        Ok(run)
+    }
+
+    /// The host's clock says nothing about counted instructions.
+    fn has_witness(&self) -> bool {
+        let Campaign {
+            trace,
+            deterministic,
+            scenario,
+            ..
+        } = self.campaign;
+        *trace && !deterministic && scenario.is_none()
     }
 
     /// Whether everything that the plan has came about, and the workload is intact.
@@ -400,7 +434,7 @@ impl<'a> Ready<'a> {
             reached + 1,
             plan.stages.len()
         );
-        if self.campaign.scenario == Some(Scenario::Refusals) {
+        if self.campaign.scenario.is_some_and(|s| !s.restores_all()) {
             return Ok(());
         }
         let workload = &self.campaign.workload;
@@ -423,6 +457,12 @@ impl<'a> Ready<'a> {
                 !self.campaign.trace || vm.runs.contains_key(&number),
                 "update {number}: collect left no run"
             );
+            if let Some(beyond) = vm.disputed.get(&number) {
+                bail!(
+                    "update {number}: the window is {beyond} ns further from what the host's clock \
+                     says than their errors allow: its figures are not to be trusted"
+                );
+            }
         }
         Ok(())
     }

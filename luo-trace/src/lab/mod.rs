@@ -19,5 +19,7 @@ pub mod plan;
 pub mod processes;
 mod provoke;
 pub mod qemu;
+pub mod scenario;
 pub mod ship;
+pub mod witness;
 pub mod workload;

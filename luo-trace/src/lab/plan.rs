@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::initramfs::Image;
+use super::scenario::Scenario;
 use super::workload::Workload;
-use crate::probes::Mechanism;
 
 /// The steps of every boot of one VM. Each boot but the last ends in a kexec.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct Plan {
     pub cmdline: String,
     /// How long one step may take.
     pub step_timeout: Duration,
+    /// Whether the host's clock is to bear witness.
+    pub witness: bool,
 }
 
 /// One step. Names are unique in a plan and name the log, `NAME.log`.
@@ -53,6 +55,13 @@ pub enum Step {
         /// Name of the process.
         name: String,
     },
+    /// End a process that was started, with `SIGTERM`.
+    Terminate {
+        /// Name of the process.
+        name: String,
+    },
+    /// Call for a kexec that the kernel has to refuse.
+    RefusedKexec,
     /// Write the next boot's initramfs to [`NEXT_INITRAMFS`].
     Pack,
     /// Run this program, which is to kexec: that it returns is a failure.
@@ -75,9 +84,11 @@ impl Step {
             | Self::Run { name, .. }
             | Self::Wait { name, .. }
             | Self::Kill { name }
+            | Self::Terminate { name }
             | Self::Kexec { name, .. } => name,
             Self::Pack => "pack",
             Self::PlainKexec => "plain-kexec",
+            Self::RefusedKexec => "refused-kexec",
         }
     }
 }
@@ -87,26 +98,6 @@ pub const NEXT_INITRAMFS: &str = "/run/next.cpio";
 
 /// What is left in this directory is sent to the host.
 pub const OUT: &str = "/run/out";
-
-/// A course other than the plain update: what `luo-trace` is to explain afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scenario {
-    /// The kernel was booted without `liveupdate=on`.
-    NoLiveupdate,
-    /// Another process keeps `/dev/liveupdate` open.
-    DeviceHeld,
-    /// `record` is killed right before the kexec.
-    KillRecord,
-    /// `kexec` is called with no kernel loaded.
-    NoImage,
-    /// `record` has room for a few events only.
-    SmallBuffer,
-    /// LUO is made to refuse all that it can.
-    Refusals,
-    /// `doctor` attaches in each of the ways that there are.
-    Mechanisms,
-}
 
 /// What to make a plan for.
 #[derive(Clone, Debug)]
@@ -127,20 +118,15 @@ pub struct Request<'a> {
     pub cmdline: String,
     /// How long one step may take.
     pub step_timeout: Duration,
+    /// Whether the host's clock is to bear witness.
+    pub witness: bool,
 }
 
 impl Request<'_> {
-    fn collect(&self, number: u32) -> Vec<String> {
+    /// The arguments of `collect`, waiting for this long.
+    pub(super) fn collect(&self, number: u32, timeout: &str) -> Vec<String> {
         let run = format!("{OUT}/{}", run_file(number));
-        let mut args = strings(&[
-            "collect",
-            "--until",
-            "finished",
-            "--timeout",
-            "30s",
-            "-o",
-            &run,
-        ]);
+        let mut args = strings(&["collect", "--timeout", timeout, "-o", &run]);
         if self.keep_carriers {
             args.extend([
                 "--keep-carrier".to_owned(),
@@ -153,44 +139,14 @@ impl Request<'_> {
     /// The plan.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        let number = self.first;
         let stages = match self.scenario {
             None => self.updates(&[], Some(0)),
-            Some(Scenario::SmallBuffer) => self.updates(&["--buffer", "64K"], None),
-            Some(Scenario::KillRecord) => self.record_killed(),
-            Some(Scenario::Refusals) => vec![
-                vec![
-                    run(number, "before", &["lab-agent", "provoke"]),
-                    self.preserve(number),
-                    Step::Pack,
-                    Step::PlainKexec,
-                ],
-                vec![run(number, "after", &["lab-agent", "provoke", "--after"])],
-            ],
-            Some(Scenario::NoLiveupdate) => vec![vec![
-                run(number, "doctor", &["doctor"]),
-                run(number, "record", &["record"]),
-                run(number, "collect", &self.collect(number)),
-            ]],
-            Some(Scenario::DeviceHeld) => vec![vec![
-                start(number, "holder", &["lab-agent", "hold"]),
-                run(number, "record", &["record", "--wait", "2s"]),
-            ]],
-            Some(Scenario::Mechanisms) => vec![
-                Mechanism::ALL
-                    .iter()
-                    .map(|how| {
-                        let how = how.to_string();
-                        let args = ["doctor", "--json", "--mechanism", &how];
-                        run(number, &format!("doctor-{how}"), &args)
-                    })
-                    .collect(),
-            ],
-            Some(Scenario::NoImage) => vec![vec![run(number, "kexec", &["kexec"])]],
+            Some(scenario) => self.acted_out(scenario),
         };
         let Self {
             cmdline,
             step_timeout,
+            witness,
             ..
         } = self;
         Plan {
@@ -198,12 +154,13 @@ impl Request<'_> {
             stages,
             cmdline: cmdline.clone(),
             step_timeout: *step_timeout,
+            witness: *witness,
         }
     }
 
     /// Updates one after the other: `record` with these further arguments, and
     /// `collect` to end with this status.
-    fn updates(&self, record: &[&str], collected: Option<i32>) -> Vec<Vec<Step>> {
+    pub(super) fn updates(&self, record: &[&str], collected: Option<i32>) -> Vec<Vec<Step>> {
         let mut stages = Vec::new();
         let mut stage = Vec::new();
         for number in self.first..self.first + self.updates {
@@ -219,7 +176,7 @@ impl Request<'_> {
             stages.push(std::mem::take(&mut stage));
 
             if self.trace {
-                stage.push(start(number, "collect", &self.collect(number)));
+                stage.push(start(number, "collect", &self.collect(number, "30s")));
             }
             stage.push(self.restore(number));
             if self.trace {
@@ -230,26 +187,7 @@ impl Request<'_> {
         stages
     }
 
-    fn record_killed(&self) -> Vec<Vec<Step>> {
-        let number = self.first;
-        let before = vec![
-            start(number, "record", &["record"]),
-            self.preserve(number),
-            Step::Pack,
-            Step::Kill {
-                name: step_name(number, "record"),
-            },
-            Step::PlainKexec,
-        ];
-        let after = vec![
-            start(number, "collect", &self.collect(number)),
-            self.restore(number),
-            wait(number, "collect", None),
-        ];
-        vec![before, after]
-    }
-
-    fn preserve(&self, number: u32) -> Step {
+    pub(super) fn preserve(&self, number: u32) -> Step {
         let workload = self.workload.to_string();
         start(
             number,
@@ -258,7 +196,7 @@ impl Request<'_> {
         )
     }
 
-    fn restore(&self, number: u32) -> Step {
+    pub(super) fn restore(&self, number: u32) -> Step {
         let (workload, name) = (self.workload.to_string(), verify_name(number));
         let report = format!("{OUT}/{name}.json");
         let args = [
@@ -269,14 +207,18 @@ impl Request<'_> {
             "--report",
             &report,
         ];
+        let mut args = strings(&args);
+        if self.witness {
+            args.push("--witness".to_owned());
+        }
         Step::Run {
             name,
-            args: strings(&args),
+            args,
             expect: Some(0),
         }
     }
 
-    fn kexec(&self, number: u32) -> Step {
+    pub(super) fn kexec(&self, number: u32) -> Step {
         let args = [
             "kexec",
             "--kernel",
@@ -305,11 +247,11 @@ pub fn verify_name(number: u32) -> String {
     step_name(number, "verify")
 }
 
-fn step_name(number: u32, what: &str) -> String {
+pub(super) fn step_name(number: u32, what: &str) -> String {
     format!("{number:04}-{what}")
 }
 
-fn start(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
+pub(super) fn start(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
     Step::Start {
         name: step_name(number, what),
         args: strings(args),
@@ -317,7 +259,7 @@ fn start(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
 }
 
 /// Runs a command whose exit status is what the scenario is about.
-fn run(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
+pub(super) fn run(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
     Step::Run {
         name: step_name(number, what),
         args: strings(args),
@@ -325,14 +267,14 @@ fn run(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
     }
 }
 
-fn wait(number: u32, what: &str, expect: Option<i32>) -> Step {
+pub(super) fn wait(number: u32, what: &str, expect: Option<i32>) -> Step {
     Step::Wait {
         name: step_name(number, what),
         expect,
     }
 }
 
-fn strings(args: &[impl AsRef<str>]) -> Vec<String> {
+pub(super) fn strings(args: &[impl AsRef<str>]) -> Vec<String> {
     args.iter().map(|arg| arg.as_ref().to_owned()).collect()
 }
 
@@ -352,6 +294,7 @@ mod tests {
             scenario,
             cmdline,
             step_timeout,
+            witness: false,
         }
         .plan()
     }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 /// Lines of a log that go into an error.
@@ -193,6 +193,17 @@ impl Processes {
         child.kill().map_err(|source| ProcessError::Io {
             name: name.to_owned(),
             source,
+        })?;
+        self.end(name)
+    }
+
+    /// Asks a process to end and waits for that.
+    pub fn terminate(&mut self, name: &str) -> Result<Ended, ProcessError> {
+        let child = self.running.get_mut(name).ok_or_else(|| unknown(name))?;
+        let pid = Pid::from_child(child);
+        kill_process(pid, Signal::TERM).map_err(|errno| ProcessError::Io {
+            name: name.to_owned(),
+            source: errno.into(),
         })?;
         self.end(name)
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::accel::Accel;
 use super::console::Console;
 use super::ship::PORT;
+use super::witness;
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -115,6 +116,8 @@ pub struct Machine<'a> {
     pub console: &'a Path,
     /// Where the guest's tar stream goes.
     pub output: &'a Path,
+    /// Where QEMU logs what the witness hears.
+    pub heard: &'a Path,
 }
 
 /// When to give a VM up.
@@ -341,7 +344,13 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
     };
     let console = format!("file,id=console,path={}", path(machine.console));
     let output = format!("file,id=output,path={}", path(machine.output));
-    let port = format!("virtserialport,chardev=output,name={PORT}");
+    let port = format!("virtserialport,nr=1,chardev=output,name={PORT}");
+    let witness = format!(
+        "virtserialport,nr={},chardev=witness,name={}",
+        witness::PORT_NUMBER,
+        witness::PORT
+    );
+    let heard = machine.heard.display().to_string();
     let (smp, memory) = (cpus.to_string(), format!("{}k", machine.memory >> 10));
     let mut arguments: Vec<String> = [
         "-nodefaults",
@@ -367,10 +376,21 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         "chardev:console",
         "-chardev",
         &output,
+        "-chardev",
+        "file,id=witness,path=/dev/null",
+        // Handled at once, in the thread of the CPU that writes.
         "-device",
-        "virtio-serial-pci",
+        "virtio-serial-pci,ioeventfd=off",
         "-device",
         &port,
+        "-device",
+        &witness,
+        "-trace",
+        witness::EVENT,
+        "-msg",
+        "timestamp=on",
+        "-D",
+        &heard,
         "-append",
         machine.cmdline,
     ]
@@ -425,6 +445,7 @@ mod tests {
             deterministic: true,
             console,
             output: Path::new("/o"),
+            heard: Path::new("/h"),
         };
         let arguments = arguments(&machine);
         assert!(arguments.contains(&"file,id=console,path=/tmp/a,,b/console".to_owned()));

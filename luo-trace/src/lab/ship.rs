@@ -18,7 +18,7 @@ const MAX_FILE: u64 = 1 << 30;
 
 /// Guest: sends the files of a directory. Can be called again, in every boot.
 pub fn send(directory: &Path) -> io::Result<()> {
-    let port = File::options().write(true).open(find_port()?)?;
+    let port = File::options().write(true).open(find_port(PORT)?)?;
     let mut tar = tar::Builder::new(io::BufWriter::with_capacity(1 << 16, &port));
     let mut files: Vec<_> = fs::read_dir(directory)?.collect::<Result<_, _>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
@@ -34,7 +34,7 @@ pub fn send(directory: &Path) -> io::Result<()> {
 }
 
 /// The ports come up in the background after the driver's probe.
-fn find_port() -> io::Result<PathBuf> {
+pub(super) fn find_port(wanted: &str) -> io::Result<PathBuf> {
     let start = Instant::now();
     loop {
         for port in fs::read_dir("/sys/class/virtio-ports")
@@ -43,13 +43,13 @@ fn find_port() -> io::Result<PathBuf> {
             .flatten()
         {
             let name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
-            if name.trim_end() == PORT {
+            if name.trim_end() == wanted {
                 return Ok(Path::new("/dev").join(port.file_name()));
             }
         }
         if start.elapsed() > Duration::from_secs(5) {
             let why = format!(
-                "no virtio port {PORT}: the kernel needs CONFIG_VIRTIO_PCI=y and \
+                "no virtio port {wanted}: the kernel needs CONFIG_VIRTIO_PCI=y and \
                  CONFIG_VIRTIO_CONSOLE=y"
             );
             return Err(io::Error::new(io::ErrorKind::NotFound, why));

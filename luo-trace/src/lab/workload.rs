@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::liveupdate::{NameError, SessionName};
 
-/// Memfds in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms`.
+/// Memfds in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Workload {
@@ -25,13 +25,15 @@ pub struct Workload {
     pub sessions: u32,
     /// What the agent waits before it opens the device in the new kernel.
     pub delay: Duration,
+    /// What it waits between two retrieves.
+    pub between: Duration,
 }
 
 /// Why a workload's spec is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "workload '{spec}': {problem}; expected memfd=COUNTxSIZE[,sessions=N][,delay=DURATION], e.g. \
-     memfd=4x1M,sessions=2"
+    "workload '{spec}': {problem}; expected \
+     memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION], e.g. memfd=4x1M,sessions=2"
 )]
 pub struct SpecError {
     spec: String,
@@ -176,6 +178,7 @@ impl FromStr for Workload {
             size: 0,
             sessions: 1,
             delay: Duration::ZERO,
+            between: Duration::ZERO,
         };
         for part in spec.split(',') {
             let (key, value) = part
@@ -195,6 +198,7 @@ impl FromStr for Workload {
                 }
                 "sessions" => workload.sessions = number(value)?,
                 "delay" => workload.delay = parse_duration(value).map_err(error)?,
+                "between" => workload.between = parse_duration(value).map_err(error)?,
                 _ => return Err(error(format!("'{key}' is unknown"))),
             }
         }
@@ -218,6 +222,7 @@ impl fmt::Display for Workload {
             size,
             sessions,
             delay,
+            between,
         } = self;
         write!(f, "memfd={files}x{}", show_size(*size))?;
         if *sessions != 1 {
@@ -225,6 +230,9 @@ impl fmt::Display for Workload {
         }
         if !delay.is_zero() {
             write!(f, ",delay={}ms", delay.as_millis())?;
+        }
+        if !between.is_zero() {
+            write!(f, ",between={}ms", between.as_millis())?;
         }
         Ok(())
     }
@@ -257,7 +265,7 @@ mod tests {
         for spec in [
             "memfd=4x1M",
             "memfd=500x64K,sessions=8",
-            "memfd=1x5,delay=20ms",
+            "memfd=1x5,delay=20ms,between=5ms",
         ] {
             assert_eq!(parse(spec).unwrap().to_string(), spec);
         }

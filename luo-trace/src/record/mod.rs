@@ -3,22 +3,24 @@
 
 pub mod state;
 
-use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use reports::model::{Attach, KernelSide};
-use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use crate::carrier::{Carrier, Counters, Plan};
+use crate::cli::Tracing;
 use crate::clock::Anchor;
+use crate::ending::Ending;
 use crate::exit::{Exit, Failure};
 use crate::facts::{self, Meta};
 use crate::kmsg;
 use crate::liveupdate::{Device, Session, SessionName};
-use crate::probes::{Mechanism, Probes};
-use crate::ready::{Ready, Started};
+use crate::marks::Marks;
+use crate::probes::Probes;
+use crate::ready::Started;
 use state::State;
 
 /// Token of the carrier in our session.
@@ -31,21 +33,15 @@ const ANCHOR: Duration = Duration::from_millis(25);
 /// What `record` was asked for.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Name of the LUO session that carries the trace
-    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
-    pub session: String,
+    /// What `collect` is asked, too
+    #[command(flatten)]
+    pub tracing: Tracing,
     /// Size of the trace that is carried over (64K, 1M, …); the oldest detail goes first
     #[arg(long, default_value = "1M", value_name = "SIZE", value_parser = crate::cli::size)]
     pub buffer: u64,
     /// How long to wait for a busy /dev/liveupdate
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = crate::cli::duration)]
     pub wait: Duration,
-    /// Write READY=1 to this descriptor once armed and preserved
-    #[arg(long, value_name = "N")]
-    pub ready_fd: Option<RawFd>,
-    /// Attach in this way only
-    #[arg(long, value_name = "HOW")]
-    pub mechanism: Option<Mechanism>,
 }
 
 /// Records until the kexec, or until a signal ends it.
@@ -53,18 +49,20 @@ pub struct Options {
 /// # Errors
 /// The machine cannot do it, and what to do about that.
 pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let ready = Ready::on(options.ready_fd).map_err(Failure::bad_input)?;
-    let name = SessionName::new(options.session.as_str()).map_err(Failure::bad_input)?;
-    crate::cli::need_root()?;
-    crate::cli::need_luo()?;
-    let mut probes = Probes::arm(options.mechanism).map_err(Failure::environment)?;
+    let Tracing {
+        session: session_name,
+        mechanism,
+        ..
+    } = &options.tracing;
+    let (name, ready) = options.tracing.check()?;
+    let mut probes = Probes::arm(*mechanism).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
 
     let session = create_session(&name, options.wait)?;
     let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(options.buffer))
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
-    let meta = meta(&options.session, &probes, attach_ns);
+    let meta = meta(session_name, &probes, attach_ns);
     carrier
         .set_meta(&serde_json::to_vec(&meta)?)
         .map_err(Failure::environment)?;
@@ -72,17 +70,22 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     session
         .preserve_fd(carrier.fd(), CARRIER_TOKEN)
         .map_err(|e| Failure::environment(format!("the carrier could not be preserved: {e}")))?;
-    let state = State::publish(&options.session, carrier.fd().as_raw_fd(), &probes)
+    let state = State::publish(session_name, carrier.fd().as_raw_fd(), &probes)
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ending = {
+        let _inside = runtime.enter();
+        Ending::catch()?
+    };
+    let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
     tell(&probes, attach_ns, carrier.size());
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(drain(&mut probes, &mut carrier))?;
+    runtime.block_on(drain(&mut probes, &mut carrier, marks.ok(), ending))?;
     drop(state);
     un_preserve(session, &carrier);
     Ok(Exit::Success)
@@ -95,27 +98,54 @@ fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session>
 }
 
 /// Waits for a signal, moving records into the carrier meanwhile.
-async fn drain(probes: &mut Probes, carrier: &mut Carrier) -> anyhow::Result<()> {
+async fn drain(
+    probes: &mut Probes,
+    carrier: &mut Carrier,
+    marks: Option<Marks>,
+    mut ending: Ending,
+) -> anyhow::Result<()> {
     // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
     let ring = unsafe { AsyncFd::register(probes.events.as_fd().try_clone_to_owned()?)? };
     let mut logger = probes.diagnostics();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut marks = match marks {
+        Some(marks) => {
+            // SAFETY: as above.
+            let pipe = unsafe { AsyncFd::register(marks.fd().try_clone_to_owned()?)? };
+            Some((marks, pipe))
+        }
+        None => None,
+    };
     let mut tick = tokio::time::interval(DRAIN);
     let mut anchor = tokio::time::interval(ANCHOR);
     let mut drained = 0;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            () = ending.came() => return Ok(()),
             _ = anchor.tick() => carrier.push_anchor(&Anchor::sample()),
             _ = tick.tick() => {}
             guard = ring.readable() => guard?.clear_ready(),
+            guard = written(marks.as_ref()) => guard?.clear_ready(),
+        }
+        if let Some((marks, _)) = &mut marks {
+            marks
+                .take()
+                .iter()
+                .for_each(|event| carrier.push_event(event));
         }
         drained += move_records(probes, carrier, drained)?;
         if let Ok(logger) = &mut logger {
             logger.flush();
         }
+    }
+}
+
+/// Waits for a mark; for ever where there are none.
+async fn written(
+    marks: Option<&(Marks, AsyncFd<OwnedFd>)>,
+) -> std::io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+    match marks {
+        Some((_, pipe)) => pipe.readable().await,
+        None => std::future::pending().await,
     }
 }
 

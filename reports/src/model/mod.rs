@@ -48,6 +48,15 @@ pub struct Run {
     /// Marks set by programs.
     #[serde(default)]
     pub marks: Vec<Mark>,
+    /// Moments of the new kernel's boot, in order.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
+    /// What the kexec carried, that is handled while no clock runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handoff: Option<Handoff>,
+    /// Attempts before this one that came back.
+    #[serde(default)]
+    pub aborted: Vec<Aborted>,
     /// What luo-trace itself cost.
     pub self_cost: SelfCost,
     /// Shares of the default window by how they are known.
@@ -242,6 +251,48 @@ pub struct Mark {
     pub comm: String,
 }
 
+/// A moment of the new kernel's boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stage {
+    /// `smp.start`, `initcalls.subsys`, `init.exec`, …
+    pub name: String,
+    /// When, ns.
+    pub t: i64,
+    /// `kmsg` or `ftrace`.
+    pub source: Source,
+    /// Bound on the error of `t`, ns.
+    pub error_ns: u64,
+}
+
+/// What the kexec carried: relocated, digested by purgatory, unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Handoff {
+    /// Kernel image without its real-mode part, bytes.
+    pub kernel_bytes: u64,
+    /// Initial file system, bytes.
+    pub initrd_bytes: u64,
+    /// Memory that the kernel needs to unpack itself, bytes.
+    pub unpacked_bytes: u64,
+    /// Whether the image is compressed.
+    pub compressed: bool,
+}
+
+/// A kexec that came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Aborted {
+    /// Entry of `kernel_kexec`, ns (negative: before the one that worked).
+    pub t: i64,
+    /// Until it returned, ns.
+    pub duration_ns: i64,
+    /// What it returned, a negative errno.
+    pub ret: i64,
+    /// Which part refused.
+    pub why: String,
+    /// Of that, taking the freeze back, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_ns: Option<i64>,
+}
+
 /// What luo-trace itself cost, ns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfCost {
@@ -256,7 +307,14 @@ pub struct SelfCost {
     pub freeze_ns: u64,
     /// Retrieving the carrier.
     pub retrieve_ns: u64,
-    /// The sum of what lies inside the default window.
+    /// Probe hits inside the default window, entries and returns.
+    #[serde(default)]
+    pub hits_in_window: u64,
+    /// What one hit costs: a call that is probed on both ends, timed with the probes
+    /// and without.
+    #[serde(default)]
+    pub per_hit_ns: Option<u64>,
+    /// The sum of what lies inside the default window, hits included.
     pub in_window_ns: u64,
 }
 
@@ -324,6 +382,9 @@ pub struct Attach {
 pub struct Witness {
     /// Length by that clock, ns.
     pub duration_ns: i64,
+    /// Bound on its error, ns.
+    #[serde(default)]
+    pub error_ns: u64,
     /// What was measured, and its error.
     pub how: String,
 }

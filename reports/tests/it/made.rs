@@ -53,12 +53,17 @@ pub fn run(number: i64) -> Run {
         spans: Vec::new(),
         aggregates: vec![aggregate("kho_restore_folio", 50_000, 5 * MS)],
         marks: Vec::new(),
+        stages: Vec::new(),
+        handoff: None,
+        aborted: Vec::new(),
         self_cost: SelfCost {
             attach_ns: 99_999_999,
             attach_old_ns: Some(88_888_888),
             preserve_ns: 1_111_111,
             freeze_ns: 22_222,
             retrieve_ns: 333_333,
+            hits_in_window: 60,
+            per_hit_ns: Some(800),
             in_window_ns: 355_555,
         },
         coverage: Coverage::default(),
@@ -123,6 +128,7 @@ pub fn full_run() -> Run {
         why: "not in this kernel; its share of old.stop is not told apart".to_owned(),
     }];
     run.witness = Some(reports::model::Witness {
+        error_ns: 100_000,
         duration_ns: end + MS,
         how: "by the host's clock, at two console lines, +-2 ms".to_owned(),
     });

@@ -106,7 +106,7 @@ fn everything_comes_back() {
     assert_eq!(contents.meta, b"{}");
     assert_eq!(contents.facts.boot_id, [9; 16]);
     assert_eq!(contents.facts.pid, std::process::id());
-    assert!(contents.facts.same_probes && !contents.facts.clean);
+    assert!(contents.facts.same_probes);
     assert_eq!(contents.anchors, (1..=6).map(anchor).collect::<Vec<_>>());
     assert_eq!(contents.reboot_anchors, [anchor(50)]);
     // 25 detail events in 16 slots: the oldest nine went.
@@ -159,14 +159,6 @@ fn a_plan_too_large_is_refused_before_memory_is_taken() {
     };
     let error = Carrier::create(c"luo-trace-test", &plan).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-}
-
-#[test]
-fn a_clean_end_is_told() {
-    let mut carrier = complete(&SMALL);
-    assert!(!contents(&carrier).facts.clean);
-    carrier.mark_clean();
-    assert!(contents(&carrier).facts.clean);
 }
 
 #[test]

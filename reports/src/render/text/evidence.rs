@@ -22,6 +22,8 @@ fn self_cost(page: &mut Page, run: &Run) {
         preserve_ns,
         freeze_ns,
         retrieve_ns,
+        hits_in_window,
+        per_hit_ns,
         in_window_ns,
     } = run.self_cost;
     page.section("what luo-trace itself cost");
@@ -42,6 +44,17 @@ fn self_cost(page: &mut Page, run: &Run) {
         page.line(&format!("  {what:<24} {:>9}", column(i128::from(ns))));
     }
     if let Some(window) = run.default_window() {
+        if let Some(ns) = per_hit_ns {
+            page.line(&format!(
+                "  {:<24} {:>9} at {} each, timed on one call",
+                count(
+                    usize::try_from(hits_in_window).unwrap_or(usize::MAX),
+                    "probe hit"
+                ),
+                column(i128::from(hits_in_window) * i128::from(ns)),
+                exact(i128::from(ns)),
+            ));
+        }
         page.line(&format!(
             "  {:<24} {:>9} {} of {DEFAULT_WINDOW}",
             format!("inside {DEFAULT_WINDOW}"),

@@ -1,5 +1,6 @@
 //! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
 
+mod boot;
 mod change;
 mod evidence;
 mod page;

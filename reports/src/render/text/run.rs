@@ -2,7 +2,7 @@
 
 use super::figure::{brief, column, exact};
 use super::page::{Page, ascii, fit};
-use super::{TextOptions, evidence, setup, spans, waterfall};
+use super::{TextOptions, boot, evidence, setup, spans, waterfall};
 use crate::model::{DEFAULT_WINDOW, Run, Window, Witness};
 
 /// Marks that are listed.
@@ -16,6 +16,7 @@ pub(super) fn render(page: &mut Page, run: &Run, options: TextOptions) {
     windows(page, run);
     waterfall::render(page, run);
     spans::render_phases(page, run, options);
+    boot::render(page, run);
     spans::render_brownout(page, run, options);
     aggregates(page, run);
     marks(page, run);
@@ -68,7 +69,11 @@ fn witnessed(run: &Run, witness: &Witness) -> String {
     let more = i128::from(witness.duration_ns) - i128::from(window.duration_ns);
     let which = if more < 0 { "shorter" } else { "longer" };
     let apart = exact(i128::try_from(more.unsigned_abs()).unwrap_or(i128::MAX));
-    format!("{length}, {apart} {which}; {}", witness.how)
+    let error = exact(i128::from(witness.error_ns));
+    format!(
+        "{length}, {apart} {which}, error at most {error}; {}",
+        witness.how
+    )
 }
 
 /// The id, its middle left out when it is two whole boot ids long.

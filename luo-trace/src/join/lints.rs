@@ -1,0 +1,221 @@
+//! Advice: what was seen, what it cost here, what to do.
+
+use reports::model::{DEFAULT_WINDOW, KernelSide, Lint, Run, Span};
+
+use super::{Boot, sessions};
+
+/// A part of the window from which on advice is worth a line.
+const NOTEWORTHY: f64 = 0.05;
+/// An initial file system that is large for what a live update needs, bytes.
+const BIG_INITRD: u64 = 32 << 20;
+
+/// All that there is to say about a run.
+pub(super) fn of(run: &Run, boot: &Boot, own: &str) -> Vec<Lint> {
+    let mut lints: Vec<Lint> = run
+        .clock
+        .warnings
+        .iter()
+        .map(|text| warning("clock.doubtful", text.clone(), None))
+        .collect();
+    lints.extend(aborted(run));
+    lints.extend(agent_died(run, own));
+    lints.extend(loaded_inside(run));
+    lints.extend(console(run, boot));
+    lints.extend(slow_initcalls(run));
+    lints.extend(bring_up(run));
+    lints.extend(agent_late(run));
+    lints.extend(big_handoff(run));
+    if !run.holes.is_empty() {
+        let text = format!(
+            "{} things were not seen: they are listed with the reason",
+            run.holes.len()
+        );
+        lints.push(note("holes", text, None));
+    }
+    lints
+}
+
+fn lint(id: &str, severity: &str, text: String, cost_ns: Option<i64>) -> Lint {
+    Lint {
+        id: id.to_owned(),
+        severity: severity.to_owned(),
+        text,
+        cost_ns: cost_ns.and_then(|ns| u64::try_from(ns).ok()),
+    }
+}
+
+fn warning(id: &str, text: String, cost_ns: Option<i64>) -> Lint {
+    lint(id, "warning", text, cost_ns)
+}
+
+fn note(id: &str, text: String, cost_ns: Option<i64>) -> Lint {
+    lint(id, "note", text, cost_ns)
+}
+
+/// Whether so much time is a noteworthy part of the default window.
+fn noteworthy(run: &Run, ns: i64) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    run.default_window()
+        .is_some_and(|w| ns as f64 > NOTEWORTHY * w.duration_ns as f64)
+}
+
+fn aborted(run: &Run) -> impl Iterator<Item = Lint> + '_ {
+    run.aborted.iter().map(|attempt| {
+        let back = attempt.rollback_ns.map_or(String::new(), |_| {
+            ", and what was frozen was taken back".to_owned()
+        });
+        warning(
+            "update.aborted",
+            format!(
+                "an attempt before this one came back: {}{back}",
+                attempt.why
+            ),
+            Some(attempt.duration_ns),
+        )
+    })
+}
+
+/// A session that was closed before the kexec took its files with it.
+fn agent_died(run: &Run, own: &str) -> impl Iterator<Item = Lint> {
+    let old = |name: &'static str| {
+        run.spans
+            .iter()
+            .filter(move |s| s.kernel == KernelSide::Old && s.name == name && s.start_t < 0)
+    };
+    old("luo_session_release")
+        .filter_map(|release| {
+            let session = sessions::session(release).filter(|name| *name != own)?;
+            let preserved = run.spans.iter().filter(|s| {
+                s.kernel == KernelSide::Old
+                    && s.start_t < release.start_t
+                    && sessions::is_command(s, "PRESERVE_FD")
+                    && sessions::session(s) == Some(session)
+            });
+            let files = preserved.count();
+            let text = format!(
+                "session {session} was closed by {} before the kexec, which gave up its {files} \
+                 preserved files: did its agent die?",
+                release.comm
+            );
+            (files > 0).then(|| warning("session.closed", text, None))
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// "`kexec_file_load` should not be used during live update blackout time".
+fn loaded_inside(run: &Run) -> Option<Lint> {
+    let pause = run.windows.iter().filter(|w| w.name == "workload");
+    let pause = pause.map(|w| w.start).min()?;
+    let load = run.spans.iter().find(|s| {
+        s.name.ends_with("sys_kexec_file_load") && s.end_t().is_some_and(|t| t > pause)
+    })?;
+    Some(warning(
+        "kexec.load-inside",
+        "the next kernel was loaded while a workload was already paused: load it first".to_owned(),
+        load.duration_ns,
+    ))
+}
+
+/// What was printed on a console while nothing else ran.
+fn console(run: &Run, boot: &Boot) -> Option<Lint> {
+    let console = boot.console.as_ref()?;
+    let quiet = run
+        .new_kernel
+        .cmdline
+        .split_ascii_whitespace()
+        .any(|word| word == "quiet");
+    if quiet || console.bytes == 0 {
+        return None;
+    }
+    let cost = console.per_byte_ns.map(|per_byte| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "an estimate"
+        )]
+        let cost = (per_byte * console.bytes as f64) as i64;
+        cost
+    });
+    let how = match console.per_byte_ns {
+        Some(ns) => format!(" at {:.1} us each, measured on this console", ns / 1e3),
+        None => String::new(),
+    };
+    Some(warning(
+        "console.noisy",
+        format!(
+            "the new kernel printed {} bytes on its console{how}: boot it with `quiet`",
+            console.bytes
+        ),
+        cost,
+    ))
+}
+
+fn slow_initcalls(run: &Run) -> impl Iterator<Item = Lint> + '_ {
+    let mut slow: Vec<&Span> = run
+        .spans
+        .iter()
+        .filter(|s| s.name.starts_with("initcall:") && s.pid <= 1)
+        .filter(|s| s.duration_ns.is_some_and(|ns| noteworthy(run, ns)))
+        .collect();
+    slow.sort_by_key(|s| std::cmp::Reverse(s.duration_ns));
+    slow.into_iter().map(|span| {
+        let function = span.name.trim_start_matches("initcall:");
+        note(
+            "initcall.slow",
+            format!(
+                "initcall {function} alone is more than {:.0} % of {DEFAULT_WINDOW}: can it be left \
+                 out, or wait until after the restore?",
+                NOTEWORTHY * 100.0
+            ),
+            span.duration_ns,
+        )
+    })
+}
+
+fn bring_up(run: &Run) -> Option<Lint> {
+    let at = |name: &str| run.stages.iter().find(|s| s.name == name).map(|s| s.t);
+    let cost = at("smp.done")? - at("smp.start")?;
+    noteworthy(run, cost).then(|| {
+        note(
+            "smp.bring-up",
+            "starting the other CPUs is a good part of it: can the kernel do it in parallel, or \
+             after the restore?"
+                .to_owned(),
+            Some(cost),
+        )
+    })
+}
+
+fn agent_late(run: &Run) -> Option<Lint> {
+    let phase = run.phase("new.userspace")?;
+    noteworthy(run, phase.duration_ns).then(|| {
+        let opener = run
+            .spans
+            .iter()
+            .find(|s| s.name == "luo_open" && s.start_t >= phase.end_t())
+            .map_or("the agent", |s| s.comm.as_str());
+        note(
+            "agent.late",
+            format!(
+                "{opener} opened /dev/liveupdate long after init was started: start it earlier"
+            ),
+            Some(phase.duration_ns),
+        )
+    })
+}
+
+fn big_handoff(run: &Run) -> Option<Lint> {
+    let handoff = run.handoff.as_ref()?;
+    (handoff.initrd_bytes > BIG_INITRD).then(|| {
+        note(
+            "handoff.big",
+            format!(
+                "an initial file system of {} MiB is relocated, digested by purgatory and unpacked \
+                 inside the blackout: make a smaller one for live updates",
+                handoff.initrd_bytes >> 20
+            ),
+            run.phase("gap.handoff").map(|gap| gap.duration_ns),
+        )
+    })
+}

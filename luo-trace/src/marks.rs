@@ -1,0 +1,146 @@
+//! Marks: what programs write to `trace_marker`.
+//!
+//! A trace of our own takes a copy of them (`copy_trace_marker`, v6.11), so that
+//! nobody else's trace is read empty, on the clock that BPF stamps with.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+use luo_trace_ebpf::Event;
+
+use crate::tracefs::{self, Line};
+
+/// Room for marks, KiB a CPU: a few hundred between two looks.
+const BUFFER_KB: &str = "16";
+
+/// Writes a mark.
+///
+/// # Errors
+/// tracefs is not there, or not for us.
+pub fn write(text: &str) -> io::Result<()> {
+    let path = tracefs::file("trace_marker")?;
+    let written = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| {
+            use std::io::Write as _;
+            file.write_all(text.as_bytes())
+        });
+    written.map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", path.display())))
+}
+
+/// The trace that takes the marks. Dropping it removes it.
+#[derive(Debug)]
+pub struct Marks {
+    pipe: Option<File>,
+    instance: PathBuf,
+    partial: String,
+}
+
+impl Marks {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// tracefs is not there, or this kernel copies no marks.
+    pub fn open() -> io::Result<Self> {
+        let instance =
+            tracefs::file("instances")?.join(format!("luo-trace-{}", std::process::id()));
+        fs::create_dir(&instance)?;
+        let mut marks = Self {
+            pipe: None,
+            instance,
+            partial: String::new(),
+        };
+        marks.set("buffer_size_kb", BUFFER_KB)?;
+        marks.set("trace_clock", "boot")?;
+        marks.set("options/copy_trace_marker", "1").map_err(|e| {
+            io::Error::new(
+                e.kind(),
+                format!("this kernel copies no marks (v6.11 does): {e}"),
+            )
+        })?;
+        let pipe = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(marks.instance.join("trace_pipe"))?;
+        marks.pipe = Some(pipe);
+        Ok(marks)
+    }
+
+    fn set(&self, name: &str, value: &str) -> io::Result<()> {
+        fs::write(self.instance.join(name), value)
+    }
+
+    /// Becomes readable when there are marks.
+    ///
+    /// # Panics
+    /// Never: an open trace has its pipe.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_ref().expect("set by open").as_fd()
+    }
+
+    /// The marks since the last call.
+    pub fn take(&mut self) -> Vec<Event> {
+        let mut buffer = [0; 4096];
+        while let Some(pipe) = &mut self.pipe
+            && let Ok(n @ 1..) = pipe.read(&mut buffer)
+        {
+            self.partial
+                .push_str(&String::from_utf8_lossy(&buffer[..n]));
+        }
+        let whole = self.partial.rfind('\n').map_or(0, |at| at + 1);
+        let rest = self.partial.split_off(whole);
+        let lines = std::mem::replace(&mut self.partial, rest);
+        lines.lines().filter_map(mark).flatten().collect()
+    }
+}
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        self.pipe = None;
+        let _ = fs::remove_dir(&self.instance);
+    }
+}
+
+/// The records of a line that is a mark, stamped in seconds since boot.
+fn mark(line: &str) -> Option<[Event; 2]> {
+    let line = Line::parse(line).filter(Line::is_mark)?;
+    let (seconds, micros) = line.stamp.split_once('.')?;
+    let whole: u64 = seconds.parse().ok()?;
+    let part: u64 = micros.parse().ok().filter(|_| micros.len() == 6)?;
+    let boot_ns = whole.checked_mul(1_000_000_000)? + part * 1000;
+    // What ftrace prints of a task whose name it did not keep.
+    let known = (line.comm != "<...>").then(|| line.comm.to_owned());
+    let comm = known.or_else(|| crate::facts::comm(line.tid));
+    let comm = comm.unwrap_or_default();
+    Some(Event::mark(
+        boot_ns,
+        line.text.as_bytes(),
+        line.tid,
+        comm.as_bytes(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_trace_becomes_a_mark() {
+        let [head, last] =
+            mark("  agent-7  [000] ...1.  12.000345: tracing_mark_write: pause vm").unwrap();
+        assert_eq!((last.boot_ns, last.tid), (12_000_345_000, 7));
+        assert_eq!(&last.mark_text(&head)[..9], b"pause vm\0");
+        for other in [
+            "  agent-7  [000] ...1.  12.000345: sched_switch: pause vm",
+            "  agent-7  [000] ...1.  12345: tracing_mark_write: on another clock",
+            "CPU:1 [LOST 3 EVENTS]",
+        ] {
+            assert_eq!(mark(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The kernel's own trace: where it is, and its lines.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// Where tracefs is mounted.
+///
+/// # Errors
+/// It is not, or we may not look.
+pub fn mount() -> io::Result<&'static Path> {
+    MOUNTS
+        .into_iter()
+        .map(Path::new)
+        .find(|base| fs::exists(base.join("trace_marker")).unwrap_or(false))
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "tracefs is not to be seen: run as root, and `mount -t tracefs tracefs /sys/kernel/tracing`",
+            )
+        })
+}
+
+/// `/sys/kernel/tracing/NAME`.
+pub fn file(name: &str) -> io::Result<PathBuf> {
+    Ok(mount()?.join(name))
+}
+
+/// One line of a trace: `  comm-pid  [cpu] flags  stamp: event: text`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Task name.
+    pub comm: &'a str,
+    /// Thread id.
+    pub tid: u32,
+    /// CPU.
+    pub cpu: u32,
+    /// Stamp as the trace's clock prints it.
+    pub stamp: &'a str,
+    /// Event.
+    pub event: &'a str,
+    /// The rest.
+    pub text: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// Takes a line apart; `None` for comments and what is no event.
+    #[must_use]
+    pub fn parse(line: &'a str) -> Option<Self> {
+        if line.starts_with('#') {
+            return None;
+        }
+        // A task's name may hold brackets: the CPU is what looks like one.
+        let (task, cpu, rest) = line.match_indices('[').find_map(|(at, _)| {
+            let (cpu, rest) = line[at + 1..].split_once(']')?;
+            Some((&line[..at], cpu.parse().ok()?, rest))
+        })?;
+        let (comm, tid) = task.trim().rsplit_once('-')?;
+        let (before, rest) = rest.split_once(": ")?;
+        let (event, text) = rest.split_once(':')?;
+        Some(Self {
+            comm,
+            tid: tid.parse().ok()?,
+            cpu,
+            stamp: before.rsplit(' ').next()?,
+            event,
+            text: text.strip_prefix(' ').unwrap_or(text),
+        })
+    }
+
+    /// Whether it is a write to `trace_marker`.
+    #[must_use]
+    pub fn is_mark(&self) -> bool {
+        self.event == "tracing_mark_write"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_taken_apart_whatever_the_task_is_called() {
+        let line = "     kworker/[0:1]-42      [001] d..1.   2403295402: initcall_start: func=con_init+0x0/0x250";
+        assert_eq!(
+            Line::parse(line),
+            Some(Line {
+                comm: "kworker/[0:1]",
+                tid: 42,
+                cpu: 1,
+                stamp: "2403295402",
+                event: "initcall_start",
+                text: "func=con_init+0x0/0x250",
+            })
+        );
+        let mark = " a-b-7  [000] ...1. 12.345678: tracing_mark_write: pause vm: 1";
+        let mark = Line::parse(mark).unwrap();
+        assert!(mark.is_mark());
+        assert_eq!(
+            (mark.comm, mark.stamp, mark.text),
+            ("a-b", "12.345678", "pause vm: 1")
+        );
+        for nothing in ["# tracer: nop", "", "CPU:0 [LOST 5 EVENTS]", "x-1 [0"] {
+            assert_eq!(Line::parse(nothing), None, "{nothing}");
+        }
+    }
+}
