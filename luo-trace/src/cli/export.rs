@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use reports::export::{chrome, csv, hlog, perfetto, prometheus};
+use reports::model::set::Keep;
 
 use super::report;
 use crate::exit::{Exit, Failure};
@@ -47,7 +48,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
             "a perfetto trace is nothing for a terminal; name a file with -o",
         ));
     }
-    let set = report::read(&options.runs, options.strict)?;
+    let keep = match options.format {
+        Format::Perfetto | Format::Chrome => Keep::All,
+        Format::Hlog | Format::Csv | Format::Prometheus => Keep::Figures,
+    };
+    let set = report::read(&options.runs, keep, options.strict)?;
     report::warn_of_skipped(&set);
     let bytes = match options.format {
         Format::Perfetto => Ok(perfetto::export(&set.runs)),

@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use reports::model::Run;
 use reports::model::durable::Output;
-use reports::model::set::{self, Set};
+use reports::model::set::{self, Keep, Set};
 use reports::render::picture::{self, Picture, Sample, Theme};
 use reports::render::text::{self, TextOptions};
 use reports::render::{html, markdown};
@@ -14,6 +15,9 @@ use reports::stats::group::group;
 use reports::stats::overview::Overview;
 
 use crate::exit::{Exit, Failure};
+
+/// How long reading takes before its progress is shown.
+const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// What `report` was asked for.
 #[derive(Debug, clap::Args)]
@@ -88,9 +92,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
             "a png is nothing for a terminal; name a file with -o",
         ));
     }
-    let set = read(&options.runs, options.strict)?;
+    let keep = match format {
+        Format::Html => Keep::All,
+        _ => Keep::Figures,
+    };
+    let set = read(&options.runs, keep, options.strict)?;
     let before = match &options.before {
-        Some(path) => Some(read(std::slice::from_ref(path), options.strict)?),
+        Some(path) => Some(read(std::slice::from_ref(path), keep, options.strict)?),
         None => None,
     };
     let bytes = render(options, format, &set, before.as_ref())?;
@@ -140,8 +148,21 @@ pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Option<Output>> {
 }
 
 /// Reads a set; what is no use is named, or refused.
-pub(super) fn read(paths: &[PathBuf], strict: bool) -> anyhow::Result<Set> {
-    let set = set::read_set(paths).map_err(Failure::bad_input)?;
+pub(super) fn read(paths: &[PathBuf], keep: Keep, strict: bool) -> anyhow::Result<Set> {
+    let bar = indicatif::ProgressBar::hidden().with_style(indicatif::ProgressStyle::with_template(
+        "{spinner} {pos} of {len} runs read, {eta} left",
+    )?);
+    let progress = |done: usize, of: usize| {
+        bar.set_length(of as u64);
+        bar.set_position(done as u64);
+        // What takes less than a second needs no bar.
+        if bar.is_hidden() && bar.elapsed() > SHOW_AFTER && std::io::stderr().is_terminal() {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+    };
+    let set = set::read_set_with(paths, keep, &progress).map_err(Failure::bad_input);
+    bar.finish_and_clear();
+    let set = set?;
     match set.skipped.first() {
         Some((_, error)) if strict => Err(Failure::bad_input(error)),
         _ => Ok(set),

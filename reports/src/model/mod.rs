@@ -7,6 +7,7 @@
 
 mod check;
 pub mod durable;
+mod figures;
 pub mod file;
 pub mod schema;
 pub mod set;
