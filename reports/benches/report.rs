@@ -43,7 +43,7 @@ fn benches(criterion: &mut Criterion) {
     });
     criterion.bench_function("text of 50 runs", |b| b.iter(|| render_set(&many)));
     criterion.bench_function("markdown of 50 runs", |b| {
-        b.iter(|| markdown::render_set(&many))
+        b.iter(|| markdown::render_set(&many));
     });
     criterion.bench_function("figures of 50 runs", |b| b.iter(|| Overview::of(&many)));
     criterion.bench_function("html of 50 runs", |b| b.iter(|| html::render(&many)));
