@@ -2,6 +2,7 @@
 
 mod compare;
 mod doctor;
+mod export;
 mod gate;
 mod history;
 pub mod lab;
@@ -59,6 +60,8 @@ enum Command {
     Gate(gate::Options),
     /// The trend over many sets, and where it changed
     History(history::Options),
+    /// Write runs in a format that other tools open
+    Export(export::Options),
 }
 
 /// What `record` and `collect` are asked alike.
@@ -128,6 +131,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Compare(options) => compare::run(&options),
         Command::Gate(options) => gate::run(&options),
         Command::History(options) => history::run(&options),
+        Command::Export(options) => export::run(&options),
     }
 }
 

@@ -7,16 +7,19 @@
 
 mod check;
 pub mod durable;
+mod figures;
 pub mod file;
+pub mod schema;
 pub mod set;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The schema this build writes: family, then major version.
 pub const SCHEMA: &str = "luo-trace.run/1";
 
 /// One live update.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// [`SCHEMA`].
     pub schema: String,
@@ -79,7 +82,7 @@ pub struct Run {
 }
 
 /// The machine that was updated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Host {
     /// `uname -m`.
     pub machine: String,
@@ -94,7 +97,7 @@ pub struct Host {
 }
 
 /// One of the two kernels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kernel {
     /// `uname -r`.
     pub release: String,
@@ -107,7 +110,9 @@ pub struct Kernel {
 }
 
 /// A side of the kexec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum KernelSide {
     /// Before.
@@ -117,7 +122,7 @@ pub enum KernelSide {
 }
 
 /// The clock that both halves are on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
     /// The counter that ran on through the kexec (`tsc`, `cntvct`), or `none`.
     pub source: String,
@@ -135,7 +140,7 @@ pub struct Clock {
 }
 
 /// An interval with named ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
     /// `kernel`, `restore` or `workload`.
     pub name: String,
@@ -156,7 +161,7 @@ pub struct Window {
 pub const DEFAULT_WINDOW: &str = "restore";
 
 /// Where a stamp comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// An eBPF probe, through the ring buffer.
@@ -174,7 +179,7 @@ pub enum Source {
 }
 
 /// One piece of the partition of a window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
     /// `old.freeze`, `gap.handoff`, `new.restore`, …
     pub id: String,
@@ -189,7 +194,7 @@ pub struct Phase {
 }
 
 /// One call of one probed function.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Span {
     /// Number within the run, from 0.
     pub id: u32,
@@ -218,7 +223,7 @@ pub struct Span {
 }
 
 /// Calls that are too many to keep one by one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Aggregate {
     /// The probe's name.
     pub name: String,
@@ -235,7 +240,7 @@ pub struct Aggregate {
 }
 
 /// A mark set by a program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mark {
     /// When, ns.
     pub t: i64,
@@ -248,7 +253,7 @@ pub struct Mark {
 }
 
 /// A moment of the new kernel's boot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
     /// `smp.start`, `initcalls.subsys`, `init.exec`, …
     pub name: String,
@@ -261,7 +266,7 @@ pub struct Stage {
 }
 
 /// What the kexec carried: relocated, digested by purgatory, unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Handoff {
     /// Kernel image without its real-mode part, bytes.
     pub kernel_bytes: u64,
@@ -274,7 +279,7 @@ pub struct Handoff {
 }
 
 /// A kexec that came back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Aborted {
     /// Entry of `kernel_kexec`, ns (negative: before the one that worked).
     pub t: i64,
@@ -290,7 +295,7 @@ pub struct Aborted {
 }
 
 /// What luo-trace itself cost, ns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfCost {
     /// From exec of `collect` to all probes armed.
     pub attach_ns: u64,
@@ -315,7 +320,7 @@ pub struct SelfCost {
 }
 
 /// Shares of the default window; their sum is 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Between two stamps of running kernels.
     pub measured: f64,
@@ -326,7 +331,7 @@ pub struct Coverage {
 }
 
 /// Something that could not be seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hole {
     /// Phase, window, probe or file.
     pub r#where: String,
@@ -335,7 +340,7 @@ pub struct Hole {
 }
 
 /// Advice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lint {
     /// Stable name.
     pub id: String,
@@ -349,7 +354,7 @@ pub struct Lint {
 }
 
 /// Events lost on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Loss {
     /// Records made by the probes, both sides.
     pub events_seen: u64,
@@ -360,7 +365,7 @@ pub struct Loss {
 }
 
 /// How one side was attached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attach {
     /// Which kernel.
     pub kernel: KernelSide,
@@ -374,7 +379,7 @@ pub struct Attach {
 }
 
 /// The window by a clock outside the VM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Witness {
     /// Length by that clock, ns.
     pub duration_ns: i64,
@@ -386,7 +391,7 @@ pub struct Witness {
 }
 
 /// What the lab ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lab {
     /// The workload's spec, e.g. `memfd=4x1M`.
     pub workload: String,

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::Run;
 use super::file::{self, FileError};
@@ -47,7 +49,7 @@ pub enum SetError {
         path: PathBuf,
     },
     /// Files, but none of use.
-    #[error("none of {count} files is a run; the first: {first}")]
+    #[error("{}{first}", none_of(*count))]
     AllBroken {
         /// How many there are.
         count: usize,
@@ -56,9 +58,37 @@ pub enum SetError {
     },
 }
 
+/// What goes before the reason when it is not the only one.
+fn none_of(count: usize) -> String {
+    match count {
+        1 => String::new(),
+        _ => format!("none of {count} files is a run; the first: "),
+    }
+}
+
+/// What is kept of each run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it.
+    All,
+    /// All but the calls where there are several runs: what figures of a set
+    /// are made from, in little memory.
+    Figures,
+}
+
 /// Reads the runs that `paths` name: files, and directories for the
 /// `*.run.json` in them, not below.
 pub fn read_set<P: AsRef<Path>>(paths: &[P]) -> Result<Set, SetError> {
+    read_set_with(paths, Keep::All, &|_, _| ())
+}
+
+/// The same, keeping what is asked for; `progress` is told how many files of
+/// how many are done, from any thread.
+pub fn read_set_with<P: AsRef<Path>>(
+    paths: &[P],
+    keep: Keep,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Set, SetError> {
     if paths.is_empty() {
         return Err(SetError::NoPaths);
     }
@@ -70,10 +100,11 @@ pub fn read_set<P: AsRef<Path>>(paths: &[P]) -> Result<Set, SetError> {
             files.push(path.to_owned());
         }
     }
+    let runs = read_files(&files, keep, progress);
     let mut set = Set::default();
     let mut seen = HashMap::<String, PathBuf>::new();
-    for path in files {
-        match read_once(&path, &mut seen) {
+    for (path, run) in files.into_iter().zip(runs) {
+        match run.and_then(|run| once(run, &path, &mut seen)) {
             Ok(run) => {
                 set.runs.push(run);
                 set.paths.push(path);
@@ -91,9 +122,45 @@ pub fn read_set<P: AsRef<Path>>(paths: &[P]) -> Result<Set, SetError> {
     Ok(set)
 }
 
-/// Reads a run unless its id was read before.
-fn read_once(path: &Path, seen: &mut HashMap<String, PathBuf>) -> Result<Run, FileError> {
-    let run = file::read(path)?;
+/// Reads files on all processors, each into the place of its path.
+fn read_files(
+    files: &[PathBuf],
+    keep: Keep,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Vec<Result<Run, FileError>> {
+    let drop_calls = keep == Keep::Figures && files.len() > 1;
+    let read = if drop_calls {
+        file::read_figures
+    } else {
+        file::read
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let done = AtomicUsize::new(0);
+    let share = files.len().div_ceil(workers).max(1);
+    let all = files.len();
+    let some = &|files: &[PathBuf]| -> Vec<Result<Run, FileError>> {
+        let runs = files.iter().map(|path| {
+            let run = read(path);
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+            run
+        });
+        runs.collect()
+    };
+    thread::scope(|scope| {
+        let shares: Vec<_> = files
+            .chunks(share)
+            .map(|files| scope.spawn(move || some(files)))
+            .collect();
+        let runs = shares.into_iter().flat_map(|share| match share.join() {
+            Ok(runs) => runs,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        runs.collect()
+    })
+}
+
+/// Refuses a run whose id was read before.
+fn once(run: Run, path: &Path, seen: &mut HashMap<String, PathBuf>) -> Result<Run, FileError> {
     if let Some(first) = seen.get(&run.id) {
         return Err(FileError::Duplicate {
             path: path.to_owned(),

@@ -78,15 +78,6 @@ pub(crate) fn share(share: f64) -> String {
     format!("{text:>6}")
 }
 
-/// `part` of `whole`, both ns; not a number when there is no whole.
-#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
-pub(super) fn ratio(part: i64, whole: i64) -> f64 {
-    if whole <= 0 {
-        return f64::NAN;
-    }
-    part as f64 / whole as f64
-}
-
 /// A percentage in a sentence: `0.7 %`, `0.012 %`.
 pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;

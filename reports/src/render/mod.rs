@@ -1,5 +1,8 @@
-//! Runs as something to look at.
+//! Reports of runs, for people.
 
 mod figure;
 pub mod gate;
+pub mod html;
+pub mod markdown;
+pub mod picture;
 pub mod text;

@@ -5,8 +5,12 @@
 
 mod bootstrap;
 pub mod compare;
+pub mod correlation;
+pub mod group;
+pub mod overview;
 mod ranks;
 mod rng;
+pub mod table;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -105,6 +109,16 @@ pub fn median_ratio(values: &[f64]) -> Option<f64> {
     }
     let lower = *sorted.get(sorted.len() / 2 - 1)?;
     Some(f64::midpoint(lower, upper))
+}
+
+/// `part` of `whole`, both ns; not a number when there is no whole.
+#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+#[must_use]
+pub fn ratio(part: i64, whole: i64) -> f64 {
+    if whole <= 0 {
+        return f64::NAN;
+    }
+    part as f64 / whole as f64
 }
 
 /// The values as an `HdrHistogram` of ns, 1 us to 1 h in three digits; what

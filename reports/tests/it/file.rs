@@ -124,3 +124,32 @@ fn a_file_cut_anywhere_is_truncated_or_empty() {
         assert!(named, "cut at {cut}: {error}");
     }
 }
+
+#[test]
+fn a_reading_without_calls_refuses_what_a_whole_one_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.run.json");
+    let write = |json: &Value| fs::write(&path, json.to_string()).unwrap();
+    let whole = value(&full_run());
+    write(&whole);
+    let mut without = full_run();
+    without.spans.clear();
+    assert_eq!(file::read_figures(&path).unwrap(), without);
+    let fields = whole["spans"][3].as_object().unwrap().keys().cloned();
+    for field in fields.chain(["later".to_owned(), "args".to_owned()]) {
+        for wrong in [
+            json!([1]),
+            Value::Null,
+            json!("word"),
+            json!({"a": 1}),
+            json!(1e30),
+        ] {
+            let mut json = whole.clone();
+            json["spans"][3][&field] = wrong.clone();
+            write(&json);
+            let (fast, slow) = (file::read_figures(&path), file::read(&path));
+            let said = |read: Result<Run, FileError>| read.err().map(|error| error.to_string());
+            assert_eq!(said(fast), said(slow), "{field}: {wrong}");
+        }
+    }
+}

@@ -91,6 +91,20 @@ pub fn run(number: i64) -> Run {
     run
 }
 
+/// Runs that differ by up to 40 %, a few of them slow, in an order of no meaning.
+pub fn spread(count: i64) -> Vec<Run> {
+    let stretch = |number: i64| {
+        let slow = if number % 11 == 7 { 300 } else { 0 };
+        (number * 37) % 101 + slow
+    };
+    let runs = (0..count).map(|number| Run {
+        id: format!("11111111-aaaaaaaa-{number}"),
+        captured_at: format!("2026-01-02T03:{:02}:{:02}Z", number / 60, number % 60),
+        ..run(stretch(number))
+    });
+    runs.collect()
+}
+
 /// A run with all that a report can show.
 pub fn full_run() -> Run {
     let mut run = run(0);

@@ -2,33 +2,14 @@
 
 use super::figure::{column, count, exact, frequency, percent, share};
 use super::page::Page;
-use crate::model::{DEFAULT_WINDOW, Hole, Lint, Run, SelfCost};
+use crate::model::{Attach, DEFAULT_WINDOW, Hole, Lint, Loss, Run, SelfCost};
 
 /// Writes cost, probes, clock, loss, coverage, holes and advice.
 pub(super) fn render(page: &mut Page, run: &Run) {
     self_cost(page, run);
     page.section("evidence");
-    attach(page, run);
-    clock(page, run);
-    let loss = run.loss;
-    page.fact(
-        "loss",
-        &format!(
-            "{} events seen, {} lost, {} torn in the carrier",
-            loss.events_seen, loss.events_lost, loss.torn_records
-        ),
-    );
-    if run.default_window().is_some() {
-        let coverage = run.coverage;
-        page.fact(
-            "coverage",
-            &format!(
-                "{} of {DEFAULT_WINDOW} measured, {} derived, {} unknown",
-                percent(coverage.measured),
-                percent(coverage.derived),
-                percent(coverage.unknown)
-            ),
-        );
+    for (label, text) in evidence(run) {
+        page.fact(&label, &text);
     }
     holes(page, &run.holes);
     lints(page, &run.lints);
@@ -84,24 +65,50 @@ fn self_cost(page: &mut Page, run: &Run) {
 }
 
 fn part_of(ns: u64, whole: i64) -> f64 {
-    super::figure::ratio(i64::try_from(ns).unwrap_or(i64::MAX), whole)
+    crate::stats::ratio(i64::try_from(ns).unwrap_or(i64::MAX), whole)
 }
 
-fn attach(page: &mut Page, run: &Run) {
-    for attach in &run.attach {
-        let missing = if attach.missing.is_empty() {
-            "none missing".to_owned()
-        } else {
-            format!("missing: {}", attach.missing.join(", "))
-        };
-        page.fact(
-            &format!("probes {}", attach.kernel.as_str()),
-            &format!("{} by {}, {missing}", attach.attached, attach.mechanism),
+/// What the probes, the clock and the log of events say for the figures.
+pub(crate) fn evidence(run: &Run) -> Vec<(String, String)> {
+    let mut facts: Vec<(String, String)> = run.attach.iter().map(attached).collect();
+    facts.push(("clock".to_owned(), clock(run)));
+    let warnings = run.clock.warnings.iter();
+    facts.extend(warnings.map(|warning| (String::new(), format!("warning: {warning}"))));
+    let Loss {
+        events_seen,
+        events_lost,
+        torn_records,
+    } = run.loss;
+    let loss = format!(
+        "{events_seen} events seen, {events_lost} lost, {torn_records} torn in the carrier"
+    );
+    facts.push(("loss".to_owned(), loss));
+    if run.default_window().is_some() {
+        let coverage = run.coverage;
+        let shares = format!(
+            "{} of {DEFAULT_WINDOW} measured, {} derived, {} unknown",
+            percent(coverage.measured),
+            percent(coverage.derived),
+            percent(coverage.unknown)
         );
+        facts.push(("coverage".to_owned(), shares));
     }
+    facts
 }
 
-fn clock(page: &mut Page, run: &Run) {
+fn attached(attach: &Attach) -> (String, String) {
+    let missing = if attach.missing.is_empty() {
+        "none missing".to_owned()
+    } else {
+        format!("missing: {}", attach.missing.join(", "))
+    };
+    (
+        format!("probes {}", attach.kernel.as_str()),
+        format!("{} by {}, {missing}", attach.attached, attach.mechanism),
+    )
+}
+
+fn clock(run: &Run) -> String {
     let clock = &run.clock;
     let drift = (clock.hz_new / clock.hz_old - 1.0) * 1e6;
     let drift = if clock.hz_old > 0.0 && drift.is_finite() && drift.abs() < 1e6 {
@@ -123,10 +130,7 @@ fn clock(page: &mut Page, run: &Run) {
             frequency(clock.hz_new)
         )
     };
-    page.fact("clock", &format!("{}, {joined}", clock.source));
-    for warning in &clock.warnings {
-        page.fact("", &format!("warning: {warning}"));
-    }
+    format!("{}, {joined}", clock.source)
 }
 
 fn holes(page: &mut Page, holes: &[Hole]) {

@@ -1,6 +1,7 @@
 //! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
 
 mod boot;
+mod change;
 pub(crate) mod compare;
 mod evidence;
 mod gate;
@@ -12,6 +13,8 @@ mod set;
 mod setup;
 mod spans;
 mod waterfall;
+
+pub(super) use change::{changes, quoted};
 
 use crate::model::Run;
 use crate::model::set::Set;
@@ -51,6 +54,44 @@ pub fn render_set(set: &Set) -> String {
     let mut page = page::Page::default();
     set::render(&mut page, set);
     page.finish()
+}
+
+/// Two sets of one setup each: before, after and the change.
+#[must_use]
+pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
+    let mut page = page::Page::default();
+    change::render(&mut page, before, after);
+    page.finish()
+}
+
+/// Kernels, host and workload of a run, each with its label.
+pub(super) fn facts(run: &Run) -> Vec<(&'static str, String)> {
+    setup::setup(run)
+}
+
+/// Where a run comes from and why it can be believed, each with its label.
+pub(super) fn provenance(run: &Run) -> Vec<(String, String)> {
+    let setup = setup::setup(run).into_iter();
+    let mut facts: Vec<(String, String)> = setup
+        .map(|(label, text)| (label.to_owned(), text))
+        .collect();
+    let old = run
+        .old_kernel
+        .as_ref()
+        .map(|kernel| ("old command line", kernel));
+    for (label, kernel) in old
+        .into_iter()
+        .chain([("new command line", &run.new_kernel)])
+    {
+        facts.push((label.to_owned(), kernel.cmdline.clone()));
+    }
+    let evidence = evidence::evidence(run).into_iter();
+    facts.extend(evidence.map(|(label, text)| match label.as_str() {
+        // In mail a warning stands below what it is about.
+        "" => ("warning".to_owned(), text),
+        _ => (label, text),
+    }));
+    facts
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::figure::{brief, column, count, exact, percent};
 use super::page::{Page, WIDTH};
-use super::rows::{self, Row};
+use super::rows;
 use super::run::why_missing;
 use super::setup;
 use crate::model::set::Set;
 use crate::model::{Coverage, DEFAULT_WINDOW, Run, Source};
+use crate::stats::group::group;
+use crate::stats::table::{self, Row};
 use crate::stats::{FEWEST_FOR_INTERVAL, Summary, median_ratio};
 
 /// Columns of the longest bar of the histogram.
@@ -18,7 +20,7 @@ const BINS: usize = 12;
 
 /// Writes the whole report.
 pub(super) fn render(page: &mut Page, set: &Set) {
-    let groups = setup::group(&set.runs);
+    let groups = group(&set.runs);
     let several = groups.len() > 1;
     if several {
         let title = format!(
@@ -66,8 +68,8 @@ impl<'a> Group<'a> {
         Self {
             runs,
             lengths: windows.map(|window| window.duration_ns).collect(),
-            windows: rows::windows(runs),
-            phases: rows::phases(runs),
+            windows: table::windows(runs),
+            phases: table::phases(runs),
         }
     }
 
@@ -141,6 +143,16 @@ impl<'a> Group<'a> {
             page.fact(
                 "long pole",
                 &format!("{}, {share} of {DEFAULT_WINDOW}{of}", row.title),
+            );
+        }
+        if let Some((title, correlation)) = table::slow_phase(&self.phases, self.runs) {
+            page.fact(
+                "slow runs",
+                &format!(
+                    "differ by {title}, {} of the spread (rank correlation {:.2})",
+                    percent(correlation.spread_share),
+                    correlation.rank
+                ),
             );
         }
         if let Some(summary) = self.restore()

@@ -1,8 +1,9 @@
 //! The phases on the time axis of their window.
 
-use super::figure::{column, exact, ratio, share};
+use super::figure::{column, exact, share};
 use super::page::{Page, fit};
 use crate::model::{DEFAULT_WINDOW, Phase, Run, Source};
+use crate::stats::ratio;
 
 /// Columns of the bar.
 const BAR: usize = 24;

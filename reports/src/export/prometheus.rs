@@ -1,0 +1,142 @@
+//! Prometheus' text format, for the node exporter's textfile collector.
+//!
+//! One summary per window and phase and setup; a quantile is there only where
+//! the runs carry it, the largest value always is.
+
+use std::fmt::Write as _;
+
+use super::ExportError;
+use crate::model::Run;
+use crate::stats::group::group;
+use crate::stats::table::{self, Row};
+
+/// A family of metrics: name, label of the row, help.
+struct Family {
+    name: &'static str,
+    label: &'static str,
+    help: &'static str,
+    rows: table::Rows,
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        name: "luo_trace_window_seconds",
+        label: "window",
+        help: "Length of the blackout of a live update, by window.",
+        rows: table::windows,
+    },
+    Family {
+        name: "luo_trace_phase_seconds",
+        label: "phase",
+        help: "Length of each phase of the blackout of a live update.",
+        rows: table::phases,
+    },
+];
+
+/// The metrics of the runs, setup by setup.
+pub fn export(runs: &[Run]) -> Result<Vec<u8>, ExportError> {
+    let groups: Vec<(String, Vec<&Run>)> = group(runs)
+        .into_iter()
+        .filter_map(|runs| Some((labels(runs.first()?), runs)))
+        .collect();
+    let mut text = String::new();
+    for family in &FAMILIES {
+        let groups: Vec<(&str, Vec<Row>)> = groups
+            .iter()
+            .map(|(labels, runs)| (labels.as_str(), (family.rows)(runs)))
+            .collect();
+        family.write(&mut text, &groups);
+    }
+    if text.is_empty() {
+        return Err(ExportError::Nothing);
+    }
+    Ok(text.into_bytes())
+}
+
+impl Family {
+    fn write(&self, text: &mut String, groups: &[(&str, Vec<Row>)]) {
+        if groups.iter().all(|(_, rows)| rows.is_empty()) {
+            return;
+        }
+        let Self { name, help, .. } = self;
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary");
+        for (labels, row, key) in self.all(groups) {
+            let summary = &row.summary;
+            let quantiles = summary
+                .percentiles
+                .iter()
+                .map(|&(percent, value)| (percent / 100.0, value));
+            for (quantile, value) in std::iter::once((0.5, summary.median)).chain(quantiles) {
+                let _ = writeln!(
+                    text,
+                    "{name}{{{labels},{key},quantile=\"{quantile}\"}} {}",
+                    seconds(value.into())
+                );
+            }
+            let sum: i128 = row.lengths.iter().copied().map(i128::from).sum();
+            let _ = writeln!(text, "{name}_sum{{{labels},{key}}} {}", seconds(sum));
+            let _ = writeln!(text, "{name}_count{{{labels},{key}}} {}", summary.n);
+        }
+        let _ = writeln!(
+            text,
+            "# HELP {name}_max {help} The longest.\n# TYPE {name}_max gauge"
+        );
+        for (labels, row, key) in self.all(groups) {
+            let _ = writeln!(
+                text,
+                "{name}_max{{{labels},{key}}} {}",
+                seconds(row.summary.max.into())
+            );
+        }
+    }
+
+    fn all<'g>(&self, groups: &'g [(&str, Vec<Row>)]) -> Vec<(&'g str, &'g Row, String)> {
+        let rows = groups
+            .iter()
+            .flat_map(|(labels, rows)| rows.iter().map(move |row| (*labels, row)));
+        rows.map(|(labels, row)| (labels, row, pair(self.label, &row.title)))
+            .collect()
+    }
+}
+
+/// What tells setups apart.
+fn labels(run: &Run) -> String {
+    let kernel = |kernel: &crate::model::Kernel| format!("{} {}", kernel.release, kernel.version);
+    let host = &run.host;
+    let workload = run.lab.as_ref().map_or(String::new(), |lab| {
+        format!("{} {}", lab.workload, lab.accel)
+    });
+    [
+        pair(
+            "old_kernel",
+            &run.old_kernel.as_ref().map_or(String::new(), kernel),
+        ),
+        pair("new_kernel", &kernel(&run.new_kernel)),
+        pair(
+            "machine",
+            &format!(
+                "{} {} {}",
+                host.machine, host.cpu_model, host.virtualization
+            ),
+        ),
+        pair("cpus", &host.cpus.to_string()),
+        pair("memory", &host.memory_bytes.to_string()),
+        pair("workload", &workload),
+    ]
+    .join(",")
+}
+
+fn pair(name: &str, value: &str) -> String {
+    let value = value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n");
+    format!("{name}=\"{value}\"")
+}
+
+/// Seconds with all nine digits behind the point.
+fn seconds(ns: i128) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let ns = ns.unsigned_abs();
+    format!("{sign}{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}

@@ -1,0 +1,208 @@
+//! What the charts are drawn from: the runs, without what nobody could look at.
+//!
+//! A report of a thousand runs must stay below 1 MB, so the spans are shared
+//! out: each run keeps its longest, as many as its share of [`SPANS`] allows,
+//! and says how many it had. Strings are written once.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
+use crate::render::figure::count;
+use crate::render::text::provenance;
+
+/// Spans of all runs together.
+const SPANS: usize = 9_000;
+/// Spans that a run keeps in any case.
+const FEWEST: usize = 8;
+
+/// The data of the page; names are short since each is written per run.
+#[derive(Serialize)]
+pub(super) struct Data<'a> {
+    window: &'static str,
+    /// Every string of the runs, once.
+    words: Vec<String>,
+    runs: Vec<RunData<'a>>,
+    #[serde(skip)]
+    kept: (usize, usize),
+}
+
+/// A kept span: name, kernel (0 old), start, length or -1, depth, process,
+/// arguments, return value.
+type SpanRow = (usize, u8, i64, i64, usize, usize, usize, Option<i64>);
+
+#[derive(Serialize)]
+struct RunData<'a> {
+    id: &'a str,
+    at: &'a str,
+    setup: usize,
+    /// Start and length of the default window, ns.
+    w: Option<(i64, i64)>,
+    /// Phases: word, start, length, whether derived, bound of the error.
+    p: Vec<(usize, i64, i64, u8, u64)>,
+    /// Kept spans.
+    s: Vec<SpanRow>,
+    /// Spans in all.
+    n: usize,
+    /// Facts: label and text.
+    f: Vec<(usize, usize)>,
+    lints: Vec<usize>,
+    holes: Vec<usize>,
+    /// Marks: when, and the text.
+    m: Vec<(i64, usize)>,
+}
+
+/// Strings, each with a number.
+#[derive(Default)]
+struct Words {
+    list: Vec<String>,
+    known: HashMap<String, usize>,
+}
+
+impl Words {
+    fn number(&mut self, word: &str) -> usize {
+        if let Some(number) = self.known.get(word) {
+            return *number;
+        }
+        let number = self.list.len();
+        self.list.push(word.to_owned());
+        self.known.insert(word.to_owned(), number);
+        number
+    }
+}
+
+impl<'a> Data<'a> {
+    /// The data of grouped runs.
+    pub(super) fn of(groups: &[Vec<&'a Run>]) -> Self {
+        let total: usize = groups.iter().map(Vec::len).sum();
+        let most = (SPANS / total.max(1)).max(FEWEST);
+        let mut words = Words::default();
+        let mut runs = Vec::with_capacity(total);
+        for (setup, group) in groups.iter().enumerate() {
+            let mut group = group.clone();
+            group.sort_by(|a, b| (&a.captured_at, &a.id).cmp(&(&b.captured_at, &b.id)));
+            runs.extend(
+                group
+                    .iter()
+                    .map(|run| run_data(run, setup, most, &mut words)),
+            );
+        }
+        let kept = runs.iter().map(|run| run.s.len()).sum();
+        let had = runs.iter().map(|run| run.n).sum();
+        Self {
+            window: DEFAULT_WINDOW,
+            words: words.list,
+            runs,
+            kept: (kept, had),
+        }
+    }
+
+    /// Says what was left out.
+    pub(super) fn trimmed(&self) -> String {
+        let (kept, had) = self.kept;
+        let had = count(had, "call");
+        if self.runs.iter().all(|run| run.s.len() == run.n) {
+            return format!("All {had} are in this file.");
+        }
+        format!(
+            "To keep this file small it holds the {kept} longest of {had}, shared out evenly over the runs."
+        )
+    }
+}
+
+fn run_data<'a>(run: &'a Run, setup: usize, most: usize, words: &mut Words) -> RunData<'a> {
+    let phases = run.phases.iter();
+    RunData {
+        id: &run.id,
+        at: &run.captured_at,
+        setup,
+        w: run.default_window().map(|w| (w.start, w.duration_ns)),
+        p: phases
+            .map(|p| {
+                let derived = u8::from(p.source == Source::Derived);
+                (
+                    words.number(&p.id),
+                    p.start_t,
+                    p.duration_ns,
+                    derived,
+                    p.error_ns,
+                )
+            })
+            .collect(),
+        s: spans(run, most, words),
+        n: run.spans.len(),
+        f: provenance(run)
+            .iter()
+            .map(|(label, text)| (words.number(label), words.number(text)))
+            .collect(),
+        lints: run
+            .lints
+            .iter()
+            .map(|lint| words.number(&format!("{} {}: {}", lint.severity, lint.id, lint.text)))
+            .collect(),
+        holes: run
+            .holes
+            .iter()
+            .map(|hole| words.number(&format!("{}: {}", hole.r#where, hole.why)))
+            .collect(),
+        m: run
+            .marks
+            .iter()
+            .map(|mark| (mark.t, words.number(&mark.text)))
+            .collect(),
+    }
+}
+
+fn spans(run: &Run, most: usize, words: &mut Words) -> Vec<SpanRow> {
+    let depths = depths(&run.spans);
+    let mut kept: Vec<(&Span, usize)> = run.spans.iter().zip(depths).collect();
+    // A call that did not return lasted until its kernel ended.
+    kept.sort_by_key(|(span, _)| {
+        (
+            std::cmp::Reverse(span.duration_ns.unwrap_or(i64::MAX)),
+            span.id,
+        )
+    });
+    kept.truncate(most);
+    kept.sort_by_key(|(span, _)| (span.start_t, span.id));
+    let row = |(span, depth): (&Span, usize)| {
+        let args: Vec<String> = span
+            .args
+            .iter()
+            .map(|(key, value)| format!("{key}={}", plain(value)))
+            .collect();
+        (
+            words.number(&span.name),
+            u8::from(span.kernel == KernelSide::New),
+            span.start_t,
+            span.duration_ns.unwrap_or(-1),
+            depth,
+            words.number(&format!("{} {}", span.comm, span.pid)),
+            words.number(&args.join(" ")),
+            span.ret,
+        )
+    };
+    kept.into_iter().map(row).collect()
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// How many calls each lies inside of. A parent comes before its children; one
+/// that does not is no parent.
+fn depths(spans: &[Span]) -> Vec<usize> {
+    let mut known = HashMap::<u32, usize>::new();
+    spans
+        .iter()
+        .map(|span| {
+            let parent = span.parent.and_then(|parent| known.get(&parent));
+            let depth = parent.map_or(0, |depth| depth + 1);
+            known.insert(span.id, depth);
+            depth
+        })
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! Colours.
+//!
+//! Phases have the colours of Okabe and Ito, which people with the usual kinds
+//! of colour blindness tell apart: warm in the old kernel, cool in the new one,
+//! and the gap, where nothing was seen, hatched in grey. On dark paper they are
+//! lighter.
+
+use plotters::style::RGBColor;
+
+use crate::model::{Phase, Source};
+
+/// The paper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theme {
+    /// Dark ink on white.
+    #[default]
+    Light,
+    /// Light ink on near black.
+    Dark,
+}
+
+impl Theme {
+    fn pick(self, light: u32, dark: u32) -> RGBColor {
+        let [_, r, g, b] = match self {
+            Self::Light => light,
+            Self::Dark => dark,
+        }
+        .to_be_bytes();
+        RGBColor(r, g, b)
+    }
+
+    pub(super) fn paper(self) -> RGBColor {
+        self.pick(0x00ff_ffff, 0x000d_1117)
+    }
+
+    pub(super) fn ink(self) -> RGBColor {
+        self.pick(0x001f_2328, 0x00e6_edf3)
+    }
+
+    pub(super) fn muted(self) -> RGBColor {
+        self.pick(0x0059_636e, 0x009d_a7b3)
+    }
+
+    pub(super) fn grid(self) -> RGBColor {
+        self.pick(0x00e3_e6ea, 0x0026_2c36)
+    }
+
+    /// The colour of the sample in this place.
+    pub(super) fn sample(self, place: usize) -> RGBColor {
+        match place % 3 {
+            0 => self.pick(0x0000_72b2, 0x0056_b4e9),
+            1 => self.pick(0x00d5_5e00, 0x00e6_9f00),
+            _ => self.pick(0x0000_9e73, 0x001f_b58a),
+        }
+    }
+
+    /// The colour of a phase.
+    pub(super) fn phase(self, id: &str) -> RGBColor {
+        match id {
+            "old.pause" => self.pick(0x008a_6d3b, 0x00b0_8d57),
+            "old.freeze" => self.pick(0x00e6_9f00, 0x00f0_b429),
+            "old.shutdown" => self.pick(0x00d5_5e00, 0x00e8_762c),
+            "old.stop" => self.pick(0x00e8_d83a, 0x00f0_e442),
+            "new.early" => self.pick(0x0056_b4e9, 0x007c_c7f2),
+            "new.initcalls" => self.pick(0x0000_72b2, 0x002f_86c9),
+            "new.userspace" => self.pick(0x0000_9e73, 0x001f_b58a),
+            "new.restore" => self.pick(0x00cc_79a7, 0x00dd_93bc),
+            "new.resume" => self.pick(0x006f_5fa8, 0x009a_8bd0),
+            _ => self.pick(0x008b_949e, 0x008b_949e),
+        }
+    }
+}
+
+/// Whether a phase is drawn as something that nobody saw.
+pub(super) fn unseen(phase: &Phase) -> bool {
+    phase.source == Source::Derived
+}

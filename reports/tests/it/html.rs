@@ -1,0 +1,229 @@
+//! The HTML report, and what a browser makes of it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use reports::model::Run;
+use reports::model::file::FileError;
+use reports::model::set::Set;
+use reports::render::html::render;
+
+use crate::made::{full_run, kernel, run, run_without_carrier, spread};
+use crate::recorded::recorded_set;
+
+fn set(runs: Vec<Run>) -> Set {
+    Set {
+        paths: runs.iter().map(|run| PathBuf::from(&run.id)).collect(),
+        runs,
+        skipped: Vec::new(),
+    }
+}
+
+/// The data that the charts are drawn from.
+fn data(html: &str) -> serde_json::Value {
+    let (_, rest) = html.split_once("id=\"data\">").unwrap();
+    let (json, _) = rest.split_once("</script>").unwrap();
+    serde_json::from_str(json).unwrap()
+}
+
+#[test]
+fn the_same_runs_give_the_same_page_and_it_asks_no_network() {
+    let html = render(&set(recorded_set())).unwrap();
+    assert_eq!(html, render(&set(recorded_set())).unwrap());
+    for outside in [" src=", "@import", "url(http", "fetch(", "XMLHttpRequest"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    let links: Vec<&str> = html.matches("http").collect();
+    assert_eq!(links.len(), 1, "only the name of SVG is a URL");
+}
+
+#[test]
+fn a_thousand_runs_of_500_calls_fit_in_a_megabyte_and_say_what_was_left_out() {
+    let spans = full_run().spans;
+    let mut runs = spread(1_000);
+    for run in &mut runs {
+        run.spans = spans[..500].to_vec();
+    }
+    let html = render(&set(runs)).unwrap();
+    assert!(html.len() < 1_000_000, "{} bytes", html.len());
+    assert!(html.contains("it holds the 9000 longest of 500000 calls, shared out evenly"));
+    let first = &data(&html)["runs"][0];
+    assert_eq!(
+        (first["s"].as_array().unwrap().len(), &first["n"]),
+        (9, &500.into())
+    );
+}
+
+#[test]
+fn a_name_cannot_break_out_of_the_page() {
+    let mut runs = vec![full_run()];
+    let evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'";
+    runs[0].host.cpu_model = evil.to_owned();
+    runs[0].spans[0].comm = evil.to_owned();
+    runs[0].lints[0].text = evil.to_owned();
+    let html = render(&set(runs)).unwrap();
+    assert!(!html.contains("<img"));
+    assert_eq!(html.matches("</script>").count(), 2);
+    assert!(
+        data(&html)["words"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|word| word.as_str().unwrap().contains(evil))
+    );
+}
+
+#[test]
+fn setups_and_skipped_files_are_named() {
+    let mut runs: Vec<Run> = (0..4).map(run).collect();
+    for run in &mut runs[2..] {
+        run.new_kernel = kernel("7.4.0-made-up", "cccc");
+    }
+    let mut set = set(runs);
+    let path = PathBuf::from("runs/6.run.json");
+    set.skipped.push((path.clone(), FileError::Empty { path }));
+    let html = render(&set).unwrap();
+    for said in [
+        "<title>luo-trace: 4 runs of 2 setups</title>",
+        "are not comparable",
+        "<h2>Setup 2: restore 471 ms",
+        "1 file skipped",
+        "runs/6.run.json: empty; collect writes",
+    ] {
+        assert!(html.contains(said), "{said}");
+    }
+}
+
+/// What a person does, and what must be there afterwards.
+const VISIT: &str = r##"<script>
+addEventListener("load", async () => {
+  const seen = {};
+  const pause = () => new Promise((done) => setTimeout(done, 50));
+  const one = (selector) => document.querySelector(selector);
+  const key = (element, key) => element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  seen.bars = document.querySelectorAll(".histogram svg rect").length;
+  seen.options = document.querySelectorAll("[role=option]").length;
+  seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  seen.before = one("#run").hidden;
+  one("[role=option]").dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  await pause();
+  seen.after = one("#run").hidden;
+  seen.clicked = one("#run-title").textContent;
+  seen.focused = document.activeElement.id;
+  seen.phases = [...document.querySelectorAll("#waterfall rect[data-name]")].filter((bar) => /^(old|gap|new)\./.test(bar.dataset.name)).length;
+  seen.derived = [...document.querySelectorAll("#waterfall [data-derived='1']")].map((bar) => [bar.dataset.name, bar.getAttribute("fill")]);
+  seen.calls = document.querySelectorAll("#spans tbody tr").length;
+  seen.facts = [...document.querySelectorAll("#run-lists dt")].map((term) => term.textContent);
+  const width = () => waterfall.to - waterfall.from;
+  const whole = width();
+  one("[data-zoom=in]").click();
+  seen.zoomed = whole / width();
+  key(one("#waterfall"), "+");
+  seen.zoomedByKey = Math.round(whole / width());
+  const from = waterfall.from;
+  key(one("#waterfall"), "ArrowRight");
+  seen.panned = waterfall.from > from;
+  const pointer = (type, clientX) => one("#waterfall").dispatchEvent(new PointerEvent(type, { pointerId: 1, clientX, clientY: 5, bubbles: true }));
+  const before = waterfall.from;
+  pointer("pointerdown", 100); pointer("pointermove", 160); pointer("pointerup", 160);
+  seen.dragged = waterfall.from < before;
+  key(one("#waterfall"), "0");
+  seen.reset = Math.abs(width() - whole) < 1;
+  const stack = one(".stack");
+  key(stack, "ArrowRight");
+  seen.byKey = one("#run-title").textContent;
+  seen.selected = document.querySelectorAll('[aria-selected="true"]').length;
+  key(stack, "End");
+  seen.last = one("#run-title").textContent;
+  const theme = document.documentElement.dataset.theme;
+  one("#theme").click();
+  seen.theme = document.documentElement.dataset.theme !== theme;
+  seen.errors = errors;
+  const report = document.createElement("pre");
+  report.id = "seen";
+  report.textContent = JSON.stringify(seen);
+  document.body.append(report);
+});
+</script>"##;
+
+/// Catches what would go to the console, before any script of the page.
+const LISTEN: &str = r#"<script>
+const errors = [];
+addEventListener("error", (event) => errors.push(event.message));
+addEventListener("unhandledrejection", (event) => errors.push(String(event.reason)));
+for (const level of ["error", "warn"]) console[level] = (...words) => errors.push(words.join(" "));
+</script>"#;
+
+fn chromium() -> Option<&'static str> {
+    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    names
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok())
+}
+
+/// Opens a page from disk, lets the script of the page run, and returns the document.
+fn visit(browser: &str, html: &str, width: u32) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("report.html");
+    std::fs::write(&page, html).unwrap();
+    let output = Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            "--virtual-time-budget=20000",
+        ])
+        .arg(format!("--window-size={width},900"))
+        .arg(format!(
+            "--user-data-dir={}",
+            directory.path().join("profile").display()
+        ))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn seen(html: &str, width: u32) -> Option<serde_json::Value> {
+    let Some(browser) = chromium() else {
+        eprintln!("skipped: no chromium; install one to see the report in a browser");
+        return None;
+    };
+    let html = html
+        .replacen("<style>", &format!("{LISTEN}<style>"), 1)
+        .replacen("</body>", &format!("{VISIT}</body>"), 1);
+    let document = visit(browser, &html, width);
+    let (_, rest) = document
+        .split_once("id=\"seen\">")
+        .expect("the page reached its end");
+    let (json, _) = rest.split_once("</pre>").unwrap();
+    let json = json
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
+    Some(serde_json::from_str(&json).unwrap())
+}
+
+#[test]
+fn a_browser_draws_it_and_clicks_keys_and_drags_work() {
+    let html = render(&set(recorded_set())).unwrap();
+    let Some(seen) = seen(&html, 1280) else {
+        return;
+    };
+    insta::assert_snapshot!(serde_json::to_string_pretty(&seen).unwrap());
+}
+
+#[test]
+fn a_browser_has_nothing_against_holes_many_runs_or_one() {
+    let mut holes: Vec<Run> = (0..3).map(run).collect();
+    holes.push(run_without_carrier(7));
+    for runs in [holes, vec![full_run()], spread(1_000)] {
+        let count = runs.iter().filter(|run| !run.phases.is_empty()).count();
+        let html = render(&set(runs)).unwrap();
+        let Some(seen) = seen(&html, 500) else { return };
+        assert_eq!(seen["errors"], serde_json::json!([]));
+        assert_eq!(seen["options"], count);
+        assert_eq!(seen["wide"], 0, "the page is wider than the screen");
+    }
+}

@@ -1,0 +1,243 @@
+"""Opens what reports wrote with software that is not ours, and computes anew.
+
+    outside.py CHECK DIRECTORY FILE
+
+DIRECTORY has the runs, FILE what was made of them. Prints nothing and exits 0
+when all is as it should be.
+"""
+
+import csv
+import glob
+import json
+import math
+import sys
+
+
+def load(directory):
+    runs = []
+    for path in sorted(glob.glob(f"{directory}/*.run.json")):
+        with open(path, encoding="utf-8") as file:
+            runs.append(json.load(file))
+    assert runs
+    return runs
+
+
+def lengths(runs):
+    """Lengths by name, windows and phases."""
+    by_name = {}
+    for run in runs:
+        for item in run["windows"]:
+            by_name.setdefault(item["name"], []).append(item["duration_ns"])
+        for item in run["phases"]:
+            by_name.setdefault(item["id"], []).append(item["duration_ns"])
+    return by_name
+
+
+def close(a, b, share):
+    assert math.isclose(a, b, rel_tol=share), (a, b)
+
+
+def check_perfetto(runs, path):
+    """Perfetto's own definition of its protobuf reads every packet."""
+    from google.protobuf.unknown_fields import UnknownFieldSet
+    from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as proto
+
+    trace = proto.Trace()
+    with open(path, "rb") as file:
+        trace.ParseFromString(file.read())
+    tracks, open_slices, slices = {}, {}, []
+    begins, ends = {}, {}
+    (snapshot,) = [p.clock_snapshot for p in trace.packet if p.HasField("clock_snapshot")]
+    zero = {clock.clock_id: clock.timestamp for clock in snapshot.clocks}
+    assert zero[6] == zero[128]
+    for packet in trace.packet:
+        assert packet.trusted_packet_sequence_id == 1
+        for message in (packet, packet.track_event, packet.track_descriptor):
+            assert len(UnknownFieldSet(message)) == 0, "a field that Perfetto does not know"
+        if packet.HasField("track_descriptor"):
+            descriptor = packet.track_descriptor
+            assert descriptor.uuid not in tracks
+            tracks[descriptor.uuid] = (descriptor.name, descriptor.parent_uuid)
+        if not packet.HasField("track_event"):
+            continue
+        event, time = packet.track_event, packet.timestamp - zero[packet.timestamp_clock_id]
+        stack = open_slices.setdefault(event.track_uuid, [])
+        if event.type == event.TYPE_SLICE_BEGIN:
+            args = {}
+            for arg in event.debug_annotations:
+                args[arg.name] = arg.string_value if arg.HasField("string_value") else arg.int_value
+            assert not stack or stack[-1][1] <= time
+            stack.append((event.name, time, args, event.track_uuid))
+            for flow in event.flow_ids:
+                begins.setdefault(flow, []).append((event.name, args))
+            for flow in event.terminating_flow_ids:
+                ends.setdefault(flow, []).append((event.name, args))
+        elif event.type == event.TYPE_SLICE_END:
+            name, start, args, uuid = stack.pop()
+            assert time >= start, name
+            slices.append((name, start, time - start, args, uuid))
+    assert not any(open_slices.values()), "a slice was not ended"
+
+    def place(uuid):
+        names = []
+        while uuid:
+            name, uuid = tracks[uuid]
+            names.append(name)
+        return names
+
+    for run in runs:
+        root = f"run {run['id']}"
+        mine = [s for s in slices if place(s[4])[-1] == root]
+        calls = sorted((s[0], s[1], s[2]) for s in mine if "cpu" in s[3] and s[3].get("returned") != "no")
+        expected = sorted((s["name"], s["start_t"], s["duration_ns"]) for s in run["spans"] if s["duration_ns"] is not None)
+        assert calls == expected
+        phases = sorted((s[0], s[1], s[2]) for s in mine if "source" in s[3])
+        assert phases == sorted((p["id"], p["start_t"], p["duration_ns"]) for p in run["phases"])
+        gap = [s for s in mine if place(s[4])[0] == "gap"]
+        assert [s[3]["source"] for s in gap] == ["derived"]
+        for side in ("old", "new"):
+            there = [s for s in mine if f"{side} kernel" in place(s[4]) and "cpu" in s[3]]
+            assert len(there) == sum(s["kernel"] == side for s in run["spans"])
+    pairs = 0
+    for run in runs:
+        tokens = {"old": set(), "new": set()}
+        for span in run["spans"]:
+            args = span.get("args", {})
+            if "session" in args and "token" in args:
+                tokens[span["kernel"]].add((args["session"], args["token"]))
+        pairs += len(tokens["old"] & tokens["new"])
+    assert len(begins) == len(ends) == pairs > 0
+    for flow, ((_, old),) in begins.items():
+        ((_, new),) = ends[flow]
+        assert (old["session"], old["token"]) == (new["session"], new["token"])
+
+
+def check_chrome(runs, path):
+    """The JSON has what the format's description asks of each kind of event."""
+    with open(path, encoding="utf-8") as file:
+        trace = json.load(file)
+    zero = trace["otherData"]["kexec_ns"]
+    slices = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    for event in trace["traceEvents"]:
+        assert {"ph", "name", "pid", "tid"} <= event.keys()
+        assert event["ph"] == "M" or event["ts"] >= 0
+    expected = sorted(p["duration_ns"] for run in runs for p in run["phases"])
+    assert sorted(round(e["dur"] * 1e3) for e in slices if e["cat"] == "phase") == expected
+    spans = sorted(s["start_t"] for run in runs for s in run["spans"])
+    assert sorted(round(e["ts"] * 1e3) - zero for e in slices if e["cat"] == "call") == spans
+    flows = {ph: sorted(e["id"] for e in trace["traceEvents"] if e["ph"] == ph) for ph in "sf"}
+    assert flows["s"] == flows["f"] and len(set(flows["s"])) == len(flows["s"]) > 0
+    # Calls of a thread nest.
+    by_thread = {}
+    for event in slices:
+        by_thread.setdefault((event["pid"], event["tid"]), []).append((round(event["ts"] * 1e3), round(event["dur"] * 1e3)))
+    for calls in by_thread.values():
+        stack = []
+        for start, lasts in sorted(calls, key=lambda call: (call[0], -call[1])):
+            while stack and stack[-1] <= start:
+                stack.pop()
+            assert not stack or start + lasts <= stack[-1]
+            stack.append(start + lasts)
+
+
+def check_hlog(runs, path):
+    """The Python port of HdrHistogram reads the log and finds the same values."""
+    from hdrh.histogram import HdrHistogram
+    from hdrh.log import HistogramLogReader
+
+    expected = lengths(runs)
+    reader = HistogramLogReader(path, HdrHistogram(1000, 3_600_000_000_000, 3))
+    seen = {}
+    while True:
+        histogram = reader.get_next_interval_histogram()
+        if histogram is None:
+            break
+        seen[histogram.get_tag()] = histogram
+    assert seen.keys() == expected.keys(), (seen.keys(), expected.keys())
+    for name, values in expected.items():
+        histogram, values = seen[name], sorted(values)
+        assert histogram.get_total_count() == len(values)
+        close(histogram.get_max_value(), values[-1], 0.001)
+        for percent in (10, 50, 90):
+            # The port rounds the rank to the nearest, ours and the original up.
+            value = values[int(percent / 100 * len(values) + 0.5) - 1]
+            close(histogram.get_value_at_percentile(percent), value, 0.001)
+
+
+def check_csv(runs, path):
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = []
+    for run in runs:
+        for kind, items in (("window", run["windows"]), ("phase", run["phases"])):
+            for item in items:
+                start = item["start"] if kind == "window" else item["start_t"]
+                name = item["name"] if kind == "window" else item["id"]
+                expected.append((run["id"], kind, name, start, item["duration_ns"], item["error_ns"]))
+    columns = ("start_ns", "duration_ns", "error_ns")
+    seen = [(r["run"], r["kind"], r["name"], *(int(r[c]) for c in columns)) for r in rows]
+    assert seen == expected
+    assert {r["cpu_model"] for r in rows} == {run["host"]["cpu_model"] for run in runs}
+
+
+def check_prometheus(runs, path):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    with open(path, encoding="utf-8") as file:
+        families = {family.name: family for family in text_string_to_metric_families(file.read())}
+    expected = lengths(runs)
+    for kind in ("window", "phase"):
+        family = families[f"luo_trace_{kind}_seconds"]
+        assert family.type == "summary" and family.documentation
+        for sample in family.samples:
+            values = sorted(expected[sample.labels[kind]])
+            if sample.name.endswith("_count"):
+                assert sample.value == len(values)
+            elif sample.name.endswith("_sum"):
+                close(sample.value, sum(values) / 1e9, 1e-9)
+            elif sample.labels["quantile"] == "0.5":
+                middle = (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+                close(sample.value, middle / 1e9, 1e-6)
+        largest = families[f"luo_trace_{kind}_seconds_max"]
+        assert {s.labels[kind]: s.value for s in largest.samples} == {
+            s.labels[kind]: max(expected[s.labels[kind]]) / 1e9 for s in largest.samples
+        }
+    assert {s.labels["window"] for s in families["luo_trace_window_seconds"].samples} == {"kernel", "restore"}
+
+
+def check_statistics(runs, path):
+    """numpy and scipy agree with every figure of the report."""
+    import numpy
+    from scipy import stats
+
+    with open(path, encoding="utf-8") as file:
+        (setup,) = json.load(file)["setups"]
+    expected = lengths(runs)
+    random = numpy.random.default_rng(1)
+    wholes = numpy.array(expected["restore"], dtype=float)
+    quantities = setup["windows"] + setup["phases"]
+    assert {q["name"] for q in quantities} == expected.keys()
+    for quantity in quantities:
+        values = numpy.array(expected[quantity["name"]])
+        assert quantity["n"] == len(values)
+        assert quantity["median_ns"] == math.floor(numpy.median(values))
+        assert (quantity["min_ns"], quantity["max_ns"]) == (values.min(), values.max())
+        supported = [p for p in (90, 95, 99) if 1 - (p / 100) ** len(values) >= 0.95]
+        assert [p["percent"] for p in quantity["percentiles"]] == supported
+        for percentile in quantity["percentiles"]:
+            close(percentile["value_ns"], numpy.percentile(values, percentile["percent"], method="inverted_cdf"), 0.001)
+        medians = numpy.median(random.choice(values, size=(40_000, len(values))), axis=1)
+        for end, share in (("ci_low_ns", 0.025), ("ci_high_ns", 0.975)):
+            below = numpy.mean(medians < quantity[end] - 1)
+            up_to = numpy.mean(medians <= quantity[end] + 1)
+            assert below - 0.006 <= share <= up_to + 0.006, (quantity["name"], end, below, up_to)
+    for phase in setup["phases"]:
+        parts = numpy.array(expected[phase["name"]], dtype=float)
+        close(phase["rank_correlation"], stats.spearmanr(parts, wholes).statistic, 1e-9)
+        close(phase["spread_share"], numpy.cov(parts, wholes)[0, 1] / numpy.var(wholes, ddof=1), 1e-9)
+        close(phase["share"], numpy.median(parts / wholes), 1e-9)
+
+
+if __name__ == "__main__":
+    _, check, directory, path = sys.argv
+    globals()[f"check_{check}"](load(directory), path)
