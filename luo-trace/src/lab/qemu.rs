@@ -351,6 +351,13 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         witness::PORT
     );
     let heard = machine.heard.display().to_string();
+    // Off: a write is handled at once, in the thread of the CPU that writes, which
+    // is what the witness needs. It has nothing to say of counted instructions.
+    let ports = if machine.deterministic {
+        "virtio-serial-pci"
+    } else {
+        "virtio-serial-pci,ioeventfd=off"
+    };
     let (smp, memory) = (cpus.to_string(), format!("{}k", machine.memory >> 10));
     let mut arguments: Vec<String> = [
         "-nodefaults",
@@ -378,9 +385,8 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         &output,
         "-chardev",
         "file,id=witness,path=/dev/null",
-        // Handled at once, in the thread of the CPU that writes.
         "-device",
-        "virtio-serial-pci,ioeventfd=off",
+        ports,
         "-device",
         &port,
         "-device",
