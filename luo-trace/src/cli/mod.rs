@@ -25,7 +25,7 @@ use crate::{collect, kexec, record};
 /// Blackout-window profiler for Linux live update
 #[derive(Debug, Parser)]
 #[command(name = "luo-trace", version, about, max_term_width = 100)]
-struct Cli {
+struct Cli<C: Subcommand> {
     /// Say less
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -33,11 +33,12 @@ struct Cli {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
-    command: Command,
+    command: C,
 }
 
+/// What runs on the machine that is updated.
 #[derive(Debug, Subcommand)]
-enum Command {
+enum OnHost {
     /// What this kernel lets us see
     Doctor(doctor::Options),
     /// Record in the old kernel until the kexec
@@ -48,10 +49,17 @@ enum Command {
     Collect(collect::Options),
     /// Write a mark into the kernel's trace, as any program may
     Mark(mark::Options),
-    /// Real live updates in virtual machines
-    Lab(lab::Options),
     #[command(hide = true)]
     LabAgent(crate::lab::agent::Options),
+}
+
+/// All there is.
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    OnHost(OnHost),
+    /// Real live updates in virtual machines
+    Lab(lab::Options),
     /// Show one run, or the distribution of many
     Report(report::Options),
     /// Two sets side by side
@@ -92,11 +100,22 @@ impl Tracing {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    run(dispatch)
+}
+
+/// The same, with the commands alone that a lab VM needs: the program is half as
+/// large, and crosses the blackout in the initramfs.
+#[must_use]
+pub fn init() -> ExitCode {
+    run(on_host)
+}
+
+fn run<C: Subcommand>(dispatch: fn(C, Started) -> anyhow::Result<Exit>) -> ExitCode {
     let started = Started::now();
     if std::process::id() == 1 {
         return crate::lab::guest::main();
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::<C>::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -108,7 +127,7 @@ pub fn main() -> ExitCode {
             .into();
         }
     };
-    log_to_stderr(&cli);
+    log_to_stderr(cli.quiet, cli.verbose);
     match dispatch(cli.command, started) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -118,15 +137,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn on_host(command: OnHost, started: Started) -> anyhow::Result<Exit> {
+    match command {
+        OnHost::Doctor(options) => doctor::run(&options),
+        OnHost::Record(options) => record::run(&options, started),
+        OnHost::Kexec(options) => kexec::run(&options),
+        OnHost::Collect(options) => collect::run(&options, started),
+        OnHost::Mark(options) => mark::run(&options),
+        OnHost::LabAgent(options) => crate::lab::agent::run(options),
+    }
+}
+
 fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
     match command {
-        Command::Doctor(options) => doctor::run(&options),
-        Command::Record(options) => record::run(&options, started),
-        Command::Kexec(options) => kexec::run(&options),
-        Command::Collect(options) => collect::run(&options, started),
-        Command::Mark(options) => mark::run(&options),
+        Command::OnHost(command) => on_host(command, started),
         Command::Lab(options) => lab::run(options),
-        Command::LabAgent(options) => crate::lab::agent::run(options),
         Command::Report(options) => report::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Gate(options) => gate::run(&options),
@@ -135,8 +160,8 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
     }
 }
 
-fn log_to_stderr(cli: &Cli) {
-    let level = match (cli.quiet, cli.verbose) {
+fn log_to_stderr(quiet: bool, verbose: u8) {
+    let level = match (quiet, verbose) {
         (true, _) => log::LevelFilter::Error,
         (false, 0) => log::LevelFilter::Info,
         (false, 1) => log::LevelFilter::Debug,

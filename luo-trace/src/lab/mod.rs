@@ -1,9 +1,10 @@
 //! The lab: real live updates in QEMU, with a workload that is verified.
 //!
-//! One program plays every part. On the host it packs itself, a [`plan`] and a
-//! kernel into an initramfs and starts QEMU ([`host`], [`qemu`]). In the VM it
-//! is init ([`guest`]), which acts out the plan by running itself as `record`,
-//! `kexec`, `collect` and [`agent`], and packs the next boot's initramfs itself.
+//! One program plays every part. On the host it packs itself (or the smaller
+//! `luo-trace-init` that was built with it), a [`plan`] and a kernel into an
+//! initramfs and starts QEMU ([`host`], [`qemu`]). In the VM it is init
+//! ([`guest`]), which acts out the plan by running itself as `record`, `kexec`,
+//! `collect` and [`agent`], and packs the next boot's initramfs itself.
 //! Files come back as a tar stream over a virtio port ([`ship`]).
 
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ mod console;
 mod elf;
 pub mod guest;
 pub mod host;
+mod init;
 pub mod initramfs;
 pub mod plan;
 pub mod processes;
