@@ -56,7 +56,7 @@ impl Ready {
     /// # Errors
     /// The descriptor is not open.
     pub fn on(fd: Option<RawFd>) -> io::Result<Self> {
-        let fd = fd.map(take_inherited).transpose()?;
+        let fd = fd.map(|fd| take_inherited(fd, "--ready-fd")).transpose()?;
         Ok(Self { fd })
     }
 
@@ -75,11 +75,15 @@ impl Ready {
     }
 }
 
-fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+/// Takes over the descriptor that the caller of this program named by `option`.
+///
+/// # Errors
+/// It is not open, or one of the standard three.
+pub(crate) fn take_inherited(fd: RawFd, option: &str) -> io::Result<OwnedFd> {
     if fd <= 2 || rustix::io::fcntl_getfd(borrow(fd)).is_err() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("--ready-fd {fd} is not an open descriptor above 2"),
+            format!("{option} {fd} is not an open descriptor above 2"),
         ));
     }
     // SAFETY: it is open, and the caller of this program gave it to us.

@@ -56,7 +56,7 @@ impl Progress {
 
     /// The carrier is here: this is what must come back.
     pub(super) fn expect(&mut self, old: &OldHalf, own: &str) {
-        let spans = join::spans_of(&old.events, KernelSide::Old);
+        let spans = join::spans_of(&old.events, KernelSide::Old, Some(&old.meta));
         let files = Outstanding::preserved(&spans, own);
         let sessions = files.sessions().map(str::to_owned).collect();
         self.expected = Some(Expected { files, sessions });
@@ -75,7 +75,7 @@ impl Progress {
             return expected.done(until);
         }
         self.fresh = false;
-        let spans = join::spans_of(events, KernelSide::New);
+        let spans = join::spans_of(events, KernelSide::New, None);
         expected.files.settle(&spans);
         for span in &spans {
             if let Some(session) = finished(span) {

@@ -19,6 +19,11 @@ impl Own {
         }
     }
 
+    /// The session that holds the carrier.
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
     /// Whether the process in the new kernel is ours.
     pub(super) fn pid(&self, tgid: u32) -> bool {
         self.pids.contains(&tgid)

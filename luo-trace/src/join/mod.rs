@@ -222,8 +222,14 @@ pub fn join(halves: Halves) -> Run {
         bridge: bridge.as_ref(),
     };
 
-    let spans = all_spans(&old_events, &new.boot.initcalls, &new_events, &timeline);
-    let own = cost::Own::of(old.as_ref().map(|o| &o.meta), &new);
+    let meta = old.as_ref().map(|o| &o.meta);
+    let spans = all_spans(
+        (&old_events, meta),
+        &new.boot.initcalls,
+        &new_events,
+        &timeline,
+    );
+    let own = cost::Own::of(meta, &new);
     let marks = marks::all(&old_events, &new_events, &new.boot.marks, &timeline);
     let mut found = phases::find(&phases::Input {
         old: &old_events,
@@ -245,7 +251,7 @@ pub fn join(halves: Halves) -> Run {
     holes.extend(found.holes);
     holes.extend(missing_holes(old.as_ref(), &new));
     let self_cost = cost::measure(
-        old.as_ref().map(|o| &o.meta),
+        meta,
         &new,
         &own,
         &spans,
@@ -287,8 +293,7 @@ pub fn join(halves: Halves) -> Run {
         witness: None,
         lab: None,
     };
-    let own = old.as_ref().map_or(&new.session, |o| &o.meta.session);
-    run.lints = lints::of(&run, &new.boot, own);
+    run.lints = lints::of(&run, &new.boot, own.session());
     run
 }
 
@@ -302,17 +307,17 @@ pub fn has_mark(events: &[Event], text: &str) -> bool {
 
 /// Spans of the old kernel, of the new one's boot, and of its probes, by start.
 fn all_spans(
-    old: &[Event],
+    (old, meta): (&[Event], Option<&Meta>),
     initcalls: &[Initcall],
     new: &[Event],
     timeline: &Timeline<'_>,
 ) -> Vec<reports::model::Span> {
-    let mut spans = spans::build(old, KernelSide::Old, |t| timeline.of_old(t));
+    let mut spans = spans::build(old, KernelSide::Old, meta, |t| timeline.of_old(t));
     let booted = u32::try_from(spans.spans.len()).unwrap_or(u32::MAX);
     spans
         .spans
         .extend(boot::initcalls(initcalls, timeline, booted));
-    spans.append(spans::build(new, KernelSide::New, |t| {
+    spans.append(spans::build(new, KernelSide::New, None, |t| {
         timeline.of_new(t.cast_signed())
     }));
     spans.spans
@@ -320,8 +325,12 @@ fn all_spans(
 
 /// Spans of one side on its own clock: for watching, before there is a run.
 #[must_use]
-pub fn spans_of(events: &[Event], kernel: KernelSide) -> Vec<reports::model::Span> {
-    spans::build(&in_order(events), kernel, u64::cast_signed).spans
+pub fn spans_of(
+    events: &[Event],
+    kernel: KernelSide,
+    recorder: Option<&Meta>,
+) -> Vec<reports::model::Span> {
+    spans::build(&in_order(events), kernel, recorder, u64::cast_signed).spans
 }
 
 pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::sessions::Sessions;
 use super::text;
+use crate::facts::Meta;
 
 /// Spans of one or both sides, numbered by start.
 #[derive(Debug, Default)]
@@ -42,8 +43,14 @@ struct Open {
     name: Option<String>,
 }
 
-/// Pairs the records of one side, which are in order.
-pub(super) fn build(events: &[Event], kernel: KernelSide, at: impl Fn(u64) -> i64) -> Spans {
+/// Pairs the records of one side, which are in order. `recorder` is what the old
+/// side's own process says of itself.
+pub(super) fn build(
+    events: &[Event],
+    kernel: KernelSide,
+    recorder: Option<&Meta>,
+    at: impl Fn(u64) -> i64,
+) -> Spans {
     let mut threads: HashMap<u32, Thread> = HashMap::new();
     let mut sessions = Sessions::default();
     let mut spans: Vec<Span> = Vec::new();
@@ -63,6 +70,13 @@ pub(super) fn build(events: &[Event], kernel: KernelSide, at: impl Fn(u64) -> i6
             }
             Kind::Entry => {
                 let name = thread.name.take().map(|bytes| text(&bytes));
+                if let Some(meta) = recorder
+                    && probe.id == ProbeId::LuoSessionIoctl
+                    && event.tgid == meta.pid
+                    && command(event.a) == "GET_NAME"
+                {
+                    sessions.answered(event.c, &meta.session);
+                }
                 enter(
                     thread,
                     &mut spans,

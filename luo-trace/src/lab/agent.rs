@@ -1,9 +1,10 @@
 //! The live update agent of the lab: keeps a workload across the kexec.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::{self, Child};
 use std::thread;
 use std::time::Duration;
 
@@ -57,6 +58,14 @@ enum Command {
         #[arg(long)]
         witness: bool,
     },
+    /// Make a session, start `record` with it, and stay: a broker, which has the device.
+    Broker {
+        /// The session's name.
+        session: String,
+        /// Descriptor to write READY=1 to.
+        #[arg(long)]
+        ready_fd: Option<u32>,
+    },
     /// Do what LUO refuses, and print how it is refused.
     Provoke {
         /// With a session of the old kernel, where the workload is.
@@ -102,6 +111,10 @@ pub fn run(options: Options) -> Result<Exit> {
             let part = Part { only, files };
             restore(&workload, &part, &report, witness)
         }
+        Command::Broker { session, ready_fd } => {
+            let kept = broker(&session)?;
+            stay(ready_fd, &kept)
+        }
         Command::Provoke { after } => {
             if after {
                 provoke::after_update()?;
@@ -126,6 +139,24 @@ fn stay<T>(ready_fd: Option<u32>, _kept: &T) -> Result<Exit> {
     loop {
         thread::park();
     }
+}
+
+/// Hands a session to `record` and waits until that is ready.
+fn broker(name: &str) -> Result<(Session, Child)> {
+    let session = Device::open_wait(DEVICE_WAIT)?.create_session(&SessionName::new(name)?)?;
+    rustix::io::fcntl_setfd(&session, rustix::io::FdFlags::empty())?;
+    let (mut ready, theirs) = std::io::pipe()?;
+    rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
+    let [session_fd, ready_fd] = [session.as_fd(), theirs.as_fd()].map(|fd| fd.as_raw_fd());
+    let record = process::Command::new("/proc/self/exe")
+        .args(["record", "--session-fd", &session_fd.to_string()])
+        .args(["--ready-fd", &ready_fd.to_string()])
+        .spawn()?;
+    drop(theirs);
+    let mut word = String::new();
+    ready.read_to_string(&mut word)?;
+    ensure!(word == "READY=1\n", "record did not get ready");
+    Ok((session, record))
 }
 
 fn preserve(workload: &Workload) -> Result<Vec<(Session, Vec<OwnedFd>)>> {

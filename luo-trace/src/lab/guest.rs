@@ -143,11 +143,11 @@ impl Stage {
         let start = Instant::now();
         let (ended, expect) = match step {
             Step::Start { name, args } => {
-                if args.first().is_some_and(|command| command == "record") {
+                if records(args) {
                     wait_for_steady_clock();
                 }
                 processes.start(name, args)?;
-                if plan.witness && args.first().is_some_and(|command| command == "record") {
+                if plan.witness && records(args) {
                     testify();
                 }
                 (None, None)
@@ -204,6 +204,15 @@ impl Stage {
     }
 }
 
+/// Whether a step's program is `record`, or starts it.
+fn records(args: &[String]) -> bool {
+    match args {
+        [command, ..] if command == "record" => true,
+        [agent, part, ..] => agent == "lab-agent" && part == "broker",
+        _ => false,
+    }
+}
+
 /// Writes the next boot's initramfs, with a kernel only if that boots another.
 fn pack(plan: &Plan) -> Result<()> {
     let stage = plan.stage + 1;
@@ -235,6 +244,7 @@ fn mount_all() -> Result<()> {
         ("debugfs", "/sys/kernel/debug"),
         ("tracefs", "/sys/kernel/tracing"),
         ("bpf", "/sys/fs/bpf"),
+        ("securityfs", "/sys/kernel/security"),
     ] {
         if Path::new(target).exists()
             && let Err(error) = mount(kind, target, kind, MountFlags::empty(), None)

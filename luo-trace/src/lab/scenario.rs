@@ -21,10 +21,14 @@ pub enum Scenario {
     SmallBuffer,
     /// LUO is made to refuse all that it can.
     Refusals,
+    /// `doctor` looks around.
+    Doctor,
     /// `doctor` attaches in each of the ways that there are.
     Mechanisms,
     /// `kexec` is called with no `record` running.
     KexecAlone,
+    /// A broker makes the session of `record` and hands it over.
+    Broker,
     /// A first attempt comes back, a second one works.
     Aborted,
     /// A workload is paused and resumed, and says so.
@@ -87,11 +91,19 @@ impl Request<'_> {
                 start(number, "holder", &["lab-agent", "hold"]),
                 run(number, "record", &["record", "--wait", "2s"]),
             ]],
+            Scenario::Doctor => vec![vec![run(number, "doctor", &["doctor", "--json"])]],
             Scenario::Mechanisms => vec![mechanisms(number)],
             Scenario::NoImage => vec![vec![run(number, "kexec", &["kexec"])]],
             Scenario::KexecAlone => {
                 let before = vec![self.preserve(number), Step::Pack, self.kexec(number)];
                 vec![before, self.collected(number, &[], &[self.restore(number)])]
+            }
+            Scenario::Broker => {
+                let mut before = self.recorded(number);
+                before[0] = start(number, "broker", &["lab-agent", "broker", "brokered"]);
+                let session = ["--session", "brokered"];
+                let after = self.collected(number, &session, &[self.restore(number)]);
+                vec![before, after]
             }
             Scenario::Aborted => {
                 let mut before = self.recorded(number);

@@ -3,7 +3,7 @@
 
 pub mod state;
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -42,6 +42,10 @@ pub struct Options {
     /// How long to wait for a busy /dev/liveupdate
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = crate::cli::duration)]
     pub wait: Duration,
+    /// Preserve the trace in this session, which a broker made for it and handed over;
+    /// `collect --session` takes it by its name
+    #[arg(long, value_name = "N")]
+    pub session_fd: Option<RawFd>,
 }
 
 /// Records until the kexec, or until a signal ends it.
@@ -55,14 +59,22 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         ..
     } = &options.tracing;
     let (name, ready) = options.tracing.check()?;
+    let handed = options.session_fd.map(session_of_broker).transpose()?;
     let mut probes = Probes::arm(*mechanism).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
 
-    let session = create_session(&name, options.wait)?;
+    let (session, name) = match handed {
+        Some(session) => {
+            // Asked for while the probes are armed: the answer ties the file to its name.
+            let name = session.name().map_err(|e| not_a_session(&e))?;
+            (session, name)
+        }
+        None => (create_session(&name, options.wait)?, name),
+    };
     let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(options.buffer))
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
-    let meta = meta(session_name, &probes, attach_ns);
+    let meta = meta(name.as_str(), &probes, attach_ns);
     carrier
         .set_meta(&serde_json::to_vec(&meta)?)
         .map_err(Failure::environment)?;
@@ -87,7 +99,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
 
     runtime.block_on(drain(&mut probes, &mut carrier, marks.ok(), ending))?;
     drop(state);
-    un_preserve(session, &carrier);
+    un_preserve(session, options, &carrier);
     Ok(Exit::Success)
 }
 
@@ -175,12 +187,28 @@ fn move_records(probes: &mut Probes, carrier: &mut Carrier, before: u64) -> anyh
 }
 
 /// A signal came before the kexec: give the memory back and say so.
-fn un_preserve(session: Session, carrier: &Carrier) {
+fn un_preserve(session: Session, options: &Options, carrier: &Carrier) {
     drop(session);
-    log::info!(
-        "stopped before a kexec: the carrier ({} KiB) is no longer preserved",
-        carrier.size() >> 10
-    );
+    let kept = match options.session_fd {
+        None => "is no longer preserved",
+        Some(_) => "stays preserved until the broker closes the session",
+    };
+    let size = carrier.size() >> 10;
+    log::info!("stopped before a kexec: the carrier ({size} KiB) {kept}");
+}
+
+/// The session that a broker handed over; checked before anything is armed.
+fn session_of_broker(fd: RawFd) -> anyhow::Result<Session> {
+    let session = crate::ready::take_inherited(fd, "--session-fd").map(Session::from_fd);
+    let session = session.map_err(Failure::bad_input)?;
+    session.name().map_err(|e| not_a_session(&e))?;
+    Ok(session)
+}
+
+fn not_a_session(error: &crate::liveupdate::Error) -> anyhow::Error {
+    Failure::bad_input(format!(
+        "--session-fd is no LUO session ({error}): hand over what CREATE_SESSION returned"
+    ))
 }
 
 fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {

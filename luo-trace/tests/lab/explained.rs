@@ -2,7 +2,7 @@
 
 use reports::model::{DEFAULT_WINDOW, Run};
 
-use super::support::{KERNEL, lab};
+use super::support::{KERNEL, KERNEL_BTF, lab};
 
 fn scenario(name: &str, args: &str) -> Run {
     lab(KERNEL, &format!("--scenario {name} {args}"))
@@ -28,6 +28,19 @@ fn kexec_alone_records_too() {
     let run = scenario("kexec-alone", "");
     assert!(run.default_window().is_some(), "{}", holes(&run));
     assert_eq!(run.phases.len(), 8);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_session_that_a_broker_made_carries_the_trace() {
+    let run = scenario("broker", "");
+    assert_eq!(holes(&run), "");
+    // Known as ours, although it was made before anything was recorded.
+    assert!(run.self_cost.preserve_ns > 0, "{:?}", run.self_cost);
+    let preserved = run.spans.iter().filter(|s| {
+        s.name == "luo_session_ioctl" && s.args.get("session") == Some(&"brokered".into())
+    });
+    assert!(preserved.count() >= 1);
 }
 
 #[test]
@@ -127,6 +140,34 @@ fn a_run_comes_out_of_any_machine_and_names_what_it_lacks() {
         assert!(run.default_window().is_some(), "{args}: {}", holes(&run));
         assert_eq!(run.check(), Vec::<String>::new(), "{args}");
     }
+}
+
+/// Lockdown forbids the stores into the tail; the rest of the trace goes on.
+#[test]
+#[ignore = "boots a VM"]
+fn a_locked_down_kernel_costs_the_tail_and_says_so() {
+    let args = "--append lockdown=integrity";
+    let run = lab(KERNEL_BTF, args).succeeded().run(1);
+    let holes = holes(&run);
+    assert!(
+        holes.contains("old.tail") && holes.contains("lockdown"),
+        "{holes}"
+    );
+    assert!(run.default_window().is_some(), "{holes}");
+    assert_eq!(run.check(), Vec::<String>::new());
+
+    let lab = lab(KERNEL_BTF, &format!("--scenario doctor {args}")).succeeded();
+    assert_eq!(lab.exits()["0001-doctor"], 3, "{}", lab.log("0001-doctor"));
+    let log = lab.log("0001-doctor");
+    let facts: serde_json::Value = serde_json::from_str(&log[log.find('{').unwrap()..]).unwrap();
+    let degraded: Vec<_> = facts["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["status"] == "degraded")
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(degraded, ["lockdown", "tail"]);
 }
 
 /// Counted instructions, so that one run against another tells what was put in.
