@@ -92,20 +92,75 @@ pub(super) fn measure(
 
 /// The freeze of our session. The call does not name it, but sessions are
 /// frozen in the order in which they were created (`luo_session_serialize` walks
-/// a list that `luo_session_insert` appends to, v7.3).
+/// a list that `luo_session_insert` appends to, v7.3). Those that nobody saw being
+/// made are older than the recording, hence first; one alone of them is ours if
+/// ours is not among the others.
 fn freeze<'s>(own: &Own, spans: &'s [Span]) -> Option<&'s Span> {
     let old = || spans.iter().filter(|s| s.kernel == KernelSide::Old);
-    let mut alive: Vec<&str> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
     for span in old() {
         match (span.name.as_str(), sessions::session(span)) {
-            ("luo_session_create", Some(name)) if span.ret == Some(0) => alive.push(name),
-            ("luo_session_release", Some(name)) => alive.retain(|n| *n != name),
+            ("luo_session_create", Some(name)) if span.ret == Some(0) => seen.push(name),
+            ("luo_session_release", Some(name)) => seen.retain(|n| *n != name),
             _ => {}
         }
     }
-    let place = alive.iter().position(|name| *name == own.session)?;
     let serialize = old().rfind(|s| s.name == "luo_session_serialize")?;
-    old()
+    let freezes: Vec<_> = old()
         .filter(|s| s.name == "luo_file_freeze" && s.parent == Some(serialize.id))
-        .nth(place)
+        .collect();
+    let older = freezes.len().checked_sub(seen.len())?;
+    let place = match seen.iter().position(|name| *name == own.session) {
+        Some(place) => older + place,
+        None if older == 1 => 0,
+        None => return None,
+    };
+    freezes.get(place).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(id: u32, name: &str, session: Option<&str>) -> Span {
+        let session = session.map(|name| ("session".to_owned(), name.into()));
+        Span {
+            id,
+            parent: (name == "luo_file_freeze").then_some(9),
+            name: name.to_owned(),
+            kernel: KernelSide::Old,
+            start_t: id.into(),
+            duration_ns: Some(1),
+            cpu: 0,
+            pid: 1,
+            comm: String::new(),
+            ret: Some(0),
+            args: session.into_iter().collect(),
+        }
+    }
+
+    /// Which of `freezes` calls is ours, where these sessions were made on record.
+    fn ours(made: &[&str], freezes: u32) -> Option<u32> {
+        let own = Own {
+            pids: Vec::new(),
+            session: "ours".to_owned(),
+        };
+        let made = made.iter().zip(0..);
+        let mut spans: Vec<_> = made
+            .map(|(name, id)| span(id, "luo_session_create", Some(name)))
+            .collect();
+        spans.push(span(9, "luo_session_serialize", None));
+        spans.extend((10..10 + freezes).map(|id| span(id, "luo_file_freeze", None)));
+        freeze(&own, &spans).map(|span| span.id - 10)
+    }
+
+    #[test]
+    fn our_freeze_is_told_by_its_place_also_behind_sessions_nobody_saw_made() {
+        assert_eq!(ours(&["ours", "vm"], 2), Some(0));
+        assert_eq!(ours(&["vm", "ours"], 2), Some(1));
+        assert_eq!(ours(&["vm", "ours"], 4), Some(3));
+        assert_eq!(ours(&["vm"], 2), Some(0), "a broker made it");
+        assert_eq!(ours(&["vm"], 3), None, "which of the two?");
+        assert_eq!(ours(&["ours", "vm"], 1), None, "a record was lost");
+    }
 }
