@@ -68,23 +68,31 @@ pub fn demo(demo: &Demo) -> Result<()> {
     if !status.success() {
         bail!("the lab failed ({status}); what it said is above");
     }
-    let report = Command::new(&luo_trace)
-        .arg("report")
-        .arg(&demo.output)
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !report.status.success() {
-        bail!("no report could be made of {}", demo.output.display());
-    }
-    print!("{}", String::from_utf8_lossy(&report.stdout));
-    let file = demo.output.join("report.txt");
-    fs::write(&file, &report.stdout).with_context(|| format!("cannot write {}", file.display()))?;
+    let text = report(&luo_trace, &demo.output, "report.txt")?;
+    report(&luo_trace, &demo.output, "report.html")?;
+    print!("{}", fs::read_to_string(text)?);
     say(&format!(
-        "done in {}; runs and report.txt are in {}",
+        "done in {}; runs, report.txt and report.html are in {}",
         human(started.elapsed()),
         demo.output.display()
     ));
     Ok(())
+}
+
+/// Writes a report on the runs beside them; its name tells the format.
+fn report(luo_trace: &Path, runs: &Path, name: &str) -> Result<PathBuf> {
+    let file = runs.join(name);
+    let status = Command::new(luo_trace)
+        .arg("report")
+        .arg(runs)
+        .arg("-o")
+        .arg(&file)
+        .status()
+        .context("luo-trace does not start")?;
+    if !status.success() {
+        bail!("no report could be made of {}", runs.display());
+    }
+    Ok(file)
 }
 
 /// Builds luo-trace so that it runs as init of an empty machine.

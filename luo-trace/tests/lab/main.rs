@@ -50,8 +50,7 @@ fn check_run(run: &Run, files: u64, sessions: usize, kexecs: u64) {
     let apart = window.duration_ns.abs_diff(witness.duration_ns);
     assert!(apart < 5_000_000, "{apart} ns from {witness:?}");
     assert!(run.clock.error_ns < 1_000_000, "{:?}", run.clock);
-    // How much the gap takes depends on the host: in a chain more than half was seen.
-    let seen = run.coverage.measured > 0.2 && run.coverage.unknown == 0.0;
+    let seen = run.coverage.measured >= 0.5 && run.coverage.unknown == 0.0;
     assert!(seen, "{:?}", run.coverage);
     assert_eq!(
         run.phases.iter().map(|p| p.duration_ns).sum::<i64>(),
@@ -216,7 +215,8 @@ fn attached_by(lab: &Lab, how: &str) -> Option<usize> {
 #[test]
 #[ignore = "boots a VM"]
 fn every_way_of_attaching_places_the_whole_table_with_btf() {
-    let lab = lab(KERNEL_BTF, "--scenario mechanisms").succeeded();
+    // One CPU: QEMU's TCG may run code of one that another is just patching.
+    let lab = lab(KERNEL_BTF, "--scenario mechanisms --cpus 1").succeeded();
     let all = luo_trace_ebpf::PROBES.len();
     for how in ["kprobe.session", "kprobe.multi", "fentry", "kprobe"] {
         assert_eq!(attached_by(&lab, how), Some(all), "{how}");
