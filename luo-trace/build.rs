@@ -73,7 +73,7 @@ fn build(out_dir: &Path) -> Result<PathBuf, String> {
     if !status.success() {
         return Err("the eBPF programs do not build; cargo's messages are above".to_owned());
     }
-    Ok(target_dir.join("bpfel-unknown-none/release/luo-trace-ebpf"))
+    Ok(ebpf::object(&target_dir))
 }
 
 fn variable(key: &str) -> Result<String, String> {

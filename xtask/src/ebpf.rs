@@ -174,6 +174,11 @@ pub fn cargo(
     Ok(cargo)
 }
 
+/// Where a build leaves the programs.
+pub fn object(target_dir: &Path) -> PathBuf {
+    target_dir.join(TARGET).join("release").join(NAME)
+}
+
 /// What `rustc ARGS` prints.
 pub fn rustc(args: &[&str]) -> Result<String, String> {
     let output = Command::new("rustc")

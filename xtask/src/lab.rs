@@ -125,6 +125,22 @@ pub fn binary() -> Result<PathBuf> {
     Ok(target_dir.join(host).join("lab/luo-trace"))
 }
 
+/// Builds the eBPF programs alone, for whoever embeds a ready object.
+pub fn programs() -> Result<PathBuf> {
+    let toolchain = ebpf::Toolchain::detect().map_err(anyhow::Error::msg)?;
+    let target_dir = target_dir().join("ebpf");
+    let arch = std::env::consts::ARCH;
+    let status = ebpf::cargo(&toolchain, "build", &workspace(), &target_dir, arch)
+        .map_err(anyhow::Error::msg)?
+        .stdout(Stdio::null())
+        .status()
+        .context("cargo does not start")?;
+    if !status.success() {
+        bail!("the eBPF programs do not build; cargo's messages are above");
+    }
+    Ok(ebpf::object(&target_dir))
+}
+
 /// Cargo, in the repository.
 pub fn cargo() -> Command {
     let mut cargo = Command::new("cargo");

@@ -32,6 +32,8 @@ enum Chore {
     Setup,
     /// Build a kernel for the lab, once, and print where it is.
     Kernel(kernel::Options),
+    /// Build the eBPF programs alone and print where the object is.
+    BuildEbpf,
     /// Build a static luo-trace and print where it is.
     Build,
     /// From nothing to a report: set up, build, do real live updates, report.
@@ -63,6 +65,11 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Kernel(options) => {
             let image = kernel::ensure(&options)?;
             println!("{}", image.display());
+            Ok(())
+        }
+        Chore::BuildEbpf => {
+            setup::run(&[Purpose::Binary])?;
+            println!("{}", lab::programs()?.display());
             Ok(())
         }
         Chore::Build => {
