@@ -406,6 +406,16 @@ pub struct Lab {
     pub deterministic: bool,
 }
 
+/// How time passed in the lab: `wall clock on tcg`, `deterministic on tcg`.
+#[must_use]
+pub fn mode(accel: &str, deterministic: bool) -> String {
+    if deterministic {
+        format!("deterministic on {accel}")
+    } else {
+        format!("wall clock on {accel}")
+    }
+}
+
 impl Run {
     /// The window with this name, the first if there are several workloads.
     #[must_use]
