@@ -129,9 +129,9 @@ pub fn run(options: Options) -> Result<Exit> {
 fn update(options: RunOptions, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     if let Some(pair) = &options.interleave {
         let sides = options.sides(pair)?;
-        let mut progress = Shown::new(2 * options.n);
-        let summaries = interleave::run(sides.each_ref(), &mut progress, interrupted)?;
-        progress.finish();
+        let mut watch = matrix::TurnsShown::new(options.n.saturating_mul(2));
+        let summaries = interleave::run(sides.each_ref(), &mut watch, interrupted)?;
+        watch.finish();
         return outcome(sides.iter().zip(&summaries));
     }
     let campaign = options.campaign()?;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
-use super::host::{Campaign, Course, Progress, Summary};
+use super::host::{Campaign, Course, Summary};
+use super::matrix::Watch;
 
 /// Whose turn each VM is, `pairs` for each side: A B B A A B B A …
 ///
@@ -22,7 +23,7 @@ fn turns(pairs: u32) -> impl Iterator<Item = usize> {
 /// campaign keeps going; then a side may have fewer runs, and compare says so.
 pub fn run(
     campaigns: [&Campaign; 2],
-    progress: &mut dyn Progress,
+    watch: &mut dyn Watch,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<[Summary; 2]> {
     let [a, b] = campaigns;
@@ -30,7 +31,9 @@ pub fn run(
     let second = Course::start(b, Some(first.accel()), interrupted)?;
     let mut courses = [first, second];
     for side in turns(a.vms) {
-        let failed = courses[side].next_vm(progress)?.error.is_some();
+        let name = campaigns[side].out.file_name().unwrap_or_default();
+        watch.turn(&name.to_string_lossy());
+        let failed = courses[side].next_vm(watch)?.error.is_some();
         if failed && (!a.keep_going || interrupted.load(Ordering::Relaxed)) {
             break;
         }

@@ -58,8 +58,8 @@ fn is_plain(name: &str) -> bool {
 
 /// Told of each pair, beside each VM.
 pub trait Watch: Progress {
-    /// The next VM is of this pair.
-    fn turn(&mut self, old: &str, new: &str);
+    /// The next VM is of this pair, or of this side.
+    fn turn(&mut self, whose: &str);
     /// So many VMs of it will not be run, since the pair is hopeless.
     fn given_up(&mut self, left: u32);
 }
@@ -92,7 +92,7 @@ pub fn run(
                 continue;
             }
             let (old, new) = nth(&kernels, number);
-            watch.turn(&old.name, &new.name);
+            watch.turn(&format!("{} -> {}", old.name, new.name));
             course.next_vm(watch)?;
             if is_hopeless(&course.summary) {
                 watch.given_up(left - 1);
@@ -134,25 +134,28 @@ fn turn(pairs: usize, round: u32) -> impl Iterator<Item = usize> {
 
 /// What came of the pairs that had a turn.
 fn judged(kernels: &[Kernel], courses: &[Course<'_>]) -> Vec<Pair> {
-    let tried = courses.iter().enumerate();
-    tried
-        .filter(|(_, course)| !course.summary.vms.is_empty())
-        .map(|(number, course)| {
-            let (old, new) = nth(kernels, number);
-            pair(old, new, &course.summary)
-        })
-        .collect()
+    let all = courses.iter().enumerate();
+    all.filter_map(|(number, course)| {
+        let (old, new) = nth(kernels, number);
+        pair(old, new, &course.summary.vms)
+    })
+    .collect()
 }
 
-fn pair(old: &Kernel, new: &Kernel, summary: &Summary) -> Pair {
-    let failures: Vec<Failure> = summary.vms.iter().filter_map(failure).collect();
-    let intact = summary.vms.len() - failures.len();
-    let intact = u32::try_from(intact).unwrap_or(u32::MAX);
-    let verified = summary.vms.iter().flat_map(|vm| vm.verified.values());
+/// A pair, if it was tried: an update that was broken off says nothing of it.
+fn pair(old: &Kernel, new: &Kernel, vms: &[VmSummary]) -> Option<Pair> {
+    let broken_off = |vm: &&VmSummary| {
+        let reason = vm.reason.as_ref();
+        reason.is_some_and(|reason| reason.cause == Cause::Interrupted)
+    };
+    let vms: Vec<&VmSummary> = vms.iter().filter(|vm| !broken_off(vm)).collect();
+    let failures: Vec<Failure> = vms.iter().filter_map(|vm| failure(vm)).collect();
+    let intact = u32::try_from(vms.len() - failures.len()).unwrap_or(u32::MAX);
+    let verified = vms.iter().flat_map(|vm| vm.verified.values());
     let bytes = verified.map(|verified| verified.bytes_verified).sum();
     let mut pair = Pair::new(&old.name, &new.name, directory(old, new), intact, failures);
     pair.bytes_verified = bytes;
-    pair
+    (!vms.is_empty()).then_some(pair)
 }
 
 /// The kernels with their names and what their images say; refused where two
@@ -347,6 +350,22 @@ mod tests {
         assert!(hopeless(&[hung, hung]));
         assert!(!hopeless(&[hung, None, hung]));
         assert!(!hopeless(&[]));
+    }
+
+    #[test]
+    fn an_update_that_was_broken_off_says_nothing_of_its_pair() {
+        let broken_off = VmSummary {
+            reason: Some(Reason {
+                cause: Cause::Interrupted,
+                why: String::new(),
+                said: Vec::new(),
+            }),
+            ..VmSummary::default()
+        };
+        let of = |vms: &[VmSummary]| pair(&kernel("a"), &kernel("b"), vms);
+        assert_eq!(of(std::slice::from_ref(&broken_off)), None);
+        let some = of(&[VmSummary::default(), broken_off]).unwrap();
+        assert_eq!((some.intact, some.failures), (1, Vec::new()));
     }
 
     #[test]

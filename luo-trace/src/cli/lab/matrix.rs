@@ -45,12 +45,9 @@ pub(super) fn run(options: Options, interrupted: &Arc<AtomicBool>) -> Result<Exi
     // Each pair has a kernel of its own.
     let template = machine.campaign(std::path::PathBuf::new(), n);
     let pairs = u32::try_from(kernels.len().pow(2)).unwrap_or(u32::MAX);
-    let mut watch = PairsShown {
-        shown: Shown::new(pairs.saturating_mul(n)),
-        pair: String::new(),
-    };
+    let mut watch = TurnsShown::new(pairs.saturating_mul(n));
     let matrix = matrix::run(&kernels, &template, &mut watch, interrupted)?;
-    watch.shown.finish();
+    watch.finish();
     print(&format.render(&matrix)?)?;
     log::info!("written to {}", template.out.join(FILE).display());
     Ok(exit(&matrix))
@@ -73,15 +70,28 @@ fn exit(matrix: &Matrix) -> Exit {
     }
 }
 
-/// The bar of `lab run`, over all pairs.
-struct PairsShown {
+/// The bar of `lab run`, where several take turns.
+pub(super) struct TurnsShown {
     shown: Shown,
-    pair: String,
+    whose: String,
 }
 
-impl Progress for PairsShown {
+impl TurnsShown {
+    pub(super) fn new(vms: u32) -> Self {
+        Self {
+            shown: Shown::new(vms),
+            whose: String::new(),
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        self.shown.finish();
+    }
+}
+
+impl Progress for TurnsShown {
     fn starts(&mut self, first_update: u32) {
-        let message = format!("{}, update {first_update:04}", self.pair);
+        let message = format!("{}, update {first_update:04}", self.whose);
         self.shown.bar.set_message(message);
     }
 
@@ -96,13 +106,13 @@ impl Progress for PairsShown {
             ),
             None => line(vm),
         };
-        self.shown.said(&format!("{}, {said}", self.pair));
+        self.shown.said(&format!("{}, {said}", self.whose));
     }
 }
 
-impl Watch for PairsShown {
-    fn turn(&mut self, old: &str, new: &str) {
-        self.pair = format!("{old} -> {new}");
+impl Watch for TurnsShown {
+    fn turn(&mut self, whose: &str) {
+        whose.clone_into(&mut self.whose);
     }
 
     fn given_up(&mut self, left: u32) {

@@ -31,7 +31,7 @@ pub(super) fn headline(matrix: &Matrix) -> String {
     let cut = |pair: &&Pair| pair.is_cut_short(matrix.updates);
     match matrix.pairs.iter().filter(cut).count() {
         0 => {}
-        n => parts.push(format!("{n} of them cut short")),
+        n => parts.push(format!("{n} cut short")),
     }
     parts.join(", ")
 }
