@@ -14,6 +14,10 @@ pub enum Exit {
     BadInput = 2,
     /// Done in part: degraded, or inconclusive.
     Partial = 3,
+    /// `git bisect run`: this commit cannot be judged.
+    Skip = 125,
+    /// `git bisect run`: no commit can be judged here.
+    Abort = 128,
 }
 
 impl From<Exit> for std::process::ExitCode {

@@ -379,7 +379,7 @@ fn the_workflows_are_what_their_services_read() {
 
 #[test]
 fn the_shell_in_the_examples_is_sound() {
-    let mut scripts = vec![example("kernel-gate.sh")];
+    let mut scripts = vec![example("kernel-gate.sh"), example("kernel-bisect.sh")];
     for step in yaml("github-actions.yml")["jobs"]["blackout"]["steps"]
         .as_vec()
         .unwrap()

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod export;
 pub mod gate;
 pub mod history;
+pub mod matrix;
 pub mod model;
 pub mod render;
 pub mod stats;

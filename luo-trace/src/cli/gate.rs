@@ -22,12 +22,8 @@ pub(super) struct Options {
     /// Runs after
     #[arg(long, required = true, value_name = "SET")]
     head: Vec<PathBuf>,
-    /// What is gated, and how strictly
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// A limit on head, as "restore.p50 <= 900ms"
-    #[arg(long = "budget", value_name = "EXPR")]
-    budgets: Vec<String>,
+    #[command(flatten)]
+    rules: RuleOptions,
     /// Fail unless something gated became faster
     #[arg(long)]
     expect_improvement: bool,
@@ -51,6 +47,32 @@ pub(super) struct Options {
     /// Print annotations for GitHub Actions, too
     #[arg(long)]
     github: bool,
+}
+
+/// What a set is held against.
+#[derive(Debug, clap::Args)]
+pub(super) struct RuleOptions {
+    /// What is gated, and how strictly
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A limit on head, as "restore.p50 <= 900ms"
+    #[arg(long = "budget", value_name = "EXPR")]
+    budgets: Vec<String>,
+}
+
+impl RuleOptions {
+    /// The rules of the file and the command line together.
+    pub(super) fn read(&self) -> anyhow::Result<Rules> {
+        let mut rules = match &self.config {
+            Some(path) => gate::config::read(path).map_err(Failure::bad_input)?,
+            None => Rules::default(),
+        };
+        for text in &self.budgets {
+            let budget = text.parse::<Budget>().map_err(Failure::bad_input)?;
+            rules.budgets.push(budget);
+        }
+        Ok(rules)
+    }
 }
 
 /// A format, and the file that it goes to.
@@ -99,14 +121,7 @@ fn outputs(options: &Options) -> anyhow::Result<Vec<Pending>> {
 }
 
 fn rules(options: &Options) -> anyhow::Result<Rules> {
-    let mut rules = match &options.config {
-        Some(path) => gate::config::read(path).map_err(Failure::bad_input)?,
-        None => Rules::default(),
-    };
-    for text in &options.budgets {
-        let budget = text.parse::<Budget>().map_err(Failure::bad_input)?;
-        rules.budgets.push(budget);
-    }
+    let mut rules = options.rules.read()?;
     rules.expect_improvement |= options.expect_improvement;
     if let Some(pairing) = options.pairing.chosen() {
         rules.options.pairing = pairing;

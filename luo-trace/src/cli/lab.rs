@@ -1,4 +1,7 @@
-//! `luo-trace lab run`.
+//! `luo-trace lab`; `run` is here.
+
+mod bisect;
+mod matrix;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -13,6 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::exit::{Exit, Failure};
 use crate::lab::accel::AccelChoice;
 use crate::lab::host::{Campaign, Progress, Summary, VmSummary};
+use crate::lab::interleave;
+use crate::lab::matrix::Named;
 use crate::lab::scenario::Scenario;
 use crate::lab::workload::{Workload, parse_duration, parse_size};
 
@@ -27,23 +32,47 @@ pub struct Options {
 enum Command {
     /// Boot a kernel in QEMU, update it live with a workload, and write the runs.
     Run(Box<RunOptions>),
+    /// Update every kernel to every other and to itself, and show what works.
+    Matrix(Box<matrix::Options>),
+    /// One step of `git bisect run`: is this kernel slower than the good runs?
+    Bisect(Box<bisect::Options>),
 }
 
 #[derive(Args, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct RunOptions {
     /// Kernel image (bzImage) with live update, KHO and file-based kexec.
-    #[arg(long, value_name = "IMG")]
-    kernel: PathBuf,
+    #[arg(long, value_name = "IMG", required_unless_present = "interleave")]
+    kernel: Option<PathBuf>,
     /// Kernel image to update to, if it is another.
     #[arg(long, value_name = "IMG")]
     new_kernel: Option<PathBuf>,
-    /// Virtual machines, one after the other.
+    /// Two kernels in turns, A B B A A B …: a set each, in DIR/A and DIR/B or by name.
+    #[arg(
+        long,
+        value_names = ["[NAME=]A", "[NAME=]B"],
+        num_args = 2,
+        conflicts_with_all = ["kernel", "new_kernel", "chain", "scenario"]
+    )]
+    interleave: Option<Vec<Named>>,
+    /// Virtual machines, one after the other (of each kernel, with --interleave).
     #[arg(short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     /// Updates in each virtual machine.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     chain: u32,
+    #[command(flatten)]
+    machine: MachineOptions,
+    /// Go on after a virtual machine that failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// Act out a course that goes wrong (for tests).
+    #[arg(long, value_enum, hide = true)]
+    scenario: Option<Scenario>,
+}
+
+/// How each virtual machine is made and watched.
+#[derive(Args, Debug)]
+struct MachineOptions {
     /// What is carried across: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION].
     #[arg(long, value_name = "SPEC", default_value = "memfd=4x1M")]
     workload: Workload,
@@ -76,66 +105,115 @@ struct RunOptions {
     /// How long one virtual machine may take.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     timeout: Duration,
-    /// Go on after a virtual machine that failed.
-    #[arg(long)]
-    keep_going: bool,
     /// Update without record and collect, to see what tracing costs.
     #[arg(long)]
     no_trace: bool,
     /// Keep the carriers beside the runs, as NNNN.carrier.
     #[arg(long)]
     keep_carriers: bool,
-    /// Act out a course that goes wrong (for tests).
-    #[arg(long, value_enum, hide = true)]
-    scenario: Option<Scenario>,
 }
 
 /// Runs `luo-trace lab`.
 pub fn run(options: Options) -> Result<Exit> {
-    let Command::Run(options) = options.command;
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
-    let campaign = options.campaign();
+    match options.command {
+        Command::Run(options) => update(*options, &interrupted),
+        Command::Matrix(options) => matrix::run(*options, &interrupted),
+        Command::Bisect(options) => Ok(bisect::run(&options, &interrupted)),
+    }
+}
+
+fn update(options: RunOptions, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
+    if let Some(pair) = &options.interleave {
+        let sides = options.sides(pair)?;
+        let mut watch = matrix::TurnsShown::new(options.n.saturating_mul(2));
+        let summaries = interleave::run(sides.each_ref(), &mut watch, interrupted)?;
+        watch.finish();
+        return outcome(sides.iter().zip(&summaries));
+    }
+    let campaign = options.campaign()?;
     let mut progress = Shown::new(campaign.vms);
-    let summary = campaign.run(&mut progress, &interrupted)?;
+    let summary = campaign.run(&mut progress, interrupted)?;
     progress.finish();
-    outcome(&campaign, &summary)
+    outcome([(&campaign, &summary)])
 }
 
 /// The exit status: of the updates that were asked for, all or an error.
-fn outcome(campaign: &Campaign, summary: &Summary) -> Result<Exit> {
-    let failed = summary.vms.iter().filter(|vm| vm.error.is_some()).count();
+fn outcome<'a>(sets: impl IntoIterator<Item = (&'a Campaign, &'a Summary)>) -> Result<Exit> {
+    let (mut run, mut failed, mut places) = (0, 0, Vec::new());
+    for (campaign, summary) in sets {
+        run += summary.vms.len();
+        failed += summary.vms.iter().filter(|vm| vm.error.is_some()).count();
+        places.push(campaign.out.display().to_string());
+    }
     if failed == 0 {
-        println!("{}", campaign.out.display());
+        println!("{}", places.join("\n"));
         return Ok(Exit::Success);
     }
-    let (run, logs) = (summary.vms.len(), campaign.out.display());
+    let logs = places.join(" and ");
     let text = format!("{failed} of {run} virtual machines failed; their logs are in {logs}");
     Err(Failure::environment(text))
 }
 
 impl RunOptions {
-    fn campaign(self) -> Campaign {
-        Campaign {
-            kernel: self.kernel,
+    fn campaign(self) -> Result<Campaign> {
+        let kernel = self
+            .kernel
+            .ok_or_else(|| Failure::bad_input("name a kernel with --kernel"))?;
+        Ok(Campaign {
             new_kernel: self.new_kernel,
-            vms: self.n,
             chain: self.chain,
-            workload: self.workload,
+            keep_going: self.keep_going,
+            scenario: self.scenario,
+            ..self.machine.campaign(kernel, self.n)
+        })
+    }
+
+    /// Both campaigns of `--interleave`, each with a directory of its own.
+    fn sides(&self, pair: &[Named]) -> Result<[Campaign; 2]> {
+        let [a, b] = pair else {
+            return Err(Failure::bad_input("--interleave takes two kernels"));
+        };
+        let side = |named: &Named, letter: &str| {
+            let mut campaign = self.machine.campaign(named.image.clone(), self.n);
+            campaign.keep_going = self.keep_going;
+            campaign.out.push(named.name.as_deref().unwrap_or(letter));
+            campaign
+        };
+        let (a, b) = (side(a, "A"), side(b, "B"));
+        if a.out == b.out {
+            let place = a.out.display();
+            let text = format!("both kernels would write to {place}; give them other names");
+            return Err(Failure::bad_input(text));
+        }
+        Ok([a, b])
+    }
+}
+
+impl MachineOptions {
+    /// `vms` plain updates of `kernel` to itself.
+    fn campaign(&self, kernel: PathBuf, vms: u32) -> Campaign {
+        Campaign {
+            kernel,
+            new_kernel: None,
+            vms,
+            chain: 1,
+            workload: self.workload.clone(),
             cpus: self.cpus,
             memory: self.memory,
             accel: self.accel,
             deterministic: self.deterministic,
-            append: self.append,
-            append_new: self.append_new,
-            out: self.output,
+            append: self.append.clone(),
+            append_new: self.append_new.clone(),
+            out: self.output.clone(),
             timeout: self.timeout,
-            keep_going: self.keep_going,
+            keep_going: false,
             trace: !self.no_trace,
             keep_carriers: self.keep_carriers,
-            scenario: self.scenario,
+            scenario: None,
         }
     }
 }
@@ -159,6 +237,12 @@ impl Shown {
         Self { bar }
     }
 
+    /// A VM is done with: its line.
+    fn said(&self, line: &str) {
+        self.bar.inc(1);
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
     fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -170,8 +254,7 @@ impl Progress for Shown {
     }
 
     fn ended(&mut self, vm: &VmSummary) {
-        self.bar.inc(1);
-        self.bar.suspend(|| eprintln!("{}", line(vm)));
+        self.said(&line(vm));
     }
 }
 
@@ -208,10 +291,13 @@ mod tests {
     }
 
     fn parse(line: &str) -> Result<RunOptions, clap::Error> {
-        let Command::Run(options) = Cli::try_parse_from(line.split_whitespace())?
+        match Cli::try_parse_from(line.split_whitespace())?
             .options
-            .command;
-        Ok(*options)
+            .command
+        {
+            Command::Run(options) => Ok(*options),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -221,7 +307,8 @@ mod tests {
              --memory 512M --accel tcg --append x -o out --timeout 90s --keep-going",
         )
         .unwrap()
-        .campaign();
+        .campaign()
+        .unwrap();
         assert_eq!((options.vms, options.chain, options.cpus), (3, 2, 1));
         assert_eq!(options.memory, 512 << 20);
         assert_eq!(options.timeout, Duration::from_secs(90));
@@ -236,10 +323,39 @@ mod tests {
             ("lab run --kernel a -o d --workload disk", "expected memfd="),
             ("lab run --kernel a -o d --timeout 5", "is no duration"),
             ("lab run -o d", "--kernel"),
+            ("lab run --interleave a -o d", "--interleave"),
+            ("lab run --interleave a b --kernel c -o d", "--kernel"),
+            ("lab run --interleave a b --chain 2 -o d", "--chain"),
+            ("lab run --interleave ../x=a b -o d", "is no name"),
+            ("lab matrix -o d", "--kernel"),
+            ("lab matrix --kernel a=b -n 0 -o d", "-n"),
         ] {
             let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(word), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn two_kernels_in_turns_write_two_sets() {
+        let out = |line: &str| {
+            let options = parse(line).unwrap();
+            let sides = options.sides(options.interleave.as_ref().unwrap());
+            sides.map(|sides| sides.map(|side| side.out.display().to_string()))
+        };
+        assert_eq!(
+            out("lab run --interleave x y -n 3 -o d").unwrap(),
+            ["d/A", "d/B"]
+        );
+        assert_eq!(
+            out("lab run --interleave old=x new=x -o d").unwrap(),
+            ["d/old", "d/new"]
+        );
+        let error = out("lab run --interleave B=x y -o d").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("both kernels would write to d/B")
+        );
     }
 
     #[test]

@@ -119,10 +119,11 @@ fn run<C: Subcommand>(dispatch: fn(C, Started) -> anyhow::Result<Exit>) -> ExitC
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::BadInput
-            } else {
-                Exit::Success
+            return match error.use_stderr() {
+                // To `git bisect run` a 2 would say that the kernel is bad.
+                true if is_bisect(std::env::args_os().skip(1)) => Exit::Abort,
+                true => Exit::BadInput,
+                false => Exit::Success,
             }
             .into();
         }
@@ -146,6 +147,14 @@ fn on_host(command: OnHost, started: Started) -> anyhow::Result<Exit> {
         OnHost::Mark(options) => mark::run(&options),
         OnHost::LabAgent(options) => crate::lab::agent::run(options),
     }
+}
+
+/// Whether this is `lab bisect`, however wrong its arguments are.
+fn is_bisect(args: impl Iterator<Item = std::ffi::OsString>) -> bool {
+    let words: Vec<_> = args
+        .filter(|arg| !arg.as_encoded_bytes().starts_with(b"-"))
+        .collect();
+    matches!(words.as_slice(), [lab, bisect, ..] if lab == "lab" && bisect == "bisect")
 }
 
 fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use reports::matrix::{self, Matrix};
 use reports::model::Run;
 use reports::model::durable::Output;
 use reports::model::set::{self, Keep, Set};
 use reports::render::picture::{self, Picture, Sample, Theme};
 use reports::render::text::{self, TextOptions};
-use reports::render::{html, markdown};
+use reports::render::{html, markdown, matrix as matrix_formats};
 use reports::stats::group::group;
 use reports::stats::overview::Overview;
 
@@ -22,7 +23,7 @@ const SHOW_AFTER: Duration = Duration::from_secs(1);
 /// What `report` was asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Runs, or directories of runs
+    /// Runs, directories of runs, or the directory of a matrix
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// The form of the report; by default that of the output's name, else text
@@ -83,8 +84,68 @@ enum ThemeName {
     Dark,
 }
 
+/// The forms that a matrix has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum MatrixFormat {
+    /// For mail: 72 columns of ASCII
+    Text,
+    /// For comments on GitHub and GitLab
+    Markdown,
+    /// One file to open in a browser
+    Html,
+    /// All figures, for programs
+    Json,
+}
+
+impl MatrixFormat {
+    /// The matrix in this form.
+    pub(super) fn render(self, matrix: &Matrix) -> anyhow::Result<String> {
+        Ok(match self {
+            Self::Text => text::render_matrix(matrix),
+            Self::Markdown => matrix_formats::render_markdown(matrix),
+            Self::Html => matrix_formats::render_html(matrix),
+            Self::Json => format!("{}\n", serde_json::to_string_pretty(matrix)?),
+        })
+    }
+}
+
+impl TryFrom<Format> for MatrixFormat {
+    type Error = anyhow::Error;
+
+    fn try_from(format: Format) -> anyhow::Result<Self> {
+        match format {
+            Format::Text => Ok(Self::Text),
+            Format::Markdown => Ok(Self::Markdown),
+            Format::Html => Ok(Self::Html),
+            Format::Json => Ok(Self::Json),
+            Format::Svg | Format::Png => Err(Failure::bad_input(
+                "a matrix is a table; use --format text, markdown, html or json, \
+                 or name one of its pairs for a picture",
+            )),
+        }
+    }
+}
+
+/// The matrix, where that is what `runs` names: the file, or the directory
+/// that has it.
+fn matrix_in(runs: &[PathBuf]) -> Option<PathBuf> {
+    let [path] = runs else { return None };
+    let inside = path.join(matrix::FILE);
+    if inside.is_file() {
+        return Some(inside);
+    }
+    (path.file_name()? == matrix::FILE).then(|| path.clone())
+}
+
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let format = options.format();
+    if let Some(path) = matrix_in(&options.runs) {
+        let output = open(options.output.as_deref())?;
+        let matrix = matrix::read(&path).map_err(Failure::bad_input)?;
+        let text = MatrixFormat::try_from(format)?.render(&matrix)?;
+        deliver(output, text.as_bytes())?;
+        return Ok(Exit::Success);
+    }
     // A bad place is refused before the work.
     let output = open(options.output.as_deref())?;
     if output.is_none() && format == Format::Png && std::io::stdout().is_terminal() {

@@ -206,7 +206,7 @@ fn parse_handoff(data: &[u8]) -> Option<Handoff> {
 }
 
 /// The time of day, RFC 3339 in UTC.
-pub(super) fn now_rfc3339() -> String {
+pub(crate) fn now_rfc3339() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());

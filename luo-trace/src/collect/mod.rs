@@ -24,6 +24,7 @@ use crate::marks::Marks;
 use crate::probes::Probes;
 use crate::ready::Started;
 use crate::record;
+pub(crate) use boot::now_rfc3339;
 use carrier::{Arrival, Retrieved};
 use progress::Progress;
 
@@ -358,7 +359,7 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         attach_ns: armed.attach_ns,
         armed_boot_ns: armed.boot_ns,
         boot,
-        captured_at: boot::now_rfc3339(),
+        captured_at: now_rfc3339(),
         holes,
     };
     let run = join::join(Halves {

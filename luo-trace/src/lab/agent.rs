@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::provoke;
+use super::refusal;
 use super::witness;
 use super::workload::{self, Workload};
 use crate::exit::Exit;
@@ -93,10 +94,21 @@ pub struct Verified {
     pub mismatches: u64,
 }
 
-/// Runs `lab-agent`.
+/// Runs `lab-agent`, which exits [`refusal::REFUSED`] where the kernel said no.
 pub fn run(options: Options) -> Result<Exit> {
     rustix::thread::set_name(c"lab-agent")?;
-    match options.command {
+    let done = act(options.command);
+    if let Err(error) = &done
+        && refusal::is_refusal(error)
+    {
+        eprintln!("luo-trace: {error:#}");
+        return Ok(Exit::Partial);
+    }
+    done
+}
+
+fn act(command: Command) -> Result<Exit> {
+    match command {
         Command::Preserve { workload, ready_fd } => {
             let kept = preserve(&workload)?;
             stay(ready_fd, &kept)

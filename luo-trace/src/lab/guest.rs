@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::initramfs::Image;
 use super::plan::{NEXT_INITRAMFS, OUT, Plan, Step};
 use super::processes::{Ended, Processes};
+use super::refusal;
 use super::ship;
 use super::witness;
 use crate::kmsg::Log;
@@ -35,6 +36,12 @@ pub struct StageResult {
     pub steps: Vec<StepResult>,
     /// Why it went no further, if it did not go as planned.
     pub error: Option<String>,
+    /// What the kernel refused, if that is why.
+    #[serde(default)]
+    pub refused: Option<String>,
+    /// What the kernel had to say of the live update by then.
+    #[serde(default)]
+    pub said: Vec<String>,
 }
 
 /// What became of a step.
@@ -61,6 +68,8 @@ pub fn main() -> ExitCode {
     if let Err(error) = stage.act() {
         say(format!("stage {} failed: {error:#}", stage.result.stage));
         stage.result.error = Some(format!("{error:#}"));
+        stage.result.refused = refusal::in_guest(&error);
+        stage.result.said = Log::read().map_or_else(|_| Vec::new(), |log| refusal::words(&log));
     }
     if let Err(error) = stage.ship() {
         say(format!("cannot send files to the host: {error:#}"));

@@ -20,11 +20,13 @@ use super::init;
 use super::initramfs::Image;
 use super::plan::{Plan, Request, run_file, verify_name};
 use super::qemu::{self, Machine, Patience, Vm};
+use super::refusal::Reason;
 use super::scenario::Scenario;
 use super::ship::{self, Received};
 use super::witness;
 use super::workload::Workload;
 use crate::boot_trace;
+use crate::collect::now_rfc3339;
 use crate::exit::Failure;
 use crate::join;
 
@@ -81,7 +83,7 @@ pub struct Campaign {
 }
 
 /// What was run and what came of it: `lab.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// `luo-trace.lab/1`.
     pub schema: String,
@@ -128,6 +130,9 @@ pub struct VmSummary {
     pub disputed: BTreeMap<u32, u64>,
     /// Why it failed.
     pub error: Option<String>,
+    /// Why in one line, whose fault that is, and what the kernel said.
+    #[serde(default)]
+    pub reason: Option<Reason>,
 }
 
 /// Told of each VM as it ends.
@@ -148,21 +153,14 @@ impl Campaign {
         progress: &mut dyn Progress,
         interrupted: &Arc<AtomicBool>,
     ) -> Result<Summary> {
-        let lab = Ready::new(self, interrupted)?;
-        let mut summary = lab.summary();
-        for index in 0..self.vms {
-            let first = 1 + index * self.chain;
-            progress.starts(first);
-            let vm = lab.vm(first);
-            progress.ended(&vm);
-            let failed = vm.error.is_some();
-            summary.vms.push(vm);
-            write_whole(&self.out.join("lab.json"), &to_json(&summary)?)?;
+        let mut course = Course::start(self, None, interrupted)?;
+        for _ in 0..self.vms {
+            let failed = course.next_vm(progress)?.error.is_some();
             if failed && (!self.keep_going || interrupted.load(Ordering::Relaxed)) {
                 break;
             }
         }
-        Ok(summary)
+        Ok(course.summary)
     }
 
     fn cmdline(&self) -> String {
@@ -183,6 +181,49 @@ impl Campaign {
     }
 }
 
+/// A campaign under way, one VM at a time.
+pub struct Course<'a> {
+    lab: Ready<'a>,
+    /// What came of it so far.
+    pub summary: Summary,
+}
+
+impl<'a> Course<'a> {
+    /// Makes sure that VMs can be run, and runs none yet; `accel` is what was
+    /// chosen for another campaign on this host.
+    ///
+    /// Fails where nothing can be run.
+    pub fn start(
+        campaign: &'a Campaign,
+        accel: Option<Accel>,
+        interrupted: &'a Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let lab = Ready::new(campaign, accel, interrupted)?;
+        let summary = lab.summary();
+        Ok(Self { lab, summary })
+    }
+
+    /// How QEMU runs the VMs.
+    #[must_use]
+    pub fn accel(&self) -> Accel {
+        self.lab.accel
+    }
+
+    /// Runs the next VM, and writes `lab.json`. One that failed says so itself.
+    pub fn next_vm(&mut self, progress: &mut dyn Progress) -> Result<&VmSummary> {
+        let Campaign { chain, out, .. } = self.lab.campaign;
+        let run = u32::try_from(self.summary.vms.len()).unwrap_or(u32::MAX);
+        let first = 1 + run * chain;
+        progress.starts(first);
+        let vm = self.lab.vm(first);
+        progress.ended(&vm);
+        self.summary.vms.push(vm);
+        write_whole(&out.join("lab.json"), &to_json(&self.summary)?)?;
+        let last = self.summary.vms.last();
+        last.ok_or_else(|| anyhow!("a VM was run"))
+    }
+}
+
 /// A campaign whose prerequisites are there.
 struct Ready<'a> {
     campaign: &'a Campaign,
@@ -193,7 +234,11 @@ struct Ready<'a> {
 }
 
 impl<'a> Ready<'a> {
-    fn new(campaign: &'a Campaign, interrupted: &'a Arc<AtomicBool>) -> Result<Self> {
+    fn new(
+        campaign: &'a Campaign,
+        chosen: Option<Accel>,
+        interrupted: &'a Arc<AtomicBool>,
+    ) -> Result<Self> {
         let Campaign {
             kernel,
             new_kernel,
@@ -217,7 +262,10 @@ impl<'a> Ready<'a> {
         };
         let create = fs::create_dir_all(out);
         create.map_err(|e| Failure::bad_input(format!("cannot create {}: {e}", out.display())))?;
-        let accel = accel::choose(choice, kernel, interrupted).map_err(Failure::environment)?;
+        let accel = match chosen {
+            Some(accel) => accel,
+            None => accel::choose(choice, kernel, interrupted).map_err(Failure::environment)?,
+        };
         Ok(Self {
             campaign,
             init,
@@ -262,6 +310,9 @@ impl<'a> Ready<'a> {
         };
         if let Err(error) = self.run_vm(&mut vm) {
             vm.error = Some(format!("{error:#}"));
+            let console = fs::read(self.console(first_update)).unwrap_or_default();
+            let console = String::from_utf8_lossy(&console);
+            vm.reason = Some(Reason::of(&error, &vm, &console));
         }
         vm.wall_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         vm
@@ -275,10 +326,7 @@ impl<'a> Ready<'a> {
         self.write_initramfs(&initrd, &plan)
             .context("cannot write the initramfs")?;
 
-        let console = self
-            .campaign
-            .out
-            .join(format!("{:04}.console.log", vm.first_update));
+        let console = self.console(vm.first_update);
         let machine = Machine {
             kernel: &self.campaign.kernel,
             initrd: Some(&initrd),
@@ -306,6 +354,11 @@ impl<'a> Ready<'a> {
             bail!("the files from the VM end early: {why}");
         }
         self.judge(&plan, vm, &console)
+    }
+
+    fn console(&self, first_update: u32) -> PathBuf {
+        let name = format!("{first_update:04}.console.log");
+        self.campaign.out.join(name)
     }
 
     fn plan(&self, first: u32) -> Plan {
@@ -401,6 +454,10 @@ impl<'a> Ready<'a> {
     /// The run file with what the lab knows about it.
     fn with_lab(&self, json: &[u8], verified: Option<&Verified>) -> Result<Run> {
         let mut run: Run = serde_json::from_slice(json)?;
+        if self.campaign.deterministic {
+            // A machine whose clock starts at the same second each time cannot tell.
+            run.captured_at = now_rfc3339();
+        }
         let verified = verified.copied().unwrap_or_default();
         run.lab = Some(Lab {
             workload: self.campaign.workload.to_string(),

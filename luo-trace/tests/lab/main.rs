@@ -3,9 +3,11 @@
 //! `cargo xtask test` runs these with
 //! - `LUO_TRACE_LAB_BINARY`: a static luo-trace;
 //! - `LUO_TRACE_LAB_KERNEL`: a kernel without BTF;
-//! - `LUO_TRACE_LAB_KERNEL_BTF`: a kernel with BTF.
+//! - `LUO_TRACE_LAB_KERNEL_BTF`: a kernel with BTF;
+//! - `LUO_TRACE_LAB_KERNEL_OTHER`, if it is to take part: one of another series.
 
 mod explained;
+mod several;
 mod support;
 
 use std::collections::BTreeMap;

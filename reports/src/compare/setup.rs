@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::CompareError;
 use crate::model::set::Set;
-use crate::model::{Kernel, Run};
+use crate::model::{self, Kernel, Run};
 
 /// What one side ran on, the same for all its runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -128,8 +128,7 @@ fn kernels(run: &Run) -> String {
 fn mode(run: &Run) -> String {
     match &run.lab {
         None => "hardware".to_owned(),
-        Some(lab) if lab.deterministic => format!("deterministic on {}", lab.accel),
-        Some(lab) => format!("wall clock on {}", lab.accel),
+        Some(lab) => model::mode(&lab.accel, lab.deterministic),
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Run {
     pub schema: String,
     /// Unique name of the run: the old and new kernel's boot ids and the count.
     pub id: String,
-    /// When the run was written, RFC 3339 in UTC by the new kernel's `CLOCK_REALTIME`.
+    /// When the run was written, RFC 3339 in UTC by the new kernel's `CLOCK_REALTIME`;
+    /// where instructions were counted, by the lab's host.
     pub captured_at: String,
     /// The machine.
     pub host: Host,
@@ -404,6 +405,16 @@ pub struct Lab {
     /// Whether time was instructions counted rather than a clock on the wall.
     #[serde(default)]
     pub deterministic: bool,
+}
+
+/// How time passed in the lab: `wall clock on tcg`, `deterministic on tcg`.
+#[must_use]
+pub fn mode(accel: &str, deterministic: bool) -> String {
+    if deterministic {
+        format!("deterministic on {accel}")
+    } else {
+        format!("wall clock on {accel}")
+    }
 }
 
 impl Run {

@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 
 use super::Run;
+use crate::matrix::Matrix;
 use crate::stats::overview::Overview;
 
 /// The schema of a run file, as it is kept in `schema/run-1.json`.
@@ -15,6 +16,12 @@ pub fn run() -> String {
 #[must_use]
 pub fn report() -> String {
     of::<Overview>("luo-trace.report/1")
+}
+
+/// The schema of `matrix.json`, as it is kept in `schema/matrix-1.json`.
+#[must_use]
+pub fn matrix() -> String {
+    of::<Matrix>("luo-trace.matrix/1")
 }
 
 fn of<T: JsonSchema>(name: &str) -> String {

@@ -208,7 +208,7 @@ fn source(phase: &Phase) -> &'static str {
 }
 
 /// Text that stays in its cell and is taken literally.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -4,5 +4,6 @@ mod figure;
 pub mod gate;
 pub mod html;
 pub mod markdown;
+pub mod matrix;
 pub mod picture;
 pub mod text;

@@ -186,13 +186,19 @@ fn visit(browser: &str, html: &str, width: u32) -> String {
 }
 
 fn seen(html: &str, width: u32) -> Option<serde_json::Value> {
+    seen_by(html, &format!("{VISIT}</body>"), width)
+}
+
+/// What a script that ends in `</body>` writes down of a page; nothing where
+/// there is no browser.
+pub fn seen_by(html: &str, script: &str, width: u32) -> Option<serde_json::Value> {
     let Some(browser) = chromium() else {
         eprintln!("skipped: no chromium; install one to see the report in a browser");
         return None;
     };
     let html = html
         .replacen("<style>", &format!("{LISTEN}<style>"), 1)
-        .replacen("</body>", &format!("{VISIT}</body>"), 1);
+        .replacen("</body>", script, 1);
     let document = visit(browser, &html, width);
     let (_, rest) = document
         .split_once("id=\"seen\">")

@@ -9,6 +9,7 @@ mod history;
 mod html;
 mod made;
 mod markdown;
+mod matrix;
 mod outside;
 mod picture;
 mod recorded;

@@ -31,6 +31,7 @@ fn assert_kept(name: &str, text: &str) {
 fn the_kept_schemas_are_what_the_types_say() {
     assert_kept("run-1.json", &schema::run());
     assert_kept("report-1.json", &schema::report());
+    assert_kept("matrix-1.json", &schema::matrix());
 }
 
 fn validator(text: &str) -> Validator {
@@ -83,6 +84,15 @@ fn figures_obey_the_schema() {
     let value = serde_json::to_value(Overview::of(&set)).unwrap();
     assert_eq!(
         faults(&validator(&schema::report()), &value),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_matrix_obeys_the_schema() {
+    let value = serde_json::to_value(crate::matrix::recorded()).unwrap();
+    assert_eq!(
+        faults(&validator(&schema::matrix()), &value),
         Vec::<String>::new()
     );
 }

@@ -3,7 +3,7 @@
 mod config;
 mod source;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::ebpf;
 use crate::packages::{self, Purpose};
 use crate::progress::{Job, human, hush, say};
 use crate::setup::remove;
+use config::Refused;
 use source::Source;
 
 /// Series whose live update the lab is made for.
@@ -161,31 +162,55 @@ impl Build {
         )
     }
 
-    /// Builds below `partial`; only a whole result is moved to `dir`.
-    fn run(&self, partial: &Path, dir: &Path) -> Result<()> {
-        let started = Instant::now();
-        let output = partial.join("build");
-        fs::create_dir_all(&output)?;
-        let tree = self.source.tree(partial)?;
-        let fragment = partial.join("fragment");
-        fs::write(&fragment, &self.fragment)?;
-
-        let make = || {
-            let mut make = Command::new("make");
-            make.arg("-C").arg(&tree);
-            make.arg(format!("O={}", output.display()));
-            // Whoever builds, wherever: the same kernel, with the same name.
-            make.args([
-                "LOCALVERSION=",
-                "KBUILD_BUILD_USER=luo-trace",
-                "KBUILD_BUILD_HOST=lab",
-            ]);
-            make
+    /// Configures, and returns the whole configuration.
+    fn configure(&self, tree: &Path, partial: &Path, output: &Path) -> Result<String> {
+        let mut fragment = self.fragment.clone();
+        let config = self.allnoconfig(&fragment, tree, partial, output)?;
+        let renamed: Vec<&str> = config::refused(&self.fragment, &config)
+            .iter()
+            .filter_map(Refused::older_name)
+            .collect();
+        let config = if renamed.is_empty() {
+            config
+        } else {
+            say(&format!(
+                "  under an older name in this source: {}",
+                renamed.join(", ")
+            ));
+            for name in renamed {
+                let _ = writeln!(fragment, "CONFIG_{name}=y");
+            }
+            self.allnoconfig(&fragment, tree, partial, output)?
         };
-        let mut configure = make();
-        configure
-            .env("KCONFIG_ALLCONFIG", &fragment)
-            .arg("allnoconfig");
+        let refused = config::refused(&self.fragment, &config);
+        let (harmless, needed): (Vec<_>, Vec<_>) =
+            refused.into_iter().partition(Refused::is_harmless);
+        if !needed.is_empty() {
+            bail!(
+                "this source refuses options that the lab needs: {}; try another --series or --source",
+                config::listed(&needed)
+            );
+        }
+        if !harmless.is_empty() {
+            say(&format!(
+                "  built in by this source, which costs time only: {}",
+                config::listed(&harmless)
+            ));
+        }
+        Ok(config)
+    }
+
+    fn allnoconfig(
+        &self,
+        fragment: &str,
+        tree: &Path,
+        partial: &Path,
+        output: &Path,
+    ) -> Result<String> {
+        let path = partial.join("fragment");
+        fs::write(&path, fragment)?;
+        let mut configure = make(tree, output);
+        configure.env("KCONFIG_ALLCONFIG", &path).arg("allnoconfig");
         let job = Job {
             what: &format!("configuring Linux {}", self.source.id),
             total: 0,
@@ -193,16 +218,18 @@ impl Build {
             log: &partial.join("configure.log"),
         };
         job.run(configure)?;
-        let config = fs::read_to_string(output.join(".config"))?;
-        let refused = config::refused(&self.fragment, &config);
-        if !refused.is_empty() {
-            bail!(
-                "this source refuses options that the lab needs: {}; try another --series or --source",
-                refused.join(", ")
-            );
-        }
+        Ok(fs::read_to_string(output.join(".config"))?)
+    }
 
-        let mut compile = make();
+    /// Builds below `partial`; only a whole result is moved to `dir`.
+    fn run(&self, partial: &Path, dir: &Path) -> Result<()> {
+        let started = Instant::now();
+        let output = partial.join("build");
+        fs::create_dir_all(&output)?;
+        let tree = self.source.tree(partial)?;
+        let config = self.configure(&tree, partial, &output)?;
+
+        let mut compile = make(&tree, &output);
         let jobs = thread::available_parallelism().map_or(1, usize::from);
         compile.arg(format!("-j{jobs}")).arg("bzImage");
         let job = Job {
@@ -240,6 +267,19 @@ impl Build {
         say(&format!("kernel built in {}", human(started.elapsed())));
         Ok(())
     }
+}
+
+/// Whoever builds, wherever: the same kernel, with the same name.
+fn make(tree: &Path, output: &Path) -> Command {
+    let mut make = Command::new("make");
+    make.arg("-C").arg(tree);
+    make.arg(format!("O={}", output.display()));
+    make.args([
+        "LOCALVERSION=",
+        "KBUILD_BUILD_USER=luo-trace",
+        "KBUILD_BUILD_HOST=lab",
+    ]);
+    make
 }
 
 /// Whether make says that it made one file: `  CC      kernel/kexec_core.o`.

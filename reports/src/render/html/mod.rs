@@ -13,10 +13,11 @@ use crate::render::figure::count;
 use crate::stats::group::group;
 use crate::stats::overview::Overview;
 
-const STYLE: &str = include_str!("report.css");
+pub(super) const STYLE: &str = include_str!("report.css");
 const CHARTS: &str = include_str!("charts.js");
 const WATERFALL: &str = include_str!("waterfall.js");
 const PAGE: &str = include_str!("page.js");
+const THEME: &str = include_str!("theme.js");
 
 /// The report of a set.
 pub fn render(set: &Set) -> Result<String, serde_json::Error> {
@@ -42,7 +43,7 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
         page,
         "<footer>luo-trace {}. {}</footer>\n</main>\n\
          <script type=\"application/json\" id=\"data\">{json}</script>\n\
-         <script>\n\"use strict\";\n{CHARTS}\n{WATERFALL}\n{PAGE}</script>\n</body>\n</html>\n",
+         <script>\n\"use strict\";\n{THEME}{CHARTS}\n{WATERFALL}\n{PAGE}</script>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION"),
         escape(&data.trimmed()),
     );
@@ -113,7 +114,7 @@ const DETAIL: &str = r#"<section id="run" hidden>
 "#;
 
 /// Text inside an element or a quoted attribute.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

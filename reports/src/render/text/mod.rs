@@ -6,6 +6,7 @@ pub(crate) mod compare;
 mod evidence;
 mod gate;
 mod history;
+mod matrix;
 mod page;
 mod rows;
 mod run;
@@ -23,6 +24,7 @@ use crate::render::figure;
 pub use compare::render_comparison;
 pub use gate::render_gate;
 pub use history::render_history;
+pub use matrix::render_matrix;
 
 /// What a text report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,71 @@
+//! What a kernel image says that it is.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// Offset of the pointer to the version (`kernel_version`, `setup_header`,
+/// Documentation/arch/x86/boot.rst).
+const VERSION_POINTER: u64 = 0x20e;
+/// What that pointer counts from.
+const BASE: u64 = 0x200;
+/// Longest version that is believed.
+const LONGEST: usize = 512;
+
+/// A kernel image's version: `uname -r`, and the rest of the line.
+///
+/// Of a kernel that hides it, both are empty.
+#[must_use]
+pub fn version(image: &Path) -> (String, String) {
+    let line = line(image).unwrap_or_default();
+    match line.split_once(' ') {
+        Some((release, rest)) => (release.to_owned(), rest.to_owned()),
+        None => (line, String::new()),
+    }
+}
+
+fn line(image: &Path) -> Option<String> {
+    let file = File::open(image).ok()?;
+    let mut pointer = [0; 2];
+    file.read_exact_at(&mut pointer, VERSION_POINTER).ok()?;
+    let offset = u16::from_le_bytes(pointer);
+    if offset == 0 {
+        return None;
+    }
+    let mut text = [0; LONGEST];
+    let read = file.read_at(&mut text, BASE + u64::from(offset)).ok()?;
+    let end = text[..read].iter().position(|byte| *byte == 0)?;
+    let text = std::str::from_utf8(&text[..end]).ok()?;
+    (!text.chars().any(char::is_control)).then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(pointer: u16, text: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(0x1000).unwrap();
+        file.as_file()
+            .write_all_at(&pointer.to_le_bytes(), VERSION_POINTER)
+            .unwrap();
+        file.as_file().write_all_at(text, 0x200 + 0x500).unwrap();
+        file
+    }
+
+    #[test]
+    fn an_image_names_its_release_and_its_build() {
+        let image = image(0x500, b"7.3.4 (luo-trace@lab) #1 SMP PREEMPT\0");
+        let (release, rest) = version(image.path());
+        assert_eq!(release, "7.3.4");
+        assert_eq!(rest, "(luo-trace@lab) #1 SMP PREEMPT");
+    }
+
+    #[test]
+    fn one_that_says_nothing_sensible_has_no_name() {
+        for (pointer, text) in [(0, &b"7.3.4\0"[..]), (0x500, b"\x01\x02\0"), (0xffff, b"")] {
+            assert_eq!(version(image(pointer, text).path()), Default::default());
+        }
+        assert_eq!(version(Path::new("/nowhere")), Default::default());
+    }
+}
