@@ -24,7 +24,7 @@ use crate::liveupdate::kexec;
 use crate::ready::boot_ns;
 
 /// Steps run the program under this name, which is then their task name too.
-const PROGRAM: &str = "/run/luo-trace";
+pub(super) const PROGRAM: &str = "/run/luo-trace";
 
 /// What became of a stage. Sent as `result-STAGE.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,11 +143,12 @@ impl Stage {
         let start = Instant::now();
         let (ended, expect) = match step {
             Step::Start { name, args } => {
-                if args.first().is_some_and(|command| command == "record") {
+                let records = args.iter().any(|word| word == "record");
+                if records {
                     wait_for_steady_clock();
                 }
                 processes.start(name, args)?;
-                if plan.witness && args.first().is_some_and(|command| command == "record") {
+                if plan.witness && records {
                     testify();
                 }
                 (None, None)

@@ -15,6 +15,7 @@ mod elf;
 pub mod guest;
 pub mod host;
 pub mod initramfs;
+mod line;
 pub mod plan;
 pub mod processes;
 mod provoke;

@@ -11,6 +11,7 @@ mod rows;
 mod run;
 mod set;
 mod setup;
+mod shutdown;
 mod spans;
 mod waterfall;
 
