@@ -25,7 +25,8 @@ pub struct Event {
     pub b: u64,
     /// Third captured value.
     pub c: u64,
-    /// Name of the task as words ([`Event::comm_bytes`]), or the end of a name.
+    /// Name of the task as words ([`Event::comm_bytes`]), or the end of a name where
+    /// the probe captures one ([`crate::Capture::Device`]).
     pub comm: [u64; 2],
     /// Process (thread group) id.
     pub tgid: u32,
@@ -286,7 +287,8 @@ impl Event {
         core::array::from_fn(|i| words[i / 8][i % 8])
     }
 
-    /// The bytes of a name record ([`Kind::Name`] or [`Kind::NameRest`]).
+    /// The bytes of a name record ([`Kind::Name`] or [`Kind::NameRest`]), or of an
+    /// entry that is a name ([`crate::Capture::Device`], [`crate::Capture::Symbol`]).
     #[must_use]
     pub fn name_bytes(&self) -> [u8; NAME_CHUNK] {
         let [comm, comm_end] = self.comm;

@@ -21,4 +21,4 @@ pub mod maps;
 pub mod probes;
 
 pub use event::{Event, Kind};
-pub use probes::{Capture, Class, PROBES, Phase, Probe, ProbeId};
+pub use probes::{Capture, Class, PROBES, Phase, Probe, ProbeId, Site};

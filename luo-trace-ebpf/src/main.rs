@@ -32,20 +32,24 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_comm, bpf_get_func_arg, bpf_get_func_ret,
     bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str, bpf_ringbuf_output,
+    bpf_snprintf,
 };
 use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_user, bpf_probe_write_user,
+    bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel, bpf_probe_read_user,
+    bpf_probe_write_user,
 };
-use aya_ebpf::macros::{fentry, fexit, kprobe, map};
+use aya_ebpf::macros::{fentry, fexit, kprobe, map, raw_tracepoint};
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
-use aya_log_ebpf::warn;
-use luo_trace_ebpf::event::{Named, SESSION_NAME_LEN};
-use luo_trace_ebpf::maps::{
-    CpuStats, DEVICE_IOCTL, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget, cookie_capture,
-    cookie_hot, cookie_probe, cookie_returning, marker,
+use aya_ebpf::programs::{
+    FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
 };
-use luo_trace_ebpf::{Event, Kind};
+use aya_log_ebpf::warn;
+use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
+use luo_trace_ebpf::maps::{
+    CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, NOTHING, SESSION_IOCTL, TailTarget,
+    cookie_capture, cookie_hot, cookie_probe, cookie_returning, marker,
+};
+use luo_trace_ebpf::{Event, Kind, ProbeId};
 
 /// Bytes of the ring buffer; wake the reader once it is a quarter full, else it
 /// comes by itself every few milliseconds.
@@ -114,6 +118,46 @@ pub fn luo_fexit(ctx: FExitContext) -> i32 {
     0
 }
 
+/// Tracepoint `notifier_run`: who is told, on the thread that reboots alone. Every
+/// chain of the kernel comes by here.
+#[raw_tracepoint]
+pub fn luo_notifier(ctx: RawTracePointContext) -> i32 {
+    if !on_tail(bpf_get_current_pid_tgid() as u32) {
+        return 0;
+    }
+    let mut record = MaybeUninit::<Named>::uninit();
+    // SAFETY: a place inside `record`; the callback is the tracepoint's one argument;
+    // the helper fills the room and reads a format that userspace has frozen.
+    let event = unsafe {
+        let at = &raw mut (*record.as_mut_ptr()).event;
+        let event = stamp(at, ProbeId::NotifierRun as u64, Kind::Entry, [0; 3]);
+        let callback: u64 = ctx.arg(0);
+        bpf_snprintf(
+            (&raw mut event.a).cast(),
+            NAME_CHUNK as u32,
+            SYMBOL.as_ptr().cast(),
+            (&raw const callback).cast_mut().cast(),
+            size_of::<u64>() as u32,
+        );
+        event
+    };
+    if let Some(stats) = STATS.get_ptr_mut(0) {
+        // SAFETY: a per-CPU slot, and the program does not migrate.
+        let stats = unsafe { &mut *stats };
+        event.seq = stats.seen as u32;
+        event.seal();
+        // An interrupt on this thread runs chains, too: it cannot store, and no
+        // record is missing for it.
+        if store_in_tail(event, stats) == Tail::Stored {
+            stats.seen += 1;
+        }
+    }
+    0
+}
+
+/// The format of a symbol without its offset, for [`bpf_snprintf`].
+static SYMBOL: [u8; 4] = *b"%ps\0";
+
 /// Asks whether this hit of a kprobe session is the function's return.
 ///
 /// # Safety
@@ -181,6 +225,18 @@ fn capture(capture: u8, args: [u64; 3], event: &mut Event, name: *mut c_void) ->
             }
             KERNEL_NAME => {
                 bpf_probe_read_kernel_str(name, SESSION_NAME_LEN as u32, first as *const c_void) > 0
+            }
+            DEVICE => {
+                // struct device begins with its kobj, and that with its name: a pointer.
+                let name = bpf_probe_read_kernel(first as *const *const c_void);
+                let from = name.unwrap_or(core::ptr::null());
+                // What cannot be read is a name of nothing: the helper clears the room.
+                bpf_probe_read_kernel_str((&raw mut event.a).cast(), NAME_CHUNK as u32, from);
+                false
+            }
+            NOTHING => {
+                event.a = 0;
+                false
             }
             _ => false,
         }

@@ -125,6 +125,12 @@ pub const fn returning(cookie: u64) -> u64 {
     cookie | 1 << 17
 }
 
+/// [`cookie`] with another capture.
+#[must_use]
+pub const fn capturing(cookie: u64, capture: Capture) -> u64 {
+    cookie & !(0xff << 8) | (capture as u64) << 8
+}
+
 /// Whether the link is hit by returns alone.
 #[must_use]
 #[inline(always)]
@@ -159,3 +165,7 @@ pub const DEVICE_IOCTL: u8 = Capture::DeviceIoctl as u8;
 pub const SESSION_IOCTL: u8 = Capture::SessionIoctl as u8;
 /// [`Capture::KernelName`] as the programs compare it.
 pub const KERNEL_NAME: u8 = Capture::KernelName as u8;
+/// [`Capture::Device`] as the programs compare it.
+pub const DEVICE: u8 = Capture::Device as u8;
+/// [`Capture::Nothing`] as the programs compare it.
+pub const NOTHING: u8 = Capture::Nothing as u8;

@@ -67,6 +67,27 @@ pub enum ProbeId {
     HpetDisable = 90,
     KmsgDumpDesc = 91,
     MachineKexec = 92,
+    // Who is told of the reboot, and what is shut down for it.
+    BlockingNotifierCallChain = 100,
+    NotifierRun = 101,
+    PciDeviceShutdown = 110,
+    PlatformShutdown = 111,
+    VirtioDevShutdown = 112,
+    SerioShutdown = 113,
+    I2cDeviceShutdown = 114,
+    SpiShutdown = 115,
+    MmcBusShutdown = 116,
+    IsaBusShutdown = 117,
+    VmbusShutdown = 118,
+    XenbusDevShutdown = 119,
+    AmbaShutdown = 120,
+    AuxiliaryBusShutdown = 121,
+    FslMcShutdown = 122,
+    NvdimmBusShutdown = 123,
+    TpmClassShutdown = 124,
+    ScsiBusShutdown = 125,
+    // What is measured once the run is over.
+    Serial8250ConsoleWrite = 140,
 }
 
 /// What a record of the probe holds in `a`, `b`, `c` at entry.
@@ -83,6 +104,21 @@ pub enum Capture {
     SessionIoctl = 2,
     /// The arguments, and the string at the first one as name records before it.
     KernelName = 3,
+    /// `a`, `b`, `c`, `comm` = name of the `struct device` that is the first argument.
+    Device = 4,
+    /// `a`, `b`, `c`, `comm` = symbol of the function that the tracepoint is about.
+    Symbol = 5,
+    /// Nothing, all zero.
+    Nothing = 6,
+}
+
+/// Where a probe sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// On a function: its entry and its return.
+    Function,
+    /// On a tracepoint: one instant.
+    Tracepoint,
 }
 
 /// How a probe's hits are kept.
@@ -113,6 +149,8 @@ pub enum Phase {
     Restore,
     /// After the blackout, in the new kernel.
     Finish,
+    /// When all is over: armed then, by itself, to time what a run cannot see.
+    Afterwards,
 }
 
 /// One row of the table.
@@ -136,6 +174,10 @@ pub struct Probe {
     pub class: Class,
     /// Whether it returns at all on the way into the next kernel.
     pub returns: bool,
+    /// Function or tracepoint.
+    pub site: Site,
+    /// Whether a kernel that lacks it has nothing there to see: a bus that was not built.
+    pub optional: bool,
     /// What a run lacks without it.
     pub absence: &'static str,
 }
@@ -154,6 +196,19 @@ impl Probe {
     #[must_use]
     pub fn of(id: ProbeId) -> &'static Self {
         Self::from_number(id as u8).expect("every ProbeId has a row")
+    }
+
+    /// Whether it is armed with the others.
+    #[must_use]
+    pub const fn is_of_update(&self) -> bool {
+        !matches!(self.phase, Phase::Afterwards)
+    }
+
+    /// Whether it runs between the new kernel's init and the end of a restore: no
+    /// other is armed there, inside the blackout.
+    #[must_use]
+    pub const fn is_of_restore(&self) -> bool {
+        matches!(self.phase, Phase::Restore | Phase::Finish)
     }
 
     /// All symbols to try, best first.
@@ -194,6 +249,8 @@ const fn row(
         capture: Capture::Args,
         class: Class::Span,
         returns: true,
+        site: Site::Function,
+        optional: false,
         absence,
     }
 }
@@ -219,6 +276,18 @@ impl Probe {
         self.returns = false;
         self
     }
+    const fn tracepoint(mut self) -> Self {
+        self.site = Site::Tracepoint;
+        self
+    }
+}
+
+/// A row for what `device_shutdown` calls for each device of one bus or class.
+const fn device(id: ProbeId, name: &'static str, file: &'static str, proto: &'static str) -> Probe {
+    let absence = "the shutdown of each device of this kind";
+    let mut row = row(id, name, file, proto, Phase::Shutdown, absence).capture(Capture::Device);
+    row.optional = true;
+    row
 }
 
 const CORE: &str = "kernel/liveupdate/luo_core.c";
@@ -397,6 +466,50 @@ pub const PROBES: &[Probe] = &[
         "void machine_kexec(struct kimage *image)",
         Phase::Stop, "the end of old.stop: it falls back to the last stamp of the old kernel")
         .boundary().no_return(),
+
+    row(ProbeId::BlockingNotifierCallChain, "blocking_notifier_call_chain", "kernel/notifier.c",
+        "int blocking_notifier_call_chain(struct blocking_notifier_head *nh, unsigned long val, void *v)",
+        Phase::Shutdown, "the share of reboot notifiers in old.shutdown"),
+    row(ProbeId::NotifierRun, "notifier_run", "include/trace/events/notifier.h",
+        "TRACE_EVENT(notifier_run, TP_PROTO(void *cb))",
+        Phase::Shutdown, "which reboot notifier took how long")
+        .capture(Capture::Symbol).tracepoint(),
+    device(ProbeId::PciDeviceShutdown, "pci_device_shutdown", "drivers/pci/pci-driver.c",
+        "void pci_device_shutdown(struct device *dev)"),
+    device(ProbeId::PlatformShutdown, "platform_shutdown", "drivers/base/platform.c",
+        "void platform_shutdown(struct device *_dev)"),
+    device(ProbeId::VirtioDevShutdown, "virtio_dev_shutdown", "drivers/virtio/virtio.c",
+        "void virtio_dev_shutdown(struct device *_d)"),
+    device(ProbeId::SerioShutdown, "serio_shutdown", "drivers/input/serio/serio.c",
+        "void serio_shutdown(struct device *dev)"),
+    device(ProbeId::I2cDeviceShutdown, "i2c_device_shutdown", "drivers/i2c/i2c-core-base.c",
+        "void i2c_device_shutdown(struct device *dev)"),
+    device(ProbeId::SpiShutdown, "spi_shutdown", "drivers/spi/spi.c",
+        "void spi_shutdown(struct device *dev)"),
+    device(ProbeId::MmcBusShutdown, "mmc_bus_shutdown", "drivers/mmc/core/bus.c",
+        "void mmc_bus_shutdown(struct device *dev)"),
+    device(ProbeId::IsaBusShutdown, "isa_bus_shutdown", "drivers/base/isa.c",
+        "void isa_bus_shutdown(struct device *dev)"),
+    device(ProbeId::VmbusShutdown, "vmbus_shutdown", "drivers/hv/vmbus_drv.c",
+        "void vmbus_shutdown(struct device *child_device)"),
+    device(ProbeId::XenbusDevShutdown, "xenbus_dev_shutdown", "drivers/xen/xenbus/xenbus_probe.c",
+        "void xenbus_dev_shutdown(struct device *_dev)"),
+    device(ProbeId::AmbaShutdown, "amba_shutdown", "drivers/amba/bus.c",
+        "void amba_shutdown(struct device *dev)"),
+    device(ProbeId::AuxiliaryBusShutdown, "auxiliary_bus_shutdown", "drivers/base/auxiliary.c",
+        "void auxiliary_bus_shutdown(struct device *dev)"),
+    device(ProbeId::FslMcShutdown, "fsl_mc_shutdown", "drivers/bus/fsl-mc/fsl-mc-bus.c",
+        "void fsl_mc_shutdown(struct device *dev)"),
+    device(ProbeId::NvdimmBusShutdown, "nvdimm_bus_shutdown", "drivers/nvdimm/bus.c",
+        "void nvdimm_bus_shutdown(struct device *dev)"),
+    device(ProbeId::TpmClassShutdown, "tpm_class_shutdown", "drivers/char/tpm/tpm-chip.c",
+        "int tpm_class_shutdown(struct device *dev)"),
+    device(ProbeId::ScsiBusShutdown, "scsi_bus_shutdown", "drivers/scsi/scsi_sysfs.c",
+        "void scsi_bus_shutdown(struct device *dev)"),
+    row(ProbeId::Serial8250ConsoleWrite, "serial8250_console_write",
+        "drivers/tty/serial/8250/8250_port.c",
+        "void serial8250_console_write(struct uart_8250_port *up, struct nbcon_write_context *wctxt, bool is_atomic)",
+        Phase::Afterwards, "what a byte on a serial console costs"),
 ];
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! What this machine and kernel are, in their own words.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use reports::model::{Host, Kernel};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+
+use crate::clock::ClockFacts;
 
 /// Facts of the side that records, carried over the kexec as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,9 @@ pub struct Meta {
     pub missing: Vec<(String, String)>,
     /// Why the tail could not be written, if so.
     pub tail_refused: Option<String>,
+    /// What this kernel says of its clocks.
+    #[serde(default)]
+    pub clock: ClockFacts,
 }
 
 fn read_trimmed(path: &str) -> String {
@@ -125,6 +132,73 @@ pub fn lockdown() -> Option<String> {
 #[must_use]
 pub fn clocksource() -> String {
     read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+}
+
+/// What this kernel and its CPU say of their clocks, as the watch begins.
+#[must_use]
+pub fn clock() -> ClockFacts {
+    let slept = slept_ns();
+    ClockFacts {
+        clocksource: clocksource(),
+        invariant: Some(counter_is_invariant()),
+        tsc_adjust: tsc_adjust(),
+        slept_before_ns: slept,
+        slept_ns: slept,
+        ahead_of_rtc: ahead_of_rtc(),
+    }
+}
+
+/// The same some time later: what may have changed meanwhile.
+#[must_use]
+pub fn clock_later(before: &ClockFacts) -> ClockFacts {
+    ClockFacts {
+        clocksource: clocksource(),
+        // To the ms: the two clocks are not read at once.
+        slept_ns: slept_ns().max(before.slept_ns) / 1_000_000 * 1_000_000,
+        ..before.clone()
+    }
+}
+
+/// How long the machine has slept since it was booted: `CLOCK_BOOTTIME` counts that,
+/// `CLOCK_MONOTONIC` does not.
+#[must_use]
+pub fn slept_ns() -> u64 {
+    let ns = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(time.tv_nsec)
+    };
+    let monotonic = ns(ClockId::Monotonic);
+    u64::try_from(ns(ClockId::Boottime) - monotonic).unwrap_or(0)
+}
+
+/// `IA32_TSC_ADJUST` of each CPU, where the CPU has it and the kernel shows it
+/// (`arch/x86/kernel/msr.c`, v7.3: the file offset is the register's number).
+fn tsc_adjust() -> Option<BTreeMap<u32, i64>> {
+    use std::os::unix::fs::FileExt as _;
+    const IA32_TSC_ADJUST: u64 = 0x3b;
+    let cpuinfo = read_trimmed("/proc/cpuinfo");
+    field(&cpuinfo, "flags").filter(|f| f.split(' ').any(|f| f == "tsc_adjust"))?;
+    let mut values = BTreeMap::new();
+    for cpu in (0..).take_while(|cpu| Path::new(&format!("/dev/cpu/{cpu}")).exists()) {
+        let mut value = [0; 8];
+        let file = fs::File::open(format!("/dev/cpu/{cpu}/msr")).ok()?;
+        file.read_exact_at(&mut value, IA32_TSC_ADJUST).ok()?;
+        values.insert(cpu, i64::from_le_bytes(value));
+    }
+    (!values.is_empty()).then_some(values)
+}
+
+/// Bounds of `CLOCK_REALTIME` minus the real-time clock, ns: that shows whole seconds.
+fn ahead_of_rtc() -> Option<(i64, i64)> {
+    const STEP_NS: i64 = 1_000_000_000;
+    let rtc = fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?;
+    let rtc_ns = rtc.trim().parse::<i64>().ok()?.checked_mul(STEP_NS)?;
+    let now = clock_gettime(ClockId::Realtime);
+    let ahead = now.tv_sec * STEP_NS + now.tv_nsec - rtc_ns;
+    // Reading it may take some ms: that is in the second before it.
+    Some((ahead - STEP_NS, ahead))
 }
 
 /// Whether the kernel describes its own types.

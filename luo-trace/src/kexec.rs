@@ -12,6 +12,7 @@ use aya::maps::{Array, Map, MapData};
 use luo_trace_ebpf::maps::TailTarget;
 use rustix::system::RebootCommand;
 
+use crate::boot_trace::{self, Traced};
 use crate::carrier::Tail;
 use crate::clock::Anchor;
 use crate::exit::{Exit, Failure};
@@ -45,6 +46,9 @@ pub struct Options {
     /// … and the running kernel's command line
     #[arg(long, requires = "kernel")]
     pub reuse_cmdline: bool,
+    /// … with what lets collect see its boot: initcalls traced on the cycle counter
+    #[arg(long, requires = "kernel")]
+    pub boot_trace: bool,
 }
 
 /// Loads if asked to, arms the tail, and reboots into the loaded kernel.
@@ -91,7 +95,35 @@ fn load(options: &Options) -> anyhow::Result<()> {
             ));
         }
     };
+    let cmdline = if options.boot_trace {
+        traced(&cmdline)
+    } else {
+        cmdline
+    };
     liveupdate::kexec::load(kernel, initrd, &cmdline).map_err(Failure::environment)
+}
+
+/// Adds the boot trace, and says what it adds.
+fn traced(cmdline: &str) -> String {
+    let Traced {
+        cmdline,
+        added,
+        in_the_way,
+    } = boot_trace::add_to(cmdline);
+    if added.is_empty() {
+        log::info!("the new kernel's command line has the boot trace already");
+    } else {
+        log::info!(
+            "added to the new kernel's command line: {}",
+            added.join(" ")
+        );
+    }
+    if let Some(word) = in_the_way {
+        log::warn!(
+            "the new kernel's boot will not be seen: its command line has {word}, which is left as it is"
+        );
+    }
+    cmdline
 }
 
 /// No `record` runs: start one of our own, as a process that goes on draining

@@ -5,7 +5,6 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use crate::clock::{PrintkOffset, PrintkSandwich};
-use crate::join::Console;
 use crate::ready::boot_ns;
 
 const PATH: &str = "/dev/kmsg";
@@ -13,12 +12,8 @@ const PATH: &str = "/dev/kmsg";
 const RECORD: usize = 8192;
 /// Sandwiches written; the stamp is of 1 us, a few narrow it down well enough.
 const SANDWICHES: u32 = 5;
-/// Level of ordinary lines, the last that a console shows unless told otherwise.
-const INFO: u8 = 6;
 /// CPUs' clocks may be a little apart; the change of clocks is a jump, us.
 const JUMP_US: u64 = 1_000;
-/// Lines printed to time the console.
-const CONSOLE_LINES: usize = 5;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,60 +120,6 @@ pub fn kexec_count() -> Option<u64> {
     Log::read().ok().map(|log| log.kexec_count())
 }
 
-/// Level below which lines go to the console now, if there is one.
-fn console_level() -> Option<u8> {
-    let levels = std::fs::read_to_string("/proc/sys/kernel/printk").ok()?;
-    levels.split_ascii_whitespace().next()?.parse().ok()
-}
-
-/// Bytes of a line on the console: `[    1.234567] text\r\n`.
-fn printed_len(text: &str) -> u64 {
-    const STAMP: usize = "[    0.000000] ".len();
-    (STAMP + text.len() + 2) as u64
-}
-
-/// What the lines of this boot put on the console, and what a byte of that takes:
-/// nothing is printed for it where the console is quiet.
-#[must_use]
-pub fn console(log: &Log) -> Option<Console> {
-    let level = console_level()?;
-    let printed = log.lines.iter().filter(|l| l.level < level);
-    Some(Console {
-        level,
-        bytes: printed.map(|l| printed_len(&l.text)).sum(),
-        per_byte_ns: if level == INFO + 1 {
-            byte_cost().ok().flatten()
-        } else {
-            None
-        },
-    })
-}
-
-/// Times lines that are printed against lines that are not. Nothing where the
-/// difference is lost in the noise: another thread does the printing.
-fn byte_cost() -> io::Result<Option<f64>> {
-    const NOISE_NS: u64 = 20_000;
-    let text = format!(
-        "luo-trace[{}]: measures this console {}",
-        std::process::id(),
-        ".".repeat(64)
-    );
-    let mut file = open(true)?;
-    let mut best = [u64::MAX; 2];
-    for _ in 0..CONSOLE_LINES {
-        for (level, best) in [INFO, INFO + 1].into_iter().zip(&mut best) {
-            let before = boot_ns();
-            file.write_all(format!("<{level}>{text}").as_bytes())?;
-            *best = (*best).min(boot_ns() - before);
-        }
-    }
-    let [shown, hidden] = best;
-    let cost = shown.saturating_sub(hidden);
-    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-    let per_byte = cost as f64 / printed_len(&text) as f64;
-    Ok((cost > NOISE_NS).then_some(per_byte))
-}
-
 /// How the kernel's stamps lie to its boot clock: writes a few lines between two
 /// readings of the clock and looks up the stamps they got.
 ///
@@ -210,7 +151,7 @@ pub fn offset() -> io::Result<PrintkOffset> {
     PrintkOffset::new(&sandwiches).map_err(io::Error::other)
 }
 
-fn open(write: bool) -> io::Result<File> {
+pub(crate) fn open(write: bool) -> io::Result<File> {
     OpenOptions::new()
         .read(!write)
         .write(write)

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use luo_trace_ebpf::PROBES;
 use serde::Serialize;
 
 use crate::boot_trace;
@@ -213,7 +212,8 @@ fn boot_trace() -> Check {
             "boot trace",
             Status::Note,
             format!(
-                "off: boot the new kernel with {} to see its initcalls",
+                "off: `luo-trace kexec --boot-trace` boots the new kernel with {} to see its \
+                 initcalls",
                 boot_trace::PARAMETERS
             ),
         )
@@ -221,7 +221,7 @@ fn boot_trace() -> Check {
 }
 
 fn attached(armed: &Probes) -> Vec<Check> {
-    let (placed, all) = (armed.placed.len(), PROBES.len());
+    let (placed, all) = (armed.placed.len(), armed.placed.len() + armed.missing.len());
     let took = armed.took.as_secs_f64() * 1e3;
     let status = if placed == all {
         Status::Ok

@@ -88,6 +88,9 @@ struct MachineOptions {
     /// Count instructions instead of time (one CPU, TCG): the same course each time.
     #[arg(long)]
     deterministic: bool,
+    /// Speed of the serial console, bits a second; as fast as it can otherwise.
+    #[arg(long, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(1200..), conflicts_with = "deterministic")]
+    baud: Option<u32>,
     /// Further words of the kernels' command line.
     #[arg(
         long,
@@ -108,6 +111,9 @@ struct MachineOptions {
     /// Update without record and collect, to see what tracing costs.
     #[arg(long)]
     no_trace: bool,
+    /// Leave the new kernel's boot trace off, to see what that costs.
+    #[arg(long)]
+    no_boot_trace: bool,
     /// Keep the carriers beside the runs, as NNNN.carrier.
     #[arg(long)]
     keep_carriers: bool,
@@ -206,12 +212,14 @@ impl MachineOptions {
             memory: self.memory,
             accel: self.accel,
             deterministic: self.deterministic,
+            baud: self.baud,
             append: self.append.clone(),
             append_new: self.append_new.clone(),
             out: self.output.clone(),
             timeout: self.timeout,
             keep_going: false,
             trace: !self.no_trace,
+            boot_trace: !self.no_boot_trace,
             keep_carriers: self.keep_carriers,
             scenario: None,
         }

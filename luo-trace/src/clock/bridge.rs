@@ -14,6 +14,12 @@ const SAME_COUNTER: f64 = 0.01;
 /// linear.
 const FEWEST: usize = 8;
 
+/// Each kernel's clock is steered and calibrated by this much at most, both
+/// together: what an interval of the new one may differ from the old one's, ppm.
+const APART_PPM: u64 = 1_000;
+/// A real-time clock is read in whole seconds.
+const RTC_STEP_NS: i64 = 1_000_000_000;
+
 /// Binary places of the skew: finer than any fit, so that the map is integers
 /// all through and cannot go backwards by rounding.
 const SKEW_BITS: u32 = 62;
@@ -32,10 +38,33 @@ pub struct Bridge {
     /// What makes the bounds less than a proof, or worse than they should be;
     /// sentence fragments.
     pub warnings: Vec<String>,
-    old: Fit,
-    new: Course,
-    /// The map of each piece of the new kernel's clock.
-    maps: Vec<Map>,
+    crossing: Crossing,
+    /// The new kernel's clock and the counter, where one follows the other.
+    new: Option<Course>,
+}
+
+/// What carries the axis across the kexec.
+#[derive(Clone, Debug)]
+enum Crossing {
+    /// The counter, with a map for each piece of the new kernel's clock.
+    Counter {
+        old: Box<Fit>,
+        new: Course,
+        maps: Vec<Map>,
+    },
+    /// The time of day: `old = new + offset`, to `error_ns` at the new time `at`.
+    Realtime { offset: i64, error_ns: u64, at: u64 },
+}
+
+/// What is known of the time of day beyond the anchors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeOfDay {
+    /// Bounds of the old kernel's `CLOCK_REALTIME` minus its real-time clock, ns; a
+    /// second either way where it was not read.
+    pub ahead_of_rtc: Option<(i64, i64)>,
+    /// `CLOCK_BOOTTIME` of the old kernel's last record: the new kernel's clock
+    /// starts after it.
+    pub last_old_ns: u64,
 }
 
 /// `old = new + offset + skew * (new - origin)`, `skew` in 2^-[`SKEW_BITS`].
@@ -86,18 +115,83 @@ impl Bridge {
             course.begin_with(early);
         }
         let maps = maps(&old_fit, &course);
+        let ends: Vec<u64> = course
+            .pieces()
+            .iter()
+            .flat_map(|p| [p.from, p.to])
+            .collect();
         let mut bridge = Self {
             hz_old,
             hz_new,
             error_ns: 0,
             warnings,
-            old: old_fit,
-            new: course,
-            maps,
+            crossing: Crossing::Counter {
+                old: Box::new(old_fit),
+                new: course.clone(),
+                maps,
+            },
+            new: Some(course),
         };
-        let ends = bridge.new.pieces().iter().flat_map(|p| [p.from, p.to]);
-        bridge.error_ns = ends.map(|at| bridge.error_at(at)).max().unwrap_or(0);
+        bridge.error_ns = ends
+            .into_iter()
+            .map(|at| bridge.error_at(at))
+            .max()
+            .unwrap_or(0);
         Ok(bridge)
+    }
+
+    /// Joins them by the time of day instead, where the counter is not to be
+    /// trusted: a kernel takes it from the real-time clock when it boots, in whole
+    /// seconds, so the bound is a second and more.
+    pub fn by_realtime(
+        old: &[Anchor],
+        new: &[Anchor],
+        known: TimeOfDay,
+    ) -> Result<Self, ClockError> {
+        let told = |a: &&Anchor| a.realtime_ns > YEAR_2020_NS;
+        let old_end = old.iter().filter(told).max_by_key(|a| a.boot_ns);
+        let new_start = new.iter().filter(told).min_by_key(|a| a.boot_ns);
+        let (old_end, new_start) = old_end.zip(new_start).ok_or(ClockError::NoRealtime)?;
+        let (from, to) = known.ahead_of_rtc.unwrap_or((-RTC_STEP_NS, RTC_STEP_NS));
+        // The new kernel is behind its real-time clock by what was cut off, the old
+        // one ahead of it by what is known.
+        let estimate = epoch(new_start) - epoch(old_end);
+        let lo = estimate + i128::from(from);
+        let hi = estimate + i128::from(RTC_STEP_NS) + i128::from(to);
+        let lo = lo.max(i128::from(known.last_old_ns));
+        let hi = hi.max(lo);
+        let middle = lo + (hi - lo) / 2;
+        let mut warnings = Vec::new();
+        let new_clock = Course::new(new, &mut warnings).ok();
+        let none = Bounds {
+            lo: 0.0,
+            mid: 0.0,
+            hi: 0.0,
+        };
+        let mut bridge = Self {
+            hz_old: Fit::new(old).map_or(none, |fit| fit.hz),
+            hz_new: new_clock.as_ref().map_or(none, Course::hz),
+            error_ns: 0,
+            warnings,
+            crossing: Crossing::Realtime {
+                offset: clamp(middle),
+                error_ns: u64::try_from(hi - middle).unwrap_or(u64::MAX),
+                at: new_start.boot_ns,
+            },
+            new: new_clock,
+        };
+        let last = new.iter().map(|a| a.boot_ns).max().unwrap_or(0);
+        bridge.error_ns = bridge.error_at(0).max(bridge.error_at(last));
+        Ok(bridge)
+    }
+
+    /// What carries the axis across the kexec, by name.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        match self.crossing {
+            Crossing::Counter { .. } => super::counter::NAME,
+            Crossing::Realtime { .. } => REALTIME,
+        }
     }
 
     /// The old kernel's `CLOCK_BOOTTIME` at the instant when the new kernel's
@@ -105,15 +199,9 @@ impl Bridge {
     #[must_use]
     pub fn to_old(&self, boot_new_ns: u64) -> i64 {
         let new = i64::try_from(boot_new_ns).unwrap_or(i64::MAX);
-        let next = self.maps.iter().position(|map| new < map.from);
-        let (before, after) = match next {
-            Some(0) => return self.maps[0].at(new),
-            Some(next) => (self.maps[next - 1], Some(self.maps[next])),
-            None => (self.maps[self.maps.len() - 1], None),
-        };
-        match after {
-            Some(after) if new > before.to => between(before, after, new),
-            _ => before.at(new),
+        match &self.crossing {
+            Crossing::Counter { maps, .. } => mapped(maps, new),
+            Crossing::Realtime { offset, .. } => new.saturating_add(*offset),
         }
     }
 
@@ -121,24 +209,53 @@ impl Bridge {
     /// interval from any stamp of the old kernel to this one, ns.
     #[must_use]
     pub fn error_at(&self, boot_new_ns: u64) -> u64 {
-        let counter = self.new.counter_at(boot_new_ns);
-        let lo = self.old.boot_at(counter.lo).lo;
-        let hi = self.old.boot_at(counter.hi).hi;
+        let (old, new) = match &self.crossing {
+            Crossing::Counter { old, new, .. } => (old, new),
+            Crossing::Realtime { error_ns, at, .. } => {
+                let steering = boot_new_ns.abs_diff(*at) / (1_000_000 / APART_PPM);
+                return error_ns.saturating_add(steering).saturating_add(2);
+            }
+        };
+        let counter = new.counter_at(boot_new_ns);
+        let lo = old.boot_at(counter.lo).lo;
+        let hi = old.boot_at(counter.hi).hi;
         let value = self.to_old(boot_new_ns);
         // Both ends of the interval are stamps, rounded to the ns.
         value.abs_diff(lo).max(value.abs_diff(hi)).saturating_add(2)
     }
 
-    /// The old kernel's clock and the counter.
+    /// The new kernel's clock and the counter, where one follows the other.
     #[must_use]
-    pub fn old_fit(&self) -> &Fit {
-        &self.old
+    pub fn new_course(&self) -> Option<&Course> {
+        self.new.as_ref()
     }
+}
 
-    /// The new kernel's clock and the counter.
-    #[must_use]
-    pub fn new_course(&self) -> &Course {
-        &self.new
+/// [`Bridge::source`] of the time of day.
+pub const REALTIME: &str = "realtime";
+/// A time of day before this is none: the machine has no real-time clock.
+const YEAR_2020_NS: u64 = 1_577_836_800_000_000_000;
+
+/// Time of day at which the kernel's clock would have been zero, ns.
+pub(super) fn epoch(anchor: &Anchor) -> i128 {
+    i128::from(anchor.realtime_ns) - i128::from(anchor.boot_ns)
+}
+
+fn clamp(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// On the map of the piece that `new` lies on, or between two.
+fn mapped(maps: &[Map], new: i64) -> i64 {
+    let next = maps.iter().position(|map| new < map.from);
+    let (before, after) = match next {
+        Some(0) => return maps[0].at(new),
+        Some(next) => (maps[next - 1], Some(maps[next])),
+        None => (maps[maps.len() - 1], None),
+    };
+    match after {
+        Some(after) if new > before.to => between(before, after, new),
+        _ => before.at(new),
     }
 }
 

@@ -10,13 +10,15 @@ pub mod printk;
 mod region;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 
 pub use anchor::{Anchor, AnchorRecord};
-pub use bridge::Bridge;
+pub use bridge::{Bridge, TimeOfDay};
 pub use counter::Cycles;
 pub use course::{Course, Early};
 pub use fit::{Bounds, Fit, Prior};
 pub use printk::{PrintkOffset, PrintkSandwich};
+pub use trust::{Choice, ClockFacts};
 
 /// Why no time axis can be had from the anchors at hand.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -52,6 +54,9 @@ pub enum ClockError {
         /// Frequency seen by the new kernel, Hz.
         hz_new: f64,
     },
+    /// No kernel knows what time of day it is.
+    #[error("the machine has no real-time clock that both kernels could have read")]
+    NoRealtime,
     /// There is nothing to place printk stamps by.
     #[error("no printk line could be placed between two readings of the clock")]
     NoPrintk,

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reports::model::{Handoff, Hole, Source};
 
 use crate::boot_trace::{self, BootTrace};
-use crate::clock::{Bridge, Cycles, Early, PrintkOffset};
+use crate::clock::{Bridge, Course, Cycles, Early, PrintkOffset};
 use crate::join::{Boot, BootMark, Initcall, Stamp, hole};
 use crate::kmsg::{self, Line, Log};
 
@@ -43,6 +43,10 @@ impl Reading {
         }
     }
 
+    pub(super) fn log(&self) -> Option<&Log> {
+        self.log.as_ref().ok()
+    }
+
     /// What the log tells of the clock before the first anchor.
     pub(super) fn early(&self) -> Option<Early> {
         let (Ok(log), Ok(offset)) = (&self.log, &self.offset) else {
@@ -63,11 +67,12 @@ impl Reading {
                 format!("/dev/kmsg cannot be read ({error})"),
             )),
         }
-        boot.console = self.log.as_ref().ok().and_then(kmsg::console);
         boot.handoff = handoff();
         // The trace starts before the log's stamps can be placed.
-        if let (Some(bridge), Some(trace)) = (bridge, boot_trace::read()) {
-            traced(bridge, trace, &mut boot);
+        if let (Some(course), Some(trace)) =
+            (bridge.and_then(Bridge::new_course), boot_trace::read())
+        {
+            traced(course, trace, &mut boot);
         }
         boot.stages.sort_by_key(|(_, stamp)| stamp.boot_ns);
         boot
@@ -123,7 +128,7 @@ fn is_exec_init(text: &str) -> bool {
     text.starts_with("Run ") && text.ends_with(" as init process")
 }
 
-fn traced(bridge: &Bridge, trace: BootTrace, boot: &mut Boot) {
+fn traced(course: &Course, trace: BootTrace, boot: &mut Boot) {
     let first_initcall = trace.first_initcall();
     let BootTrace {
         first,
@@ -131,7 +136,7 @@ fn traced(bridge: &Bridge, trace: BootTrace, boot: &mut Boot) {
         initcalls,
         marks,
     } = trace;
-    let stamp = |cycles: u64| on_counter(bridge, cycles);
+    let stamp = |cycles: u64| on_counter(course, cycles);
     boot.first_initcall = first_initcall.map(stamp);
     let first = first.map(stamp);
     if boot
@@ -171,8 +176,8 @@ fn traced(bridge: &Bridge, trace: BootTrace, boot: &mut Boot) {
 }
 
 /// A reading of the counter, on the boot clock.
-fn on_counter(bridge: &Bridge, cycles: u64) -> Stamp {
-    let at = bridge.new_course().boot_at(Cycles(cycles));
+fn on_counter(course: &Course, cycles: u64) -> Stamp {
+    let at = course.boot_at(Cycles(cycles));
     Stamp {
         boot_ns: at.mid,
         error_ns: at.mid.abs_diff(at.lo).max(at.hi.abs_diff(at.mid)),

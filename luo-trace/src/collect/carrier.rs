@@ -128,6 +128,7 @@ mod tests {
                 attach_ns: 1,
                 missing: Vec::new(),
                 tail_refused: None,
+                clock: crate::clock::ClockFacts::default(),
             }
         };
         let boot = Boot {

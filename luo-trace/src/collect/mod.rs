@@ -3,6 +3,7 @@
 
 mod boot;
 mod carrier;
+mod console;
 mod progress;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
 
 use crate::cli::Tracing;
-use crate::clock::{Anchor, Bridge};
+use crate::clock::trust::Sides;
+use crate::clock::{Anchor, Choice, ClockFacts};
 use crate::ending::Ending;
 use crate::exit::{Exit, Failure};
 use crate::facts;
@@ -72,6 +74,9 @@ pub struct Options {
     /// Give up waiting after this long and write what there is
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = crate::cli::duration)]
     pub timeout: Duration,
+    /// Which clock joins the two kernels: the cycle counter, or the time of day, to a second or two
+    #[arg(long, value_enum, default_value_t)]
+    pub clock: Choice,
     /// Open the device before the agent does, for agents that keep it open for good
     #[arg(long)]
     pub first: bool,
@@ -87,10 +92,12 @@ pub struct Options {
 pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let (name, ready) = options.tracing.check()?;
     writable(&options.output)?;
-    let probes = Probes::arm(options.tracing.mechanism).map_err(Failure::environment)?;
+    let probes =
+        Probes::arm_for_restore(options.tracing.mechanism).map_err(Failure::environment)?;
     let armed = Armed {
         attach_ns: started.elapsed_ns(),
         boot_ns: crate::ready::boot_ns(),
+        slept: facts::slept_ns(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -131,9 +138,12 @@ fn writable(output: &Path) -> anyhow::Result<()> {
     })
 }
 
+/// How `collect` got ready, and when.
 struct Armed {
     attach_ns: u64,
     boot_ns: u64,
+    /// What the machine had slept by then.
+    slept: u64,
 }
 
 /// What the watch ended with.
@@ -290,7 +300,7 @@ impl<'o> Watch<'o> {
 /// Joins what was watched with what arrived.
 fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Session>) {
     let Watched {
-        probes,
+        mut probes,
         events,
         anchors,
         arrival,
@@ -313,13 +323,28 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         None => (None, None, Vec::new()),
     };
     let reading = boot::Reading::take();
-    let bridge = match (&old, &absent) {
-        (Some(_), _) => {
-            Bridge::with_early(&old_anchors, &anchors, reading.early()).map_err(|e| e.to_string())
-        }
+    let clock = ClockFacts {
+        slept_before_ns: armed.slept,
+        ..facts::clock()
+    };
+    let sides = old.as_ref().map(|old| Sides {
+        old: &old_anchors,
+        new: &anchors,
+        old_facts: &old.meta.clock,
+        new_facts: &clock,
+        early: reading.early(),
+        last_old_ns: old.last_ns(),
+    });
+    let checks = sides.map_or(Vec::new(), |sides| sides.checks());
+    let bridge = match (sides, &absent) {
+        (Some(sides), _) => sides.bridge(options.clock).map_err(|e| e.to_string()),
         (None, why) => Err(why.clone().unwrap_or_default()),
     };
-    let boot = reading.stages(bridge.as_ref().ok(), &mut holes);
+    let host = facts::host();
+    let mut boot = reading.stages(bridge.as_ref().ok(), &mut holes);
+    boot.console = reading
+        .log()
+        .and_then(|log| console::look(log, host.cpus, &mut probes));
     let old = old.filter(|old| match carrier::foreign(&old.meta, &boot) {
         Some(why) => {
             holes.push(join::hole("old", why));
@@ -340,19 +365,16 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
              call of luo_open, not in the agent's",
         ));
     }
-    let count = old_anchors.len() + anchors.len();
-    let hot = probes.hot();
-    let attach = record::attached(&probes, KernelSide::New);
-    let missing = record::missing(&probes);
+    let samples = old_anchors.len() + anchors.len();
     let new = NewHalf {
-        host: facts::host(),
+        host,
         kernel: facts::kernel(),
         pid: std::process::id(),
         session: options.tracing.session.clone(),
         events,
-        hot,
-        attach,
-        missing,
+        hot: probes.hot(),
+        attach: record::attached(&probes, KernelSide::New),
+        missing: record::missing(&probes),
         per_hit_ns: session
             .as_ref()
             .and_then(|session| hit_cost(session, probes)),
@@ -366,7 +388,8 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         old,
         new,
         bridge,
-        anchors: u32::try_from(count).unwrap_or(u32::MAX),
+        checks,
+        anchors: u32::try_from(samples).unwrap_or(u32::MAX),
     });
     (run, session)
 }

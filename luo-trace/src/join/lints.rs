@@ -2,12 +2,10 @@
 
 use reports::model::{DEFAULT_WINDOW, KernelSide, Lint, Run, Span};
 
-use super::{Boot, sessions};
+use super::{Boot, Console, sessions};
 
 /// A part of the window from which on advice is worth a line.
 const NOTEWORTHY: f64 = 0.05;
-/// The console's level on a kernel that was booted with `quiet`.
-const QUIET: u8 = 4;
 /// An initial file system that is large for what a live update needs, bytes.
 const BIG_INITRD: u64 = 32 << 20;
 
@@ -121,28 +119,37 @@ fn loaded_inside(run: &Run) -> Option<Lint> {
 
 /// What was printed on a console while nothing else ran.
 fn console(boot: &Boot) -> Option<Lint> {
-    let console = boot.console.as_ref()?;
-    if console.level <= QUIET || console.bytes == 0 {
+    let Console {
+        level,
+        bytes,
+        waited_bytes,
+        per_byte_ns,
+    } = boot.console?;
+    if level <= Console::QUIET || bytes == 0 {
         return None;
     }
-    let cost = console.per_byte_ns.map(|per_byte| {
+    let cost = per_byte_ns.map(|per_byte| {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,
             reason = "an estimate"
         )]
-        let cost = (per_byte * console.bytes as f64) as i64;
+        let cost = (per_byte * waited_bytes as f64) as i64;
         cost
     });
-    let how = match console.per_byte_ns {
-        Some(ns) => format!(" at {:.1} us each, measured on this console", ns / 1e3),
+    let waited = if waited_bytes < bytes {
+        format!(", and waited for {waited_bytes} of them")
+    } else {
+        String::new()
+    };
+    let how = match per_byte_ns {
+        Some(ns) => format!(", at {:.1} us each as measured on this console", ns / 1e3),
         None => String::new(),
     };
     Some(warning(
         "console.noisy",
         format!(
-            "the new kernel printed {} bytes on its console{how}: boot it with `quiet`",
-            console.bytes
+            "the new kernel printed {bytes} bytes on its console{waited}{how}: boot it with `quiet`"
         ),
         cost,
     ))

@@ -42,6 +42,15 @@ pub struct OldHalf {
     pub torn: u64,
 }
 
+impl OldHalf {
+    /// `CLOCK_BOOTTIME` of its last record, ns.
+    #[must_use]
+    pub fn last_ns(&self) -> u64 {
+        let all = self.events.iter().chain(&self.tail);
+        all.map(|e| e.boot_ns).max().unwrap_or(0)
+    }
+}
+
 /// What `collect` saw.
 #[derive(Clone, Debug)]
 pub struct NewHalf {
@@ -109,8 +118,15 @@ pub struct Console {
     pub level: u8,
     /// Bytes, stamps and line ends included.
     pub bytes: u64,
+    /// Those of them that whoever printed waited for.
+    pub waited_bytes: u64,
     /// What one takes, ns, if that could be measured.
     pub per_byte_ns: Option<f64>,
+}
+
+impl Console {
+    /// The level on a kernel that was booted with `quiet`.
+    pub const QUIET: u8 = 4;
 }
 
 /// A call of an initcall.
@@ -167,6 +183,8 @@ pub struct Halves {
     pub new: NewHalf,
     /// `None` where the clocks could not be joined; `Err` says why.
     pub bridge: Result<Bridge, String>,
+    /// What was looked at to trust it.
+    pub checks: Vec<String>,
     /// Anchor samples behind the bridge.
     pub anchors: u32,
 }
@@ -198,6 +216,7 @@ pub fn join(halves: Halves) -> Run {
         old,
         new,
         bridge,
+        checks,
         anchors,
     } = halves;
     let mut holes = new.holes.clone();
@@ -262,7 +281,7 @@ pub fn join(halves: Halves) -> Run {
     );
     let loss = loss(old.as_ref(), &old_events, &new_events);
     holes.extend(loss_holes(old.as_ref(), loss));
-    let clock = clock(bridge.as_ref(), anchors, old.is_some());
+    let clock = clock(bridge.as_ref(), checks, anchors, old.is_some());
     let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: run_id(old.as_ref(), &new),
@@ -364,14 +383,15 @@ fn run_id(old: Option<&OldHalf>, new: &NewHalf) -> String {
     format!("{from}-{}{count}", short(&new.kernel.boot_id))
 }
 
-fn clock(bridge: Option<&Bridge>, anchors: u32, has_old: bool) -> Clock {
+fn clock(bridge: Option<&Bridge>, checks: Vec<String>, anchors: u32, has_old: bool) -> Clock {
     match bridge {
         Some(bridge) => Clock {
-            source: crate::clock::counter::NAME.to_owned(),
+            source: bridge.source().to_owned(),
             hz_old: bridge.hz_old.mid,
             hz_new: bridge.hz_new.mid,
             error_ns: bridge.error_ns,
             anchors,
+            checks,
             warnings: bridge.warnings.clone(),
         },
         None => Clock {
@@ -380,6 +400,7 @@ fn clock(bridge: Option<&Bridge>, anchors: u32, has_old: bool) -> Clock {
             hz_new: 0.0,
             error_ns: 0,
             anchors,
+            checks,
             warnings: if has_old {
                 vec!["the two kernels are on clocks of their own".into()]
             } else {

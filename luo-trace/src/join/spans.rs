@@ -68,6 +68,8 @@ pub(super) fn build(
                     name.extend(event.name_bytes());
                 }
             }
+            // An interrupt's: such chains have no record of their end.
+            Kind::Entry if probe.id == ProbeId::NotifierRun && !in_chain(thread) => {}
             Kind::Entry => {
                 let name = thread.name.take().map(|bytes| text(&bytes));
                 if let Some(meta) = recorder
@@ -116,10 +118,17 @@ fn enter(
     kernel: KernelSide,
     start_t: i64,
 ) {
-    // None of the probed functions calls itself: one that is entered again has
+    // One notifier has returned when the next one is called. But for their chains,
+    // none of the probed functions calls itself: one that is entered again has
     // returned, and that record was lost.
-    if let Some(stale) = thread.open.iter().position(|o| o.probe == probe.id) {
-        thread.open.truncate(stale);
+    match probe.id {
+        ProbeId::BlockingNotifierCallChain => {}
+        ProbeId::NotifierRun => end_notifier(thread, spans, start_t),
+        _ => {
+            if let Some(stale) = thread.open.iter().position(|o| o.probe == probe.id) {
+                thread.open.truncate(stale);
+            }
+        }
     }
     // The parts of an ioctl tell which session its file is.
     if matches!(
@@ -153,16 +162,24 @@ fn enter(
             }
         }
     }
+    let around = thread.open.last().map(|o| o.index);
+    // Where a name took the room of the task's, the call around it has that.
+    let comm = match probe.capture {
+        Capture::Device | Capture::Symbol => {
+            around.map_or(String::new(), |index| spans[index].comm.clone())
+        }
+        _ => text(&event.comm_bytes()),
+    };
     spans.push(Span {
         id: u32::try_from(index).unwrap_or(u32::MAX),
-        parent: thread.open.last().and_then(|o| u32::try_from(o.index).ok()),
+        parent: around.and_then(|index| u32::try_from(index).ok()),
         name: probe.name.to_owned(),
         kernel,
         start_t,
         duration_ns: None,
         cpu: event.cpu.into(),
         pid: event.tgid,
-        comm: text(&event.comm_bytes()),
+        comm,
         ret: None,
         args,
     });
@@ -186,6 +203,9 @@ fn leave(
     let Some(depth) = thread.open.iter().rposition(|o| o.probe == probe.id) else {
         return;
     };
+    if probe.id == ProbeId::BlockingNotifierCallChain {
+        end_notifier(thread, spans, end_t);
+    }
     let Some(open) = thread.open.drain(depth..).next() else {
         return;
     };
@@ -197,6 +217,37 @@ fn leave(
     {
         sessions.allocated(event.a, name);
     }
+}
+
+/// Whether a chain is what runs right now, or a notifier that it has called.
+fn in_chain(thread: &Thread) -> bool {
+    let chain = [ProbeId::BlockingNotifierCallChain, ProbeId::NotifierRun];
+    thread
+        .open
+        .last()
+        .is_some_and(|open| chain.contains(&open.probe))
+}
+
+/// The notifier that the innermost chain has called ends now.
+fn end_notifier(thread: &mut Thread, spans: &mut [Span], end_t: i64) {
+    let chain = thread
+        .open
+        .iter()
+        .rposition(|o| o.probe == ProbeId::BlockingNotifierCallChain)
+        .map_or(0, |chain| chain + 1);
+    let called = |o: &Open| o.probe == ProbeId::NotifierRun;
+    if let Some(place) = thread.open[chain..].iter().position(called) {
+        let span = &mut spans[thread.open[chain + place].index];
+        span.duration_ns = Some(end_t - span.start_t);
+        thread.open.truncate(chain + place);
+    }
+}
+
+/// A name that the kernel gave to something; what is none is left out.
+fn given_name(event: &Event) -> Option<String> {
+    let name = text(&event.name_bytes());
+    let printable = !name.is_empty() && name.bytes().all(|b| (b' '..0x7f).contains(&b));
+    printable.then_some(name)
 }
 
 fn arguments(
@@ -218,7 +269,17 @@ fn arguments(
                 put("session", session.into());
             }
         }
-        Capture::KernelName | Capture::Args => {}
+        Capture::Device | Capture::Symbol => {
+            let key = if probe.capture == Capture::Device {
+                "device"
+            } else {
+                "notifier"
+            };
+            if let Some(name) = given_name(event) {
+                put(key, name.into());
+            }
+        }
+        Capture::KernelName | Capture::Args | Capture::Nothing => {}
     }
     if let Some(name) = name {
         put("session", name.into());

@@ -66,6 +66,18 @@ impl Log {
         self.call(probe, [0; 3], ret, |_| {});
     }
 
+    /// An entry whose record is a name.
+    fn entered(&mut self, probe: ProbeId, name: &str) {
+        self.push(probe, Kind::Entry, [0; 3]);
+        let event = self.events.last_mut().unwrap();
+        let mut bytes = [0; 40];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        let word = |i: usize| u64::from_ne_bytes(bytes[i..i + 8].try_into().unwrap());
+        [event.a, event.b, event.c] = [word(0), word(8), word(16)];
+        event.comm = [word(24), word(32)];
+        event.seal();
+    }
+
     fn session_ioctl(&mut self, cmd: u64, token: u64, file: u64, session: u64, probe: ProbeId) {
         self.call(ProbeId::LuoSessionIoctl, [cmd, token, file], 0, |log| {
             log.call(probe, [session, 0, 0], 0, |_| {});
@@ -170,6 +182,7 @@ fn halves() -> Halves {
         attach_ns: 5,
         missing: Vec::new(),
         tail_refused: None,
+        clock: crate::clock::ClockFacts::default(),
     };
     let new = NewHalf {
         host: host(),
@@ -209,6 +222,7 @@ fn halves() -> Halves {
         }),
         new,
         bridge: Bridge::new(&old_anchors, &new_anchors).map_err(|e| e.to_string()),
+        checks: vec!["clocksource tsc".into()],
         anchors: 40,
     }
 }
@@ -352,4 +366,61 @@ proptest! {
         let run = join(halves);
         prop_assert_eq!(run.check(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn a_shutdown_is_told_by_notifier_and_by_device() {
+    let mut log = Log::from(30_000_000_000);
+    log.call(ProbeId::KernelRestartPrepare, [0; 3], 0, |log| {
+        log.call(ProbeId::BlockingNotifierCallChain, [0; 3], 0, |log| {
+            log.entered(ProbeId::NotifierRun, "cpufreq_stop");
+            log.now += 5_000;
+            // It calls a chain of its own.
+            log.call(ProbeId::BlockingNotifierCallChain, [0; 3], 0, |log| {
+                log.entered(ProbeId::NotifierRun, "inner");
+            });
+            log.entered(
+                ProbeId::NotifierRun,
+                "a_name_of_a_function_of_39_characters__",
+            );
+        });
+        log.call(ProbeId::DeviceShutdown, [0; 3], 0, |log| {
+            log.entered(ProbeId::PciDeviceShutdown, "0000:00:1f.2");
+            // An interrupt comes in between, and calls a chain of another kind.
+            log.now -= 1_000;
+            log.entered(ProbeId::NotifierRun, "pvclock_gtod_notify");
+            log.push(ProbeId::PciDeviceShutdown, Kind::Return, [0; 3]);
+            log.entered(ProbeId::PlatformShutdown, "\u{1}\u{2}");
+            log.push(ProbeId::PlatformShutdown, Kind::Return, [0; 3]);
+        });
+    });
+    let spans = super::spans_of(&log.events, KernelSide::Old, None);
+    let told: Vec<_> = spans
+        .iter()
+        .map(|s| {
+            let name = s.args.get("notifier").or(s.args.get("device"));
+            let name = name.and_then(|n| n.as_str()).unwrap_or("");
+            (s.name.as_str(), name, s.duration_ns.unwrap_or(-1), s.parent)
+        })
+        .collect();
+    let chain = "blocking_notifier_call_chain";
+    assert_eq!(
+        told,
+        [
+            ("kernel_restart_prepare", "", 19_000, None),
+            (chain, "", 11_000, Some(0)),
+            ("notifier_run", "cpufreq_stop", 9_000, Some(1)),
+            (chain, "", 2_000, Some(2)),
+            ("notifier_run", "inner", 1_000, Some(3)),
+            (
+                "notifier_run",
+                "a_name_of_a_function_of_39_characters__",
+                1_000,
+                Some(1)
+            ),
+            ("device_shutdown", "", 5_000, Some(0)),
+            ("pci_device_shutdown", "0000:00:1f.2", 1_000, Some(6)),
+            ("platform_shutdown", "", 1_000, Some(6)),
+        ]
+    );
 }

@@ -89,6 +89,7 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), QemuError
         accel: Accel::Kvm,
         deterministic: false,
         console: &console,
+        baud: None,
         output: &output,
         heard: &dir.path().join("heard"),
     };

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child};
 use std::thread;
@@ -11,8 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use rustix::process::{Resource, Rlimit, setrlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use serde::{Deserialize, Serialize};
 
+use super::guest::PROGRAM;
 use super::provoke;
 use super::refusal;
 use super::witness;
@@ -72,6 +75,12 @@ enum Command {
         /// With a session of the old kernel, where the workload is.
         #[arg(long)]
         after: bool,
+    },
+    /// Become a luo-trace that may not call `perf_event_open`.
+    WithoutPerf {
+        /// Its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Hold /dev/liveupdate and stay.
     Hold {
@@ -135,8 +144,24 @@ fn act(command: Command) -> Result<Exit> {
             }
             Ok(Exit::Success)
         }
+        Command::WithoutPerf { args } => Err(without_perf(&args)),
         Command::Hold { ready_fd } => stay(ready_fd, &Device::open()?),
     }
+}
+
+/// Forbids a system call to this process and what it becomes; returns if that fails.
+fn without_perf(args: &[String]) -> anyhow::Error {
+    let filter = || -> Result<BpfProgram> {
+        let rules = [(libc::SYS_perf_event_open, Vec::new())].into();
+        let refuse = SeccompAction::Errno(libc::EACCES.cast_unsigned());
+        let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?;
+        Ok(filter.try_into()?)
+    };
+    if let Err(error) = filter().and_then(|filter| Ok(seccompiler::apply_filter(&filter)?)) {
+        return error.context("seccomp: is CONFIG_SECCOMP_FILTER on?");
+    }
+    process::Command::new(PROGRAM).args(args).exec().into()
 }
 
 /// Says that it is ready and keeps `kept` until it is killed or the kexec comes.

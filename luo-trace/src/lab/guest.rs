@@ -25,7 +25,7 @@ use crate::liveupdate::kexec;
 use crate::ready::boot_ns;
 
 /// Steps run the program under this name, which is then their task name too.
-const PROGRAM: &str = "/run/luo-trace";
+pub(super) const PROGRAM: &str = "/run/luo-trace";
 
 /// What became of a stage. Sent as `result-STAGE.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,11 +152,12 @@ impl Stage {
         let start = Instant::now();
         let (ended, expect) = match step {
             Step::Start { name, args } => {
-                if records(args) {
+                let records = records(args);
+                if records {
                     wait_for_steady_clock();
                 }
                 processes.start(name, args)?;
-                if plan.witness && records(args) {
+                if plan.witness && records {
                     testify();
                 }
                 (None, None)
@@ -215,11 +216,7 @@ impl Stage {
 
 /// Whether a step's program is `record`, or starts it.
 fn records(args: &[String]) -> bool {
-    match args {
-        [command, ..] if command == "record" => true,
-        [agent, part, ..] => agent == "lab-agent" && part == "broker",
-        _ => false,
-    }
+    args.iter().any(|word| word == "record" || word == "broker")
 }
 
 /// Writes the next boot's initramfs, with a kernel only if that boots another.

@@ -25,7 +25,7 @@ use super::scenario::Scenario;
 use super::ship::{self, Received};
 use super::witness;
 use super::workload::Workload;
-use crate::boot_trace;
+use crate::clock::{Anchor, Bounds};
 use crate::collect::now_rfc3339;
 use crate::exit::Failure;
 use crate::join;
@@ -64,6 +64,8 @@ pub struct Campaign {
     pub accel: AccelChoice,
     /// Count instructions instead of time.
     pub deterministic: bool,
+    /// Speed of the serial console, bits a second.
+    pub baud: Option<u32>,
     /// Further words of the kernels' command line.
     pub append: String,
     /// … of every kernel but the first.
@@ -76,6 +78,8 @@ pub struct Campaign {
     pub keep_going: bool,
     /// Whether `record` and `collect` watch.
     pub trace: bool,
+    /// Whether the new kernels trace their boot.
+    pub boot_trace: bool,
     /// Whether `collect` keeps the carriers.
     pub keep_carriers: bool,
     /// A course other than the plain update.
@@ -169,7 +173,6 @@ impl Campaign {
             cmdline.push_str(" liveupdate=on");
         }
         let words = [
-            (self.trace, boot_trace::PARAMETERS),
             (self.deterministic, "nokaslr"),
             (!self.append.is_empty(), &self.append),
         ];
@@ -336,6 +339,7 @@ impl<'a> Ready<'a> {
             accel: self.accel,
             deterministic: self.campaign.deterministic,
             console: &console,
+            baud: self.campaign.baud,
             output: &output,
             heard: &heard,
         };
@@ -343,12 +347,15 @@ impl<'a> Ready<'a> {
             total: self.campaign.timeout,
             idle: IDLE,
         };
+        let mut anchors = vec![Anchor::sample()];
         let ended = Vm::start(&machine, self.interrupted)?.wait(patience);
+        anchors.push(Anchor::sample());
 
         // What the VM sent before it failed tells why it failed.
         let received = ship::receive(File::open(&output)?);
         let heard = witness::heard(&fs::read_to_string(&heard).unwrap_or_default());
-        self.keep(&received, &heard, vm)?;
+        let host_hz = witness::host_hz(&anchors);
+        self.keep(&received, &heard, host_hz, vm)?;
         let console = ended?;
         if let Some(why) = received.cut {
             bail!("the files from the VM end early: {why}");
@@ -366,6 +373,7 @@ impl<'a> Ready<'a> {
             chain,
             workload,
             trace,
+            boot_trace,
             keep_carriers,
             scenario,
             timeout,
@@ -377,6 +385,7 @@ impl<'a> Ready<'a> {
             updates: *chain,
             workload,
             trace: *trace,
+            boot_trace: *boot_trace,
             keep_carriers: *keep_carriers,
             scenario: *scenario,
             cmdline: [self.cmdline.as_str(), append_new]
@@ -404,7 +413,13 @@ impl<'a> Ready<'a> {
     }
 
     /// Puts what the VM sent into the summary and the output directory.
-    fn keep(&self, received: &Received, heard: &[i64], vm: &mut VmSummary) -> Result<()> {
+    fn keep(
+        &self,
+        received: &Received,
+        heard: &[i64],
+        host_hz: Option<Bounds<f64>>,
+        vm: &mut VmSummary,
+    ) -> Result<()> {
         let updates = vm.first_update..vm.first_update + self.campaign.chain;
         let mut files = received.files.clone();
         for stage in 0.. {
@@ -431,7 +446,7 @@ impl<'a> Ready<'a> {
                     .context(name)?;
                 if self.has_witness() {
                     let index = (number - vm.first_update) as usize;
-                    let testimony = witness::hear(&run, heard, index);
+                    let testimony = witness::hear(&run, heard, index, host_hz);
                     run.marks.retain(|mark| mark.text != witness::MARK);
                     match testimony {
                         Ok(witness) => run.witness = Some(witness),

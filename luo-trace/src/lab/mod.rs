@@ -19,6 +19,7 @@ pub mod image;
 mod init;
 pub mod initramfs;
 pub mod interleave;
+mod line;
 pub mod matrix;
 pub mod plan;
 pub mod processes;

@@ -101,6 +101,7 @@ pub const OUT: &str = "/run/out";
 
 /// What to make a plan for.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Request<'a> {
     /// Number of the first update, which names its files.
     pub first: u32,
@@ -110,6 +111,8 @@ pub struct Request<'a> {
     pub workload: &'a Workload,
     /// Whether `record` and `collect` watch.
     pub trace: bool,
+    /// Whether the new kernels trace their boot.
+    pub boot_trace: bool,
     /// Whether `collect` keeps the carriers.
     pub keep_carriers: bool,
     /// Another course.
@@ -228,9 +231,13 @@ impl Request<'_> {
             "--cmdline",
             &self.cmdline,
         ];
+        let mut args = strings(&args);
+        if self.boot_trace {
+            args.push("--boot-trace".to_owned());
+        }
         Step::Kexec {
             name: step_name(number, "kexec"),
-            args: strings(&args),
+            args,
         }
     }
 }
@@ -290,6 +297,7 @@ mod tests {
             updates,
             workload: &workload,
             trace,
+            boot_trace: true,
             keep_carriers: false,
             scenario,
             cmdline,

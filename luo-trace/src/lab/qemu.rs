@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::accel::Accel;
 use super::console::Console;
+use super::line;
 use super::ship::PORT;
 use super::witness;
 
@@ -114,6 +116,8 @@ pub struct Machine<'a> {
     pub deterministic: bool,
     /// Where the serial console goes.
     pub console: &'a Path,
+    /// Bits a second that it takes; as fast as it can otherwise.
+    pub baud: Option<u32>,
     /// Where the guest's tar stream goes.
     pub output: &'a Path,
     /// Where QEMU logs what the witness hears.
@@ -189,8 +193,18 @@ impl Vm {
         }
         let stderr = tempfile::tempfile().map_err(|source| io(Path::new(QEMU), source))?;
         let spawn = || {
+            // QEMU's end is open here until it has been inherited.
+            let (_qemus, serial) = match machine.baud {
+                Some(baud) => {
+                    let (qemus, ours) = line::pair()?;
+                    line::carry(ours, File::create(machine.console)?, baud);
+                    let fd = qemus.as_raw_fd();
+                    (Some(qemus), format!("socket,id=console,fd={fd}"))
+                }
+                None => (None, to_file("console", machine.console)),
+            };
             Command::new(QEMU)
-                .args(arguments(machine))
+                .args(arguments(machine, &serial))
                 .stdin(Stdio::null())
                 .stdout(stderr.try_clone()?)
                 .stderr(stderr.try_clone()?)
@@ -334,16 +348,19 @@ impl Drop for Vm {
     }
 }
 
-fn arguments(machine: &Machine<'_>) -> Vec<String> {
-    // QEMU's option lists take a comma in a value doubled.
-    let path = |path: &Path| path.display().to_string().replace(',', ",,");
+/// A chardev that ends in a file; QEMU's option lists take a comma in a value doubled.
+fn to_file(id: &str, path: &Path) -> String {
+    let path = path.display().to_string().replace(',', ",,");
+    format!("file,id={id},path={path}")
+}
+
+fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
     let (accel, cpus) = match (machine.accel, machine.deterministic) {
         (Accel::Kvm, _) => ("kvm", machine.cpus),
         (Accel::Tcg, false) => ("tcg", machine.cpus),
         (Accel::Tcg, true) => ("tcg,thread=single", 1),
     };
-    let console = format!("file,id=console,path={}", path(machine.console));
-    let output = format!("file,id=output,path={}", path(machine.output));
+    let output = to_file("output", machine.output);
     let port = format!("virtserialport,nr=1,chardev=output,name={PORT}");
     let witness = format!(
         "virtserialport,nr={},chardev=witness,name={}",
@@ -378,7 +395,7 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         "-m",
         &memory,
         "-chardev",
-        &console,
+        serial,
         "-serial",
         "chardev:console",
         "-chardev",
@@ -450,10 +467,11 @@ mod tests {
             accel: Accel::Tcg,
             deterministic: true,
             console,
+            baud: None,
             output: Path::new("/o"),
             heard: Path::new("/h"),
         };
-        let arguments = arguments(&machine);
+        let arguments = arguments(&machine, &to_file("console", console));
         assert!(arguments.contains(&"file,id=console,path=/tmp/a,,b/console".to_owned()));
         assert!(arguments.contains(&"1048576k".to_owned()));
         // Instruction counting is exact with one CPU only.

@@ -45,6 +45,10 @@ pub enum Scenario {
     NeverRetrieved,
     /// Each session has an agent of its own.
     TwoAgents,
+    /// `perf_event_open` is refused to `record` and `collect`.
+    WithoutPerf,
+    /// `collect` joins the kernels by the time of day.
+    ByRealtime,
 }
 
 /// How long `collect` waits for what will not come.
@@ -111,6 +115,15 @@ impl Request<'_> {
                 vec![before, self.collected(number, &[], &[self.restore(number)])]
             }
             Scenario::Marks => self.marked(number),
+            Scenario::WithoutPerf => vec![
+                without_perf(self.recorded(number)),
+                without_perf(self.collected(number, &[], &[self.restore(number)])),
+            ],
+            Scenario::ByRealtime => {
+                let after =
+                    self.collected(number, &["--clock", "realtime"], &[self.restore(number)]);
+                vec![self.recorded(number), after]
+            }
             Scenario::CollectFirst => {
                 let after = self.collected(number, &["--first"], &[self.restore(number)]);
                 vec![self.recorded(number), after]
@@ -215,6 +228,19 @@ impl Request<'_> {
         ];
         vec![before, after]
     }
+}
+
+/// What is started, without leave to open perf events.
+fn without_perf(mut steps: Vec<Step>) -> Vec<Step> {
+    for step in &mut steps {
+        if let Step::Start { args, .. } = step
+            && args.first().is_some_and(|command| command != "lab-agent")
+        {
+            let wrap = strings(&["lab-agent", "without-perf", "--"]);
+            *args = [wrap, std::mem::take(args)].concat();
+        }
+    }
+    steps
 }
 
 fn mechanisms(number: u32) -> Vec<Step> {

@@ -14,6 +14,7 @@ use std::io::{self, Write as _};
 use reports::model::{Run, Witness};
 
 use super::ship;
+use crate::clock::{Anchor, Bounds, Fit};
 use crate::marks;
 
 /// The port's name, in QEMU and in the guest's sysfs.
@@ -29,6 +30,8 @@ pub const MARK: &str = "luo-trace lab: witness";
 const BYTES: usize = 16;
 /// Rows of an update: recording, right before the kexec, after the last retrieve.
 const ROWS: usize = 3;
+/// Over less the pace of two clocks does not show, ns.
+const SHORTEST_BASELINE_NS: i64 = 100_000_000;
 /// The marks are of 1 us, and so is QEMU's log.
 const QUANTUM_NS: i64 = 1_000;
 
@@ -41,6 +44,14 @@ pub fn testify() -> io::Result<()> {
         marks::write(MARK)?;
     }
     Ok(())
+}
+
+/// Host: its counter's cycles in a second of its clock, from anchors around a VM's
+/// whole life; nothing where these disagree.
+#[must_use]
+pub fn host_hz(anchors: &[Anchor]) -> Option<Bounds<f64>> {
+    let fit = Fit::new(anchors).ok()?;
+    fit.is_linear().then_some(fit.hz)
 }
 
 /// Host: instants of the bytes in QEMU's log, ns since 1970, in order. Each line
@@ -82,7 +93,12 @@ impl Offset {
 ///
 /// # Errors
 /// Bytes or marks are missing, or contradict each other.
-pub fn hear(run: &Run, heard: &[i64], index: usize) -> Result<Witness, String> {
+pub fn hear(
+    run: &Run,
+    heard: &[i64],
+    index: usize,
+    host_hz: Option<Bounds<f64>>,
+) -> Result<Witness, String> {
     let window = run.default_window().ok_or("the run has no window")?;
     let marks: Vec<i64> = run
         .marks
@@ -111,19 +127,104 @@ pub fn hear(run: &Run, heard: &[i64], index: usize) -> Result<Witness, String> {
         return Err("not three rows of bytes".to_owned());
     };
 
-    // How far the guest's seconds are from the host's.
-    let baseline = (before.at - recording.at).max(1);
-    let drift = (before.mid() - recording.mid()).abs() + before.half() + recording.half();
+    // The host's seconds are not the guest's, which made its own of a counter that
+    // it calibrated: how far they come apart shows while recording.
+    let shown = Pace::between(recording, before)?;
+    let pace = host_hz
+        .and_then(|hz| Pace::of_counter(run, hz))
+        .filter(|known| known.agrees_with(shown))
+        .unwrap_or(shown);
     let span = after.at - before.at;
-    let pace = i128::from(drift) * i128::from(span) / i128::from(baseline);
-    let error = i64::try_from(pace).unwrap_or(i64::MAX) + before.half() + after.half();
+    let error = pace.error_over(span) + before.half() + after.half();
+    let more = after.mid() - before.mid() - pace.over(span);
     Ok(Witness {
-        duration_ns: window.duration_ns + after.mid() - before.mid(),
+        duration_ns: window.duration_ns + more,
         error_ns: u64::try_from(error).unwrap_or(u64::MAX),
         how: format!(
-            "the host's clock at {BYTES} port writes on each side of the window, by QEMU's log"
+            "the host's clock at {BYTES} port writes on each side of the window, by QEMU's log; in \
+             the old kernel's seconds, of which the host's are {:+.0} ppm",
+            pace.ppm()
         ),
     })
+}
+
+/// How fast the host's clock leaves the run's.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Gained by the host's clock …
+    gained: i64,
+    /// … to so much …
+    error: i64,
+    /// … over this long, ns.
+    baseline: i64,
+}
+
+impl Pace {
+    fn between(first: Offset, second: Offset) -> Result<Self, String> {
+        let baseline = second.at - first.at;
+        if baseline < SHORTEST_BASELINE_NS {
+            return Err(format!(
+                "the rows before the kexec are {baseline} ns apart: too close to tell how the \
+                 guest's seconds compare to the host's"
+            ));
+        }
+        Ok(Self {
+            gained: second.mid() - first.mid(),
+            error: second.half() + first.half(),
+            baseline,
+        })
+    }
+
+    /// Known from the counter, if QEMU hands the guest the host's own: both clocks'
+    /// seconds in its cycles. The guest's is known well enough that an interval
+    /// across the kexec holds to the run's error.
+    fn of_counter(run: &Run, host_hz: Bounds<f64>) -> Option<Self> {
+        const SECOND: f64 = 1e9;
+        let window = run.default_window()?.duration_ns;
+        let hz = run.clock.hz_old;
+        let known = hz > 0.0 && window > 0 && host_hz.lo > 0.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "a second at most"
+        )]
+        known.then(|| {
+            let gained = |host: f64| (hz / host - 1.0) * SECOND;
+            let width = gained(host_hz.lo) - gained(host_hz.hi);
+            let guests = run.clock.error_ns as f64 / window as f64 * SECOND;
+            Self {
+                gained: gained(host_hz.mid) as i64,
+                error: (width + guests) as i64 + 1,
+                baseline: SECOND as i64,
+            }
+        })
+    }
+
+    /// Whether both may be right.
+    fn agrees_with(self, other: Self) -> bool {
+        let second = 1_000_000_000;
+        let apart = self.over(second).abs_diff(other.over(second));
+        let allowed = self.error_over(second) + other.error_over(second);
+        apart <= allowed.unsigned_abs()
+    }
+
+    fn over(self, span: i64) -> i64 {
+        self.scaled(self.gained, span)
+    }
+
+    fn error_over(self, span: i64) -> i64 {
+        self.scaled(self.error, span)
+    }
+
+    fn scaled(self, ns: i64, span: i64) -> i64 {
+        let scaled = i128::from(ns) * i128::from(span) / i128::from(self.baseline);
+        i64::try_from(scaled).unwrap_or(i64::MAX)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn ppm(self) -> f64 {
+        self.over(1_000_000_000) as f64 / 1e3
+    }
 }
 
 /// What all bytes of a row agree on.
@@ -180,5 +281,44 @@ qemu: warning: something else
         assert_eq!((found.lo, found.hi), (994_000, 1_016_000));
         let torn = offset(&pairs, &[1_050_000, 2_215_000]).unwrap_err();
         assert!(torn.contains("contradict"), "{torn}");
+    }
+
+    #[test]
+    fn a_pace_that_the_rows_contradict_is_not_taken_from_the_counter() {
+        let pace = |gained, error| Pace {
+            gained,
+            error,
+            baseline: 1_000_000_000,
+        };
+        // 40 ppm by the counter; the rows say 30 to 60 ppm, or 90 to 110.
+        assert!(pace(40_000, 100).agrees_with(pace(45_000, 15_000)));
+        assert!(!pace(40_000, 100).agrees_with(pace(100_000, 10_000)));
+    }
+
+    proptest::proptest! {
+        /// Two clocks that keep their paces: the true length of the window, in the
+        /// run's seconds, lies within the error.
+        #[test]
+        fn a_pace_that_holds_is_corrected_within_the_error(
+            ppm in -500_i64..500,
+            start in -20_000_000_000_i64..-500_000_000,
+            end in 100_000_000_i64..20_000_000_000,
+            width in 1_000_i64..400_000,
+            shift in 0_i64..1000,
+        ) {
+            let host = |t: i64| 7_000_000_000_000 + t + t / 1_000_000 * ppm;
+            let row = |at: i64| {
+                let inside = width * shift / 1000;
+                let pairs = [[at - inside, at - inside + width]];
+                offset(&pairs, &[host(at)]).unwrap()
+            };
+            let (first, before, after) = (row(start), row(-300_000), row(end));
+            let pace = Pace::between(first, before).unwrap();
+            let span = after.at - before.at;
+            // Nothing was lost or gained on the run's timeline: the correction is all.
+            let more = after.mid() - before.mid() - pace.over(span);
+            let error = pace.error_over(span) + before.half() + after.half();
+            proptest::prop_assert!(more.abs() <= error, "{more} > {error}");
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::panic::resume_unwind;
 use std::time::Instant;
 
 use aya::maps::{Array, Map, PerCpuArray, RingBuf};
-use luo_trace_ebpf::maps::{cookie, name, returning};
-use luo_trace_ebpf::{PROBES, Probe};
+use luo_trace_ebpf::maps::{capturing, cookie, name, returning};
+use luo_trace_ebpf::{Capture, Probe, Site};
 
 use super::bpf::{self, AttachTo, Functions, KprobePmu};
 use super::object::Programs;
@@ -62,20 +62,59 @@ type Found = io::Result<symbols::Resolved>;
 /// Why a mechanism is not to be had; the next one is tried.
 type Unavailable = String;
 
-pub(super) fn arm(wanted: Option<Mechanism>) -> Result<Probes, ArmError> {
+/// The rows to attach.
+struct Table {
+    functions: Vec<&'static Probe>,
+    tracepoints: Vec<&'static Probe>,
+    /// Whether this kernel keeps its devices' names where the programs look.
+    device_names: bool,
+}
+
+impl Table {
+    fn of(rows: &[&'static Probe]) -> Self {
+        let at = |site| rows.iter().filter(move |p| p.site == site).copied();
+        let functions: Vec<_> = at(Site::Function).collect();
+        // Without BTF they are taken to be where they have been for twenty years.
+        let device_names = !functions.iter().any(|p| p.capture == Capture::Device)
+            || btf::device_begins_with_name() != Some(false);
+        Self {
+            functions,
+            tracepoints: at(Site::Tracepoint).collect(),
+            device_names,
+        }
+    }
+
+    fn cookie(&self, probe: &Probe) -> u64 {
+        if probe.capture == Capture::Device && !self.device_names {
+            capturing(cookie(probe), Capture::Nothing)
+        } else {
+            cookie(probe)
+        }
+    }
+}
+
+pub(super) fn arm(wanted: Option<Mechanism>, rows: &[&'static Probe]) -> Result<Probes, ArmError> {
     let start = Instant::now();
     let (programs, found) = std::thread::scope(|scope| {
-        let found = scope.spawn(|| symbols::look_up(PROBES));
+        let found = scope.spawn(|| {
+            let table = Table::of(rows);
+            let found = symbols::look_up(&table.functions);
+            (table, found)
+        });
         (Programs::new(), found.join())
     });
     let (programs, found) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
+    let (table, found) = found;
     log::debug!("object and maps ready after {:?}", start.elapsed());
     let mut reasons = Vec::new();
     let list = wanted.map_or(Mechanism::ALL.to_vec(), |one| vec![one]);
     for mechanism in list {
-        match attach(&programs, &found, mechanism)? {
+        match attach(&programs, &table, &found, mechanism)? {
             Ok(attached) if attached.placed.is_empty() => return Err(ArmError::NothingPlaced),
-            Ok(attached) => return finish(programs, mechanism, attached, start),
+            Ok(mut attached) => {
+                tracepoints(&programs, &table, &mut attached)?;
+                return finish(programs, mechanism, attached, start);
+            }
             Err(why) => {
                 log::debug!("{mechanism}: {why}");
                 reasons.push(format!("{mechanism}: {why}"));
@@ -115,7 +154,7 @@ fn finish(
             .map_err(broken)?,
         object: programs,
         programs: fds,
-        _links: links,
+        links,
     })
 }
 
@@ -156,15 +195,46 @@ pub(super) fn diagnostics(
 
 fn attach(
     programs: &Programs,
+    table: &Table,
     found: &Found,
     mechanism: Mechanism,
 ) -> Result<Result<Attached, Unavailable>, ArmError> {
     match mechanism {
-        Mechanism::Session => session(programs, found),
-        Mechanism::Multi => multi(programs, found),
-        Mechanism::Fentry => fentry(programs),
-        Mechanism::Kprobe => kprobe(programs),
+        Mechanism::Session => session(programs, table, found),
+        Mechanism::Multi => multi(programs, table, found),
+        Mechanism::Fentry => fentry(programs, table),
+        Mechanism::Kprobe => kprobe(programs, table),
     }
+}
+
+/// The tracepoints, whatever the functions are attached by: a link each. One that
+/// is not to be had is missing, no more.
+fn tracepoints(
+    programs: &Programs,
+    table: &Table,
+    attached: &mut Attached,
+) -> Result<(), ArmError> {
+    for &probe in &table.tracepoints {
+        let loaded = or_unavailable(programs.load("luo_notifier", AttachTo::Tracepoint, None))?;
+        let linked = loaded.and_then(|program| {
+            bpf::link_tracepoint(program.as_fd(), &c_symbol(probe.name))
+                .map(|link| (program, link))
+                .map_err(|error| error.to_string())
+        });
+        match linked {
+            Ok((program, link)) => {
+                attached.programs.push(program);
+                attached.links.push(link);
+                attached.placed.push(Placed {
+                    probe,
+                    symbol: probe.name,
+                    address: None,
+                });
+            }
+            Err(why) => attached.missing.push(Missing { probe, why }),
+        }
+    }
+    Ok(())
 }
 
 /// A program that the kernel does not take for lack of a feature makes its
@@ -180,7 +250,11 @@ fn or_unavailable<T>(result: Result<T, ArmError>) -> Result<Result<T, Unavailabl
     }
 }
 
-fn session(programs: &Programs, found: &Found) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn session(
+    programs: &Programs,
+    table: &Table,
+    found: &Found,
+) -> Result<Result<Attached, Unavailable>, ArmError> {
     const KFUNC: &str = "bpf_session_is_return";
     let Some(ids) = btf::function_ids(&[KFUNC]) else {
         return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into()));
@@ -190,13 +264,17 @@ fn session(programs: &Programs, found: &Found) -> Result<Result<Attached, Unavai
     };
     let to = AttachTo::KprobeSession;
     Ok(or_unavailable(programs.load("luo_kprobe", to, Some(id)))?
-        .and_then(|program| link_table(found, program, to, &[Half::Both])))
+        .and_then(|program| link_table(table, found, program, to, &[Half::Both])))
 }
 
-fn multi(programs: &Programs, found: &Found) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn multi(
+    programs: &Programs,
+    table: &Table,
+    found: &Found,
+) -> Result<Result<Attached, Unavailable>, ArmError> {
     let to = AttachTo::KprobeMulti;
     Ok(or_unavailable(programs.load("luo_kprobe", to, None))?
-        .and_then(|program| link_table(found, program, to, &[Half::Returns, Half::Entries])))
+        .and_then(|program| link_table(table, found, program, to, &[Half::Returns, Half::Entries])))
 }
 
 /// Which of a function's two hits a link brings.
@@ -212,10 +290,10 @@ impl Half {
         self != Self::Returns || probe.returns
     }
 
-    fn cookie(self, probe: &Probe) -> u64 {
+    fn cookie(self, cookie: u64) -> u64 {
         match self {
-            Self::Returns => returning(cookie(probe)),
-            Self::Entries | Self::Both => cookie(probe),
+            Self::Returns => returning(cookie),
+            Self::Entries | Self::Both => cookie,
         }
     }
 }
@@ -224,6 +302,7 @@ impl Half {
 /// kernel's work, and the agent waits for it. Asks tracefs what is traceable
 /// only when not all that exists is.
 fn link_table(
+    table: &Table,
     found: &Found,
     program: OwnedFd,
     to: AttachTo,
@@ -232,7 +311,10 @@ fn link_table(
     let start = Instant::now();
     let link = |placed: &[Placed], half: Half| {
         let chosen: Vec<_> = placed.iter().filter(|p| half.has(p.probe)).collect();
-        let cookies: Vec<_> = chosen.iter().map(|p| half.cookie(p.probe)).collect();
+        let cookies: Vec<_> = chosen
+            .iter()
+            .map(|p| half.cookie(table.cookie(p.probe)))
+            .collect();
         let link = |functions| {
             let returning = half == Half::Returns;
             bpf::link_multi(program.as_fd(), to, returning, functions, &cookies)
@@ -270,7 +352,7 @@ fn link_table(
     let (placed, missing, links) = if let Ok(linked) = linked {
         linked
     } else {
-        let (placed, missing) = symbols::resolve(PROBES);
+        let (placed, missing) = symbols::resolve(&table.functions);
         let links = if placed.is_empty() {
             Vec::new()
         } else {
@@ -287,8 +369,8 @@ fn link_table(
     })
 }
 
-fn fentry(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
-    let (candidates, mut missing) = symbols::resolve(PROBES);
+fn fentry(programs: &Programs, table: &Table) -> Result<Result<Attached, Unavailable>, ArmError> {
+    let (candidates, mut missing) = symbols::resolve(&table.functions);
     let names: Vec<_> = candidates.iter().map(|p| p.symbol).collect();
     let Some(ids) = btf::function_ids(&names) else {
         return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into()));
@@ -309,7 +391,7 @@ fn fentry(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
         let mut why = None;
         for (name, to) in halves.into_iter().skip(usize::from(!one.probe.returns)) {
             let linked = or_unavailable(programs.load(name, to, None))?.and_then(|program| {
-                let link = bpf::link_tracing(program.as_fd(), to, cookie(one.probe));
+                let link = bpf::link_tracing(program.as_fd(), to, table.cookie(one.probe));
                 link.map(|link| (program, link)).map_err(|e| e.to_string())
             });
             match linked {
@@ -342,7 +424,7 @@ fn fentry(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
     }))
 }
 
-fn kprobe(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError> {
+fn kprobe(programs: &Programs, table: &Table) -> Result<Result<Attached, Unavailable>, ArmError> {
     let pmu = match KprobePmu::read() {
         Ok(pmu) => pmu,
         Err(error) => return Ok(Err(format!("no kprobe PMU ({error})"))),
@@ -352,7 +434,7 @@ fn kprobe(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
         Err(why) => return Ok(Err(why)),
     };
     let (mut links, mut placed, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-    let (candidates, unknown) = symbols::resolve(PROBES);
+    let (candidates, unknown) = symbols::resolve(&table.functions);
     missing.extend(unknown);
     for one in candidates {
         let symbol = c_symbol(one.symbol);
@@ -365,7 +447,7 @@ fn kprobe(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
                     &pmu,
                     &symbol,
                     half == Half::Returns,
-                    half.cookie(one.probe),
+                    half.cookie(table.cookie(one.probe)),
                 )
             })
             .collect();
@@ -386,6 +468,37 @@ fn kprobe(programs: &Programs) -> Result<Result<Attached, Unavailable>, ArmError
         placed,
         missing,
     }))
+}
+
+/// Links to one more function for a program that is loaded already.
+pub(super) fn one_more(probes: &Probes, probe: &'static Probe) -> io::Result<Vec<OwnedFd>> {
+    let program = probes.programs.first().ok_or(io::ErrorKind::NotFound)?;
+    let symbol = c_symbol(probe.name);
+    let link = |half: Half| {
+        let (returning, cookie) = (half == Half::Returns, half.cookie(cookie(probe)));
+        let names = std::slice::from_ref(&symbol);
+        let multi = |to| {
+            let functions = Functions::Named(names);
+            bpf::link_multi(program.as_fd(), to, returning, functions, &[cookie])
+        };
+        match probes.mechanism {
+            Mechanism::Session => multi(AttachTo::KprobeSession),
+            Mechanism::Multi => multi(AttachTo::KprobeMulti),
+            Mechanism::Kprobe => {
+                let pmu = KprobePmu::read()?;
+                bpf::link_kprobe(program.as_fd(), &pmu, &symbol, returning, cookie)
+            }
+            // A trampoline's program is made for its function.
+            Mechanism::Fentry => Err(io::ErrorKind::Unsupported.into()),
+        }
+    };
+    match probes.mechanism {
+        Mechanism::Session => Ok(vec![link(Half::Both)?]),
+        _ => [Half::Returns, Half::Entries]
+            .map(link)
+            .into_iter()
+            .collect(),
+    }
 }
 
 fn c_symbol(symbol: &str) -> CString {

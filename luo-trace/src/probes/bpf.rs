@@ -30,6 +30,8 @@ pub enum AttachTo {
     Fentry(u32),
     /// Trampoline at its return.
     Fexit(u32),
+    /// A tracepoint.
+    Tracepoint,
 }
 
 impl AttachTo {
@@ -39,6 +41,7 @@ impl AttachTo {
                 bpf_prog_type::BPF_PROG_TYPE_KPROBE
             }
             Self::Fentry(_) | Self::Fexit(_) => bpf_prog_type::BPF_PROG_TYPE_TRACING,
+            Self::Tracepoint => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
         }
     }
 
@@ -46,7 +49,7 @@ impl AttachTo {
         match self {
             Self::KprobeSession => TRACE_KPROBE_SESSION,
             Self::KprobeMulti => bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32,
-            Self::Kprobe => 0,
+            Self::Kprobe | Self::Tracepoint => 0,
             Self::Fentry(_) => bpf_attach_type::BPF_TRACE_FENTRY as u32,
             Self::Fexit(_) => bpf_attach_type::BPF_TRACE_FEXIT as u32,
         }
@@ -157,6 +160,14 @@ pub fn link_tracing(program: BorrowedFd<'_>, to: AttachTo, cookie: u64) -> io::R
     bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
+/// Links a program to a tracepoint (v4.17).
+pub fn link_tracepoint(program: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
+    let mut attr = zeroed_attr();
+    attr.raw_tracepoint.name = name.as_ptr() as u64;
+    attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
+    bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+}
+
 /// Opens a kprobe as a perf event and links the program to it. The event must
 /// live as long as the link, which holds it.
 pub fn link_kprobe(
@@ -223,6 +234,13 @@ pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()>
     attr.__bindgen_anon_2.key = &raw const key as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
     bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// Makes a map read-only for everybody (v5.2).
+pub fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = zeroed_attr();
+    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
 }
 
 /// Hits that the kernel skipped because another program ran on that CPU.

@@ -1,4 +1,4 @@
-//! Ids of kernel functions in the kernel's BTF.
+//! Ids of kernel functions in the kernel's BTF, and where its devices keep their names.
 //!
 //! Read by a single walk over the raw blob: building a full type tree takes
 //! longer than attaching the whole table does, and this sits on the path
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 const PATH: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
+const KIND_STRUCT: u32 = 4;
 const KIND_FUNC: u32 = 12;
 
 /// BTF ids of those of `names` that are functions there; `None` without BTF.
@@ -15,7 +16,62 @@ pub fn function_ids(names: &[&str]) -> Option<HashMap<String, u32>> {
     find(&std::fs::read(PATH).ok()?, names)
 }
 
+/// Whether a `struct device` begins with its kobject, and that with its name, as
+/// the programs take it to be (include/linux/device.h, include/linux/kobject.h,
+/// v7.3); `None` without BTF.
+pub fn device_begins_with_name() -> Option<bool> {
+    device_name_is_first(&std::fs::read(PATH).ok()?)
+}
+
+fn device_name_is_first(blob: &[u8]) -> Option<bool> {
+    let first = first_members(blob, &["device", "kobject"])?;
+    Some(
+        first.get("device").is_some_and(|m| m == "kobj")
+            && first.get("kobject").is_some_and(|m| m == "name"),
+    )
+}
+
+/// By name of those structures, the member at their very beginning.
+fn first_members(blob: &[u8], structures: &[&str]) -> Option<HashMap<String, String>> {
+    let (types, strings) = sections(blob)?;
+    let wanted = string_offsets(strings, structures);
+    let string = |at: u32| {
+        let rest = strings.get(at as usize..)?;
+        let end = rest.iter().position(|&b| b == 0)?;
+        Some(String::from_utf8_lossy(&rest[..end]).into_owned())
+    };
+    let mut found = HashMap::new();
+    for_each_type(types, |_, kind, name, members| {
+        let (KIND_STRUCT, Some(structure)) = (kind, wanted.get(&name)) else {
+            return;
+        };
+        // Name, type and bit offset of the first member; a bit field's offset has flags above.
+        let word = |at: usize| Some(u32::from_ne_bytes(*members.get(at..)?.first_chunk()?));
+        if word(8) == Some(0)
+            && let Some(member) = word(0).and_then(string)
+        {
+            found.entry((*structure).to_owned()).or_insert(member);
+        }
+    })?;
+    Some(found)
+}
+
 fn find(blob: &[u8], names: &[&str]) -> Option<HashMap<String, u32>> {
+    let (types, strings) = sections(blob)?;
+    let wanted = string_offsets(strings, names);
+    let mut found = HashMap::new();
+    for_each_type(types, |id, kind, name, _| {
+        if kind == KIND_FUNC
+            && let Some(name) = wanted.get(&name)
+        {
+            found.insert((*name).to_owned(), id);
+        }
+    })?;
+    Some(found)
+}
+
+/// The types and the strings of a blob.
+fn sections(blob: &[u8]) -> Option<(&[u8], &[u8])> {
     let u32_at = |at: usize| Some(u32::from_ne_bytes(blob.get(at..at + 4)?.try_into().ok()?));
     if u16::from_ne_bytes(blob.get(..2)?.try_into().ok()?) != MAGIC {
         return None;
@@ -25,24 +81,24 @@ fn find(blob: &[u8], names: &[&str]) -> Option<HashMap<String, u32>> {
         let start = header.checked_add(offset as usize)?;
         blob.get(start..start.checked_add(len as usize)?)
     };
-    let types = section(u32_at(8)?, u32_at(12)?)?;
-    let strings = section(u32_at(16)?, u32_at(20)?)?;
-    let wanted = string_offsets(strings, names);
+    Some((
+        section(u32_at(8)?, u32_at(12)?)?,
+        section(u32_at(16)?, u32_at(20)?)?,
+    ))
+}
 
-    let mut found = HashMap::new();
+/// Calls `see` with each type's id, kind, name and what follows its head.
+fn for_each_type(types: &[u8], mut see: impl FnMut(u32, u32, u32, &[u8])) -> Option<()> {
     let word = |at: usize| Some(u32::from_ne_bytes(types.get(at..at + 4)?.try_into().ok()?));
     let (mut at, mut id) = (0, 1);
     while let (Some(name), Some(info)) = (word(at), word(at + 4)) {
         let kind = info >> 24 & 0x1f;
-        if kind == KIND_FUNC
-            && let Some(name) = wanted.get(&name)
-        {
-            found.insert((*name).to_owned(), id);
-        }
-        at += 12 + trailing_bytes(kind, info & 0xffff)?;
+        let len = trailing_bytes(kind, info & 0xffff)?;
+        see(id, kind, name, types.get(at + 12..at + 12 + len)?);
+        at += 12 + len;
         id += 1;
     }
-    Some(found)
+    Some(())
 }
 
 /// Offsets of the wanted names in the string section, which holds each once.
@@ -116,6 +172,33 @@ mod tests {
             found,
             HashMap::from([("b".to_owned(), 3), ("a".to_owned(), 4)])
         );
+    }
+
+    #[test]
+    fn a_device_that_does_not_begin_with_its_name_is_told() {
+        // Two structures of one member each: device { kobj }, kobject { name }.
+        let blob_of = |kobj_at: u32, first: &str| {
+            let strings = format!("\0device\0kobj\0kobject\0{first}\0");
+            let types = [
+                1,
+                KIND_STRUCT << 24 | 1,
+                8,
+                8,
+                2,
+                kobj_at, //
+                13,
+                KIND_STRUCT << 24 | 1,
+                8,
+                21,
+                0,
+                0,
+            ];
+            blob(&types, strings.as_bytes())
+        };
+        assert_eq!(device_name_is_first(&blob_of(0, "name")), Some(true));
+        assert_eq!(device_name_is_first(&blob_of(64, "name")), Some(false));
+        assert_eq!(device_name_is_first(&blob_of(0, "entry")), Some(false));
+        assert_eq!(device_name_is_first(b"no BTF"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use luo_trace_ebpf::maps::{CpuStats, HotStats};
-use luo_trace_ebpf::{Event, PROBES, Probe};
+use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
 
 pub use attach::Mechanism;
 
@@ -103,7 +103,7 @@ pub struct Probes {
     hot: PerCpuArray<MapData, [u64; 4]>,
     object: object::Programs,
     programs: Vec<OwnedFd>,
-    _links: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
 }
 
 impl std::fmt::Debug for Probes {
@@ -148,7 +148,14 @@ pub struct Totals {
 impl Probes {
     /// Attaches the whole table with the best mechanism that works, or with `wanted`.
     pub fn arm(wanted: Option<Mechanism>) -> Result<Self, ArmError> {
-        attach::arm(wanted)
+        let all: Vec<_> = PROBES.iter().filter(|p| p.is_of_update()).collect();
+        attach::arm(wanted, &all)
+    }
+
+    /// The same for what runs in a restore: it is waited for inside the blackout.
+    pub fn arm_for_restore(wanted: Option<Mechanism>) -> Result<Self, ArmError> {
+        let restore: Vec<_> = PROBES.iter().filter(|p| p.is_of_restore()).collect();
+        attach::arm(wanted, &restore)
     }
 
     /// Loads the program that says what the tail stores ran into, and opens what
@@ -158,6 +165,16 @@ impl Probes {
     /// The kernel refuses it; tracing goes on without.
     pub fn diagnostics(&mut self) -> Result<Diagnostics, ArmError> {
         attach::diagnostics(&mut self.object, self.mechanism)
+    }
+
+    /// Arms one more function of the table, by the same mechanism.
+    ///
+    /// # Errors
+    /// This kernel has no such function, or the mechanism takes no more.
+    pub fn arm_too(&mut self, id: ProbeId) -> io::Result<()> {
+        let links = attach::one_more(self, Probe::of(id))?;
+        self.links.extend(links);
+        Ok(())
     }
 
     /// Takes the records that wait in the ring buffer.

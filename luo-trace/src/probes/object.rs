@@ -166,7 +166,12 @@ fn fill_section(data: &MapData, map: &aya_obj::Map) -> io::Result<()> {
     if map.section_kind() == EbpfSectionKind::Maps || map.data().is_empty() {
         return Ok(());
     }
-    bpf::map_update(data.fd().as_fd(), 0, map.data())
+    bpf::map_update(data.fd().as_fd(), 0, map.data())?;
+    if map.section_kind() == EbpfSectionKind::Rodata {
+        // Helpers take a format from memory that nobody can change any more.
+        bpf::map_freeze(data.fd().as_fd())?;
+    }
+    Ok(())
 }
 
 fn has_privilege() -> bool {

@@ -20,7 +20,7 @@ pub type Resolved = (Vec<Placed>, Vec<Missing>);
 
 /// Places each probe on the first of its symbols that the kernel has, with its
 /// address. Cheap, but a function may exist and not be traceable.
-pub fn look_up(table: &'static [Probe]) -> io::Result<Resolved> {
+pub fn look_up(table: &[&'static Probe]) -> io::Result<Resolved> {
     let kallsyms = Kallsyms::open()?;
     let (mut placed, mut missing) = (Vec::new(), Vec::new());
     for probe in table {
@@ -37,6 +37,7 @@ pub fn look_up(table: &'static [Probe]) -> io::Result<Resolved> {
         }
         match found {
             Some(one) => placed.push(one),
+            None if probe.optional => {}
             None => missing.push(Missing {
                 probe,
                 why: "this kernel has no such function (renamed, inlined or not built)".to_owned(),
@@ -47,8 +48,8 @@ pub fn look_up(table: &'static [Probe]) -> io::Result<Resolved> {
 }
 
 /// Places each probe on the first of its symbols that tracefs (or else kallsyms) lists.
-pub fn resolve(table: &'static [Probe]) -> Resolved {
-    let wanted: HashSet<&str> = table.iter().flat_map(Probe::symbols).collect();
+pub fn resolve(table: &[&'static Probe]) -> Resolved {
+    let wanted: HashSet<&str> = table.iter().flat_map(|p| p.symbols()).collect();
     let (available, list) = LISTS
         .iter()
         .find_map(|path| {
@@ -72,6 +73,7 @@ pub fn resolve(table: &'static [Probe]) -> Resolved {
                 symbol,
                 address: None,
             }),
+            None if probe.optional => {}
             None => missing.push(Missing {
                 probe,
                 why: list.to_owned(),

@@ -29,6 +29,8 @@ pub const CARRIER_TOKEN: u64 = 1;
 /// How often the ring buffer is looked at, and how often the clock.
 const DRAIN: Duration = Duration::from_millis(10);
 const ANCHOR: Duration = Duration::from_millis(25);
+/// … and what the kernel says of it: a suspend, another clocksource.
+const CLOCK: Duration = Duration::from_secs(1);
 
 /// What `record` was asked for.
 #[derive(Debug, clap::Args)]
@@ -74,7 +76,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(options.buffer))
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
-    let meta = meta(name.as_str(), &probes, attach_ns);
+    let mut meta = meta(name.as_str(), &probes, attach_ns);
     carrier
         .set_meta(&serde_json::to_vec(&meta)?)
         .map_err(Failure::environment)?;
@@ -97,7 +99,13 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    runtime.block_on(drain(&mut probes, &mut carrier, marks.ok(), ending))?;
+    runtime.block_on(drain(
+        &mut probes,
+        &mut carrier,
+        &mut meta,
+        marks.ok(),
+        ending,
+    ))?;
     drop(state);
     un_preserve(session, options, &carrier);
     Ok(Exit::Success)
@@ -113,6 +121,7 @@ fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session>
 async fn drain(
     probes: &mut Probes,
     carrier: &mut Carrier,
+    meta: &mut Meta,
     marks: Option<Marks>,
     mut ending: Ending,
 ) -> anyhow::Result<()> {
@@ -129,10 +138,18 @@ async fn drain(
     };
     let mut tick = tokio::time::interval(DRAIN);
     let mut anchor = tokio::time::interval(ANCHOR);
+    let mut clock = tokio::time::interval(CLOCK);
     let mut drained = 0;
     loop {
         tokio::select! {
             () = ending.came() => return Ok(()),
+            _ = clock.tick() => {
+                let now = facts::clock_later(&meta.clock);
+                if now != meta.clock {
+                    meta.clock = now;
+                    carrier.set_meta(&serde_json::to_vec(meta)?)?;
+                }
+            }
             _ = anchor.tick() => carrier.push_anchor(&Anchor::sample()),
             _ = tick.tick() => {}
             guard = ring.readable() => guard?.clear_ready(),
@@ -245,6 +262,7 @@ fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
         attach_ns,
         missing: missing(probes),
         tail_refused: probes.tail_refused.clone(),
+        clock: facts::clock(),
     }
 }
 

@@ -126,7 +126,8 @@ fn files_that_stay_behind_are_counted_by_session() {
 #[ignore = "boots a VM"]
 fn a_run_comes_out_of_any_machine_and_names_what_it_lacks() {
     let run = |args: &str| lab(KERNEL, args).succeeded().run(1);
-    let without_trace = run("--append-new trace_clock=local");
+    let without_trace = run("--no-boot-trace");
+    assert!(without_trace.default_window().is_some());
     assert!(
         holes(&without_trace).contains("new.early"),
         "{}",
@@ -171,25 +172,97 @@ fn a_locked_down_kernel_costs_the_tail_and_says_so() {
     assert_eq!(degraded, ["lockdown", "tail"]);
 }
 
+/// A filter refuses `perf_event_open` to record and collect: neither needs it. Only
+/// the kernel with BTF has seccomp.
+#[test]
+#[ignore = "boots a VM"]
+fn without_perf_nothing_is_missing() {
+    let lab = lab(KERNEL_BTF, "--scenario without-perf").succeeded();
+    let run = lab.run(1);
+    assert_eq!(holes(&run), "");
+    assert_eq!(run.phases.len(), 8);
+    assert_eq!(run.attach[0].mechanism, "kprobe.session");
+}
+
+/// The kernels joined by the time of day: it is said, and the bound is honest.
+#[test]
+#[ignore = "boots a VM"]
+fn by_the_time_of_day_a_run_has_an_error_of_a_second_and_says_why() {
+    let run = scenario("by-realtime", "");
+    assert_eq!(run.clock.source, "realtime");
+    assert!(
+        run.clock.warnings[0].contains("--clock realtime"),
+        "{:?}",
+        run.clock
+    );
+    let window = run.default_window().expect("a window all the same");
+    assert!(
+        (500_000_000..3_000_000_000).contains(&window.error_ns),
+        "{window:?}"
+    );
+    assert_eq!(run.check(), Vec::<String>::new());
+}
+
+/// The old kernel's shutdown, by name.
+#[test]
+#[ignore = "boots a VM"]
+fn devices_and_notifiers_are_named_and_boot_parameters_told() {
+    let lab = lab(KERNEL, "--scenario kexec-alone").succeeded();
+    let run = lab.run(1);
+    let named = |name: &str, key: &str| -> Vec<String> {
+        let spans = run.spans.iter().filter(|s| s.name == name);
+        spans
+            .inspect(|s| assert!(s.duration_ns.is_some(), "{s:?}"))
+            .filter_map(|s| Some(s.args.get(key)?.as_str()?.to_owned()))
+            .collect()
+    };
+    assert!(named("pci_device_shutdown", "device").contains(&"0000:00:1f.2".to_owned()));
+    assert_eq!(named("virtio_dev_shutdown", "device"), ["virtio0"]);
+    assert!(named("notifier_run", "notifier").contains(&"perf_reboot".to_owned()));
+    let cmdline = &run.new_kernel.cmdline;
+    assert!(
+        cmdline.contains("trace_clock=x86-tsc") && !run.stages.is_empty(),
+        "{cmdline}"
+    );
+}
+
+/// What the advice says a noisy console costs, against what it does cost.
+#[test]
+#[ignore = "boots a VM"]
+fn a_noisy_console_is_priced_by_what_it_costs() {
+    let run = |args: &str| counted(&format!("--workload memfd=2x64K {args}"));
+    let (quiet, noisy) = (run(""), run("--append-new loglevel=7"));
+    assert!(!lints(&quiet).contains(&"console.noisy"));
+    let lint = noisy.lints.iter().find(|l| l.id == "console.noisy");
+    let priced = lint.expect("the advice").cost_ns.expect("its price");
+    let length = |run: &Run| run.default_window().unwrap().duration_ns;
+    let cost = (length(&noisy) - length(&quiet)).unsigned_abs();
+    assert!(
+        priced.abs_diff(cost) * 5 <= cost,
+        "{priced} ns, and it was {cost} ns"
+    );
+}
+
+/// Counted instructions. QEMU that counts spins for ever in about one of 14 boots.
+fn counted(args: &str) -> Run {
+    for _ in 0..2 {
+        let lab = lab(KERNEL, &format!("--deterministic {args}"));
+        if !lab.stderr().contains("the VM hangs") {
+            return lab.succeeded().run(1);
+        }
+        eprintln!("{args}: the VM hung, once more");
+    }
+    lab(KERNEL, &format!("--deterministic {args}"))
+        .succeeded()
+        .run(1)
+}
+
 /// Counted instructions, so that one run against another tells what was put in.
 #[test]
 #[ignore = "boots a VM"]
 fn a_handicap_shows_in_its_phase() {
     const MS: i64 = 1_000_000;
-    let run = |args: &str| {
-        // QEMU that counts instructions spins for ever in about one of 14 boots.
-        for _ in 0..2 {
-            let lab = lab(KERNEL, &format!("--deterministic {args}"));
-            if !lab.stderr().contains("the VM hangs") {
-                return lab.succeeded().run(1);
-            }
-            eprintln!("{args}: the VM hung, once more");
-        }
-        lab(KERNEL, &format!("--deterministic {args}"))
-            .succeeded()
-            .run(1)
-    };
-    let base = run("--workload memfd=2x64K");
+    let base = counted("--workload memfd=2x64K");
     for (args, phase, put_in) in [
         (
             "--workload memfd=2x64K,delay=100ms",
@@ -207,7 +280,7 @@ fn a_handicap_shows_in_its_phase() {
             200 * MS,
         ),
     ] {
-        let slow = run(args);
+        let slow = counted(args);
         let length = |run: &Run| run.phase(phase).expect(phase).duration_ns;
         let shown = length(&slow) - length(&base);
         assert!(

@@ -125,7 +125,8 @@ pub enum KernelSide {
 /// The clock that both halves are on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
-    /// The counter that ran on through the kexec (`tsc`, `cntvct`), or `none`.
+    /// The counter that ran on through the kexec (`tsc`, `cntvct`), `realtime` where the
+    /// time of day joins the kernels instead, or `none`.
     pub source: String,
     /// Its frequency by the old kernel's clock, Hz; 0 when unknown.
     pub hz_old: f64,
@@ -135,6 +136,9 @@ pub struct Clock {
     pub error_ns: u64,
     /// Anchor samples used, both sides.
     pub anchors: u32,
+    /// What was looked at to trust it, and what was found.
+    #[serde(default)]
+    pub checks: Vec<String>,
     /// What speaks against the clock, if anything.
     #[serde(default)]
     pub warnings: Vec<String>,

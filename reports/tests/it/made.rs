@@ -46,6 +46,7 @@ pub fn run(number: i64) -> Run {
             hz_new: 2.000_002e9,
             error_ns: 12_345,
             anchors: 64,
+            checks: Vec::new(),
             warnings: Vec::new(),
         },
         windows: vec![window("kernel", init), window("restore", end)],

@@ -22,6 +22,63 @@ fn a_full_run() {
     insta::assert_snapshot!(render_run(&full_run(), &TextOptions::default()));
 }
 
+/// The calls of the old kernel's shutdown alone: a notifier and devices of three
+/// buses, one of which did not come back.
+#[test]
+fn a_shutdown_by_part() {
+    let mut run = full_run();
+    let shutdown = run.phase("old.shutdown").unwrap().start_t;
+    run.spans.retain(|s| {
+        matches!(
+            s.name.as_str(),
+            "kernel_kexec" | "kernel_restart_prepare" | "device_shutdown"
+        )
+    });
+    for (id, span) in (0..).zip(&mut run.spans) {
+        span.id = id;
+        span.parent = id.checked_sub(1);
+    }
+    let mut model = run.spans[0].clone();
+    let mut call = |parent, name: &str, key: &str, value: &str, at, ns| {
+        (model.id, model.parent) = (run.spans.len().try_into().unwrap(), Some(parent));
+        (model.name, model.start_t, model.duration_ns) = (name.to_owned(), shutdown + at, ns);
+        model.args = [(key.to_owned(), value.into())].into_iter().collect();
+        run.spans.push(model.clone());
+    };
+    let devices = [
+        ("pci_device_shutdown", "0000:00:1f.2", Some(1_058_000)),
+        (
+            "platform_shutdown",
+            "a-device-with-a-name-of-39-bytes-in-all",
+            Some(9_000),
+        ),
+        ("pci_device_shutdown", "0000:00:02.0", Some(7_500_000)),
+        ("virtio_dev_shutdown", "virtio0", None),
+    ];
+    call(
+        1,
+        "notifier_run",
+        "notifier",
+        "tts_notify_reboot",
+        1_000,
+        Some(1_057_000),
+    );
+    for (place, (bus, device, ns)) in (0..).zip(devices) {
+        call(
+            2,
+            bus,
+            "device",
+            device,
+            2_000_000 + place * 8_000_000 / 3,
+            ns,
+        );
+    }
+    let text = render_run(&run, &TextOptions { top: 3 });
+    let section = text.find("the old kernel's shutdown").unwrap();
+    let end = text[section..].find("\n\n").unwrap();
+    insta::assert_snapshot!(&text[section..section + end]);
+}
+
 #[test]
 fn a_run_whose_carrier_did_not_arrive() {
     insta::assert_snapshot!(render_run(&run_without_carrier(0), &TextOptions::default()));

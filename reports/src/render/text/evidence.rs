@@ -72,6 +72,9 @@ fn part_of(ns: u64, whole: i64) -> f64 {
 pub(crate) fn evidence(run: &Run) -> Vec<(String, String)> {
     let mut facts: Vec<(String, String)> = run.attach.iter().map(attached).collect();
     facts.push(("clock".to_owned(), clock(run)));
+    if !run.clock.checks.is_empty() {
+        facts.push(("checked".to_owned(), run.clock.checks.join("; ")));
+    }
     let warnings = run.clock.warnings.iter();
     facts.extend(warnings.map(|warning| (String::new(), format!("warning: {warning}"))));
     let Loss {

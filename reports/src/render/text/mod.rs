@@ -12,6 +12,7 @@ mod rows;
 mod run;
 mod set;
 mod setup;
+mod shutdown;
 mod spans;
 mod waterfall;
 

@@ -2,7 +2,7 @@
 
 use super::figure::{brief, column, exact};
 use super::page::{Page, ascii, fit};
-use super::{TextOptions, boot, evidence, setup, spans, waterfall};
+use super::{TextOptions, boot, evidence, setup, shutdown, spans, waterfall};
 use crate::model::{DEFAULT_WINDOW, Run, Window, Witness};
 
 /// Marks that are listed.
@@ -16,6 +16,7 @@ pub(super) fn render(page: &mut Page, run: &Run, options: TextOptions) {
     windows(page, run);
     waterfall::render(page, run);
     spans::render_phases(page, run, options);
+    shutdown::render(page, run, options);
     boot::render(page, run);
     spans::render_brownout(page, run, options);
     aggregates(page, run);

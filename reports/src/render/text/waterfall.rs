@@ -50,6 +50,7 @@ fn derived_note(phase: &Phase, counter: &str) -> String {
     }
     let how = match counter {
         "" | "none" => "no counter ran on between them".to_owned(),
+        "realtime" => "only the time of day joins them".to_owned(),
         counter => format!("{counter} ran on between them"),
     };
     format!(
