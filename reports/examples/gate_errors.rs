@@ -1,12 +1,15 @@
 //! How often a gate errs, on real runs.
 //!
-//!     cargo run --release -p reports --example gate_errors -- SET
+//!     cargo run --release -p reports --example gate_errors -- SET [--head SET]
 //!
 //! A/A: random halves of one set, nothing changed; every regression is false.
 //! A/B: the same with a handicap put on `restore` and the phase
 //! `new.initcalls` of head; every pass is a miss. The last table resamples runs
 //! with replacement, to ask how many a side would find a handicap. The seed is
 //! fixed, so the same set gives the same tables.
+//!
+//! With `--head` the handicap is real: nothing is added to any run, and the gates are
+//! over random draws from the first set and from the second.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,16 +30,43 @@ const HANDICAPS: [f64; 6] = [0.005, 0.05, 0.2, 0.5, 1.0, 2.0];
 const ONE_MISS_IN: usize = 20;
 
 fn main() -> ExitCode {
-    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    match read_set(&paths) {
-        Ok(set) => {
-            tables(&set.runs);
-            ExitCode::SUCCESS
+    let mut base: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let head = base.iter().position(|path| path.as_os_str() == "--head");
+    let head = head.map(|place| base.split_off(place)[1..].to_vec());
+    let done = read_set(&base).and_then(|base| {
+        match head {
+            None => tables(&base.runs),
+            Some(head) => real(&base.runs, &read_set(&head)?.runs),
         }
+        Ok(())
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gate_errors: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Gates over two sets of which the second has a handicap that was really there.
+fn real(base: &[Run], head: &[Run]) {
+    println!("base: {} runs, restore {}", base.len(), spread(base));
+    println!("head: {} runs, restore {}\n", head.len(), spread(head));
+    println!("A/B: {GATES} gates over random draws from both, nothing added");
+    println!("{:>8} {:>10} {:>12}", "n", "found", "inconclusive");
+    let all = base.len().min(head.len());
+    for n in [4, all / 2, all]
+        .into_iter()
+        .filter(|n| (4..=all).contains(n))
+    {
+        let draw = |rng: &mut SplitMix64| (some(base, n, rng), some(head, n, rng));
+        let found = tally(GATES, draw, 0.0, &rules(false));
+        println!(
+            "{n:>3} + {n:<2} {:>10} {:>12}",
+            share(found[3]),
+            share(found[2])
+        );
     }
 }
 
@@ -135,12 +165,21 @@ fn set(runs: Vec<Run>, side: &str) -> Set {
 
 /// Two disjoint draws of `n` runs.
 fn halves(runs: &[Run], n: usize, rng: &mut SplitMix64) -> (Vec<Run>, Vec<Run>) {
+    let mut base = some(runs, 2 * n, rng);
+    let head = base.split_off(n);
+    (base, head)
+}
+
+/// `n` of the runs, in any order.
+fn some(runs: &[Run], n: usize, rng: &mut SplitMix64) -> Vec<Run> {
     let mut order: Vec<usize> = (0..runs.len()).collect();
     for place in (1..order.len()).rev() {
         order.swap(place, rng.below(place + 1));
     }
-    let pick = |places: &[usize]| places.iter().map(|place| runs[*place].clone()).collect();
-    (pick(&order[..n]), pick(&order[n..2 * n]))
+    order[..n]
+        .iter()
+        .map(|place| runs[*place].clone())
+        .collect()
 }
 
 /// Two draws of `n` runs with replacement.

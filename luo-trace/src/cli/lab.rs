@@ -117,6 +117,10 @@ struct MachineOptions {
     /// Keep the carriers beside the runs, as NNNN.carrier.
     #[arg(long)]
     keep_carriers: bool,
+    /// Hold the agent of each new kernel up by so much computing before it opens the
+    /// device: a slowdown to see whether a gate finds it.
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
+    handicap: Duration,
 }
 
 /// Runs `luo-trace lab`.
@@ -222,6 +226,7 @@ impl MachineOptions {
             boot_trace: !self.no_boot_trace,
             keep_carriers: self.keep_carriers,
             scenario: None,
+            handicap: self.handicap,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -61,6 +61,9 @@ enum Command {
         /// Testify to the host right after the last retrieve.
         #[arg(long)]
         witness: bool,
+        /// Compute for so long before it opens the device.
+        #[arg(long, default_value = "0ms", value_parser = workload::parse_duration)]
+        handicap: Duration,
     },
     /// Make a session, start `record` with it, and stay: a broker, which has the device.
     Broker {
@@ -128,8 +131,10 @@ fn act(command: Command) -> Result<Exit> {
             only,
             files,
             witness,
+            handicap,
         } => {
             let part = Part { only, files };
+            compute(handicap);
             restore(&workload, &part, &report, witness)
         }
         Command::Broker { session, ready_fd } => {
@@ -237,6 +242,14 @@ impl Part {
             Some(session) => vec![session],
             None => (0..workload.sessions).collect(),
         }
+    }
+}
+
+/// Keeps the CPU busy. To sleep would take until the kernel's next tick.
+fn compute(long: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < long {
+        std::hint::spin_loop();
     }
 }
 

@@ -114,6 +114,8 @@ pub struct Machine<'a> {
     pub accel: Accel,
     /// Count instructions instead of time: one CPU, the same course each time.
     pub deterministic: bool,
+    /// What chance hangs on in a deterministic VM: the same course for the same seed.
+    pub seed: u32,
     /// Where the serial console goes.
     pub console: &'a Path,
     /// Bits a second that it takes; as fast as it can otherwise.
@@ -368,13 +370,6 @@ fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
         witness::PORT
     );
     let heard = machine.heard.display().to_string();
-    // Off: a write is handled at once, in the thread of the CPU that writes, which
-    // is what the witness needs. It has nothing to say of counted instructions.
-    let ports = if machine.deterministic {
-        "virtio-serial-pci"
-    } else {
-        "virtio-serial-pci,ioeventfd=off"
-    };
     let (smp, memory) = (cpus.to_string(), format!("{}k", machine.memory >> 10));
     let mut arguments: Vec<String> = [
         "-nodefaults",
@@ -402,8 +397,11 @@ fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
         &output,
         "-chardev",
         "file,id=witness,path=/dev/null",
+        // Off: a write is handled at once, in the thread of the CPU that writes.
+        // The witness needs that, and where instructions are counted the answer
+        // must not come at an instruction that the host's scheduler picks.
         "-device",
-        ports,
+        "virtio-serial-pci,ioeventfd=off",
         "-device",
         &port,
         "-device",
@@ -424,11 +422,15 @@ fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
         arguments.extend(["-initrd".to_owned(), initrd.display().to_string()]);
     }
     if machine.deterministic {
+        // The seed is RDRAND's, which the guest's hashes and layouts hang on.
+        let seed = machine.seed.to_string();
         let clock = [
             "-icount",
             "shift=1,sleep=off",
             "-rtc",
             "base=2026-01-01,clock=vm",
+            "-seed",
+            &seed,
         ];
         arguments.extend(clock.map(str::to_owned));
     }
@@ -466,6 +468,7 @@ mod tests {
             memory: 1 << 30,
             accel: Accel::Tcg,
             deterministic: true,
+            seed: 7,
             console,
             baud: None,
             output: Path::new("/o"),
@@ -477,5 +480,9 @@ mod tests {
         // Instruction counting is exact with one CPU only.
         let smp = arguments.iter().position(|a| a == "-smp").unwrap();
         assert_eq!(arguments[smp + 1], "1");
+        // Nothing may come from the host's chance or scheduler.
+        let seed = arguments.iter().position(|a| a == "-seed").unwrap();
+        assert_eq!(arguments[seed + 1], "7");
+        assert!(arguments.contains(&"virtio-serial-pci,ioeventfd=off".to_owned()));
     }
 }

@@ -139,7 +139,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(error)
 }
 
-/// Reads a duration: a number with one of the suffixes ms, s, m.
+/// Reads a duration: a number with one of the suffixes us, ms, s, m.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let error = || format!("'{text}' is no duration; expected e.g. 20ms, 1.5s, 2m");
     let split = text
@@ -147,6 +147,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(error)?;
     let number: f64 = text[..split].parse().map_err(|_| error())?;
     let unit = match &text[split..] {
+        "us" => 1e-6,
         "ms" => 1e-3,
         "s" => 1.0,
         "m" => 60.0,
@@ -272,6 +273,13 @@ mod tests {
         let big = parse("memfd=500x64K,sessions=8").unwrap();
         assert_eq!((big.files, big.size, big.sessions), (500, 65536, 8));
         assert_eq!(parse("memfd=1x1k").unwrap().size, 1024);
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        let us = |text| parse_duration(text).unwrap().as_micros();
+        let all = ["250us", "20ms", "1.5s", "2m"].map(us);
+        assert_eq!(all, [250, 20_000, 1_500_000, 120_000_000]);
     }
 
     #[test]
