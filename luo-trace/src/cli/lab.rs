@@ -85,6 +85,10 @@ struct RunOptions {
     /// Keep the carriers beside the runs, as NNNN.carrier.
     #[arg(long)]
     keep_carriers: bool,
+    /// Hold the agent of each new kernel up by so much computing before it opens the
+    /// device: a slowdown to see whether a gate finds it.
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
+    handicap: Duration,
     /// Act out a course that goes wrong (for tests).
     #[arg(long, value_enum, hide = true)]
     scenario: Option<Scenario>,
@@ -136,6 +140,7 @@ impl RunOptions {
             trace: !self.no_trace,
             keep_carriers: self.keep_carriers,
             scenario: self.scenario,
+            handicap: self.handicap,
         }
     }
 }

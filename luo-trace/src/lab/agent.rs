@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
@@ -56,6 +56,9 @@ enum Command {
         /// Testify to the host right after the last retrieve.
         #[arg(long)]
         witness: bool,
+        /// Compute for so long before it opens the device.
+        #[arg(long, default_value = "0ms", value_parser = workload::parse_duration)]
+        handicap: Duration,
     },
     /// Do what LUO refuses, and print how it is refused.
     Provoke {
@@ -98,8 +101,10 @@ pub fn run(options: Options) -> Result<Exit> {
             only,
             files,
             witness,
+            handicap,
         } => {
             let part = Part { only, files };
+            compute(handicap);
             restore(&workload, &part, &report, witness)
         }
         Command::Provoke { after } => {
@@ -169,6 +174,14 @@ impl Part {
             Some(session) => vec![session],
             None => (0..workload.sessions).collect(),
         }
+    }
+}
+
+/// Keeps the CPU busy. To sleep would take until the kernel's next tick.
+fn compute(long: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < long {
+        std::hint::spin_loop();
     }
 }
 

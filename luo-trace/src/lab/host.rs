@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use reports::model::{Lab, Run};
@@ -79,6 +79,8 @@ pub struct Campaign {
     pub keep_carriers: bool,
     /// A course other than the plain update.
     pub scenario: Option<Scenario>,
+    /// How long the agent of each new kernel computes before it opens the device.
+    pub handicap: Duration,
 }
 
 /// What was run and what came of it: `lab.json`.
@@ -106,6 +108,9 @@ pub struct Summary {
     pub traced: bool,
     /// The scenario, when not the plain update.
     pub scenario: Option<Scenario>,
+    /// What the agent of each new kernel was held up by, µs.
+    #[serde(default)]
+    pub handicap_us: u64,
     /// The VMs.
     pub vms: Vec<VmSummary>,
 }
@@ -240,6 +245,7 @@ impl<'a> Ready<'a> {
             memory,
             deterministic,
             trace,
+            handicap,
             ..
         } = self.campaign;
         Summary {
@@ -254,6 +260,7 @@ impl<'a> Ready<'a> {
             deterministic: *deterministic,
             traced: *trace,
             scenario: self.campaign.scenario,
+            handicap_us: u64::try_from(handicap.as_micros()).unwrap_or(u64::MAX),
             vms: Vec::new(),
         }
     }
@@ -291,6 +298,9 @@ impl<'a> Ready<'a> {
             memory: self.campaign.memory,
             accel: self.accel,
             deterministic: self.campaign.deterministic,
+            // Its own for each VM, so that a set has an honest spread, and the same
+            // in each set, so that a set can be had again.
+            seed: vm.first_update,
             console: &console,
             output: &output,
             heard: &heard,
@@ -321,6 +331,7 @@ impl<'a> Ready<'a> {
             scenario,
             timeout,
             append_new,
+            handicap,
             ..
         } = self.campaign;
         Request {
@@ -337,6 +348,7 @@ impl<'a> Ready<'a> {
             // So that the guest gives up, and can say on what, before we do.
             step_timeout: timeout.mul_f64(0.5),
             witness: self.has_witness(),
+            handicap: *handicap,
         }
         .plan()
     }
@@ -405,6 +417,11 @@ impl<'a> Ready<'a> {
     /// The run file with what the lab knows about it.
     fn with_lab(&self, json: &[u8], verified: Option<&Verified>) -> Result<Run> {
         let mut run: Run = serde_json::from_slice(json)?;
+        if self.campaign.deterministic {
+            // The boot ids are drawn from the seed too: the host tells VMs apart.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            run.id = format!("{}-{:x}", run.id, now.as_micros());
+        }
         let verified = verified.copied().unwrap_or_default();
         run.lab = Some(Lab {
             workload: self.campaign.workload.to_string(),

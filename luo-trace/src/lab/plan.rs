@@ -120,6 +120,8 @@ pub struct Request<'a> {
     pub step_timeout: Duration,
     /// Whether the host's clock is to bear witness.
     pub witness: bool,
+    /// How long the agent of each new kernel computes before it opens the device.
+    pub handicap: Duration,
 }
 
 impl Request<'_> {
@@ -211,6 +213,10 @@ impl Request<'_> {
         if self.witness {
             args.push("--witness".to_owned());
         }
+        if !self.handicap.is_zero() {
+            let us = self.handicap.as_micros();
+            args.extend(["--handicap".to_owned(), format!("{us}us")]);
+        }
         Step::Run {
             name,
             args,
@@ -295,6 +301,7 @@ mod tests {
             cmdline,
             step_timeout,
             witness: false,
+            handicap: Duration::ZERO,
         }
         .plan()
     }

@@ -112,6 +112,8 @@ pub struct Machine<'a> {
     pub accel: Accel,
     /// Count instructions instead of time: one CPU, the same course each time.
     pub deterministic: bool,
+    /// What chance hangs on in a deterministic VM: the same course for the same seed.
+    pub seed: u32,
     /// Where the serial console goes.
     pub console: &'a Path,
     /// Where the guest's tar stream goes.
@@ -351,13 +353,6 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         witness::PORT
     );
     let heard = machine.heard.display().to_string();
-    // Off: a write is handled at once, in the thread of the CPU that writes, which
-    // is what the witness needs. It has nothing to say of counted instructions.
-    let ports = if machine.deterministic {
-        "virtio-serial-pci"
-    } else {
-        "virtio-serial-pci,ioeventfd=off"
-    };
     let (smp, memory) = (cpus.to_string(), format!("{}k", machine.memory >> 10));
     let mut arguments: Vec<String> = [
         "-nodefaults",
@@ -385,8 +380,11 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         &output,
         "-chardev",
         "file,id=witness,path=/dev/null",
+        // Off: a write is handled at once, in the thread of the CPU that writes.
+        // The witness needs that, and where instructions are counted the answer
+        // must not come at an instruction that the host's scheduler picks.
         "-device",
-        ports,
+        "virtio-serial-pci,ioeventfd=off",
         "-device",
         &port,
         "-device",
@@ -407,11 +405,15 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         arguments.extend(["-initrd".to_owned(), initrd.display().to_string()]);
     }
     if machine.deterministic {
+        // The seed is RDRAND's, which the guest's hashes and layouts hang on.
+        let seed = machine.seed.to_string();
         let clock = [
             "-icount",
             "shift=1,sleep=off",
             "-rtc",
             "base=2026-01-01,clock=vm",
+            "-seed",
+            &seed,
         ];
         arguments.extend(clock.map(str::to_owned));
     }
@@ -449,6 +451,7 @@ mod tests {
             memory: 1 << 30,
             accel: Accel::Tcg,
             deterministic: true,
+            seed: 7,
             console,
             output: Path::new("/o"),
             heard: Path::new("/h"),
@@ -459,5 +462,9 @@ mod tests {
         // Instruction counting is exact with one CPU only.
         let smp = arguments.iter().position(|a| a == "-smp").unwrap();
         assert_eq!(arguments[smp + 1], "1");
+        // Nothing may come from the host's chance or scheduler.
+        let seed = arguments.iter().position(|a| a == "-seed").unwrap();
+        assert_eq!(arguments[seed + 1], "7");
+        assert!(arguments.contains(&"virtio-serial-pci,ioeventfd=off".to_owned()));
     }
 }

@@ -139,7 +139,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(error)
 }
 
-/// Reads a duration: a number with one of the suffixes ms, s, m.
+/// Reads a duration: a number with one of the suffixes us, ms, s, m.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let error = || format!("'{text}' is no duration; expected e.g. 20ms, 1.5s, 2m");
     let split = text
@@ -147,6 +147,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(error)?;
     let number: f64 = text[..split].parse().map_err(|_| error())?;
     let unit = match &text[split..] {
+        "us" => 1e-6,
         "ms" => 1e-3,
         "s" => 1.0,
         "m" => 60.0,
