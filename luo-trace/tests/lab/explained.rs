@@ -169,7 +169,10 @@ fn a_locked_down_kernel_costs_the_tail_and_says_so() {
         .filter(|check| check["status"] == "degraded")
         .map(|check| check["name"].as_str().unwrap())
         .collect();
-    assert_eq!(degraded, ["lockdown", "tail"]);
+    // Emulated CPUs promise no invariant counter either.
+    let expected = |name: &&str| ["lockdown", "clock", "tail"].contains(name);
+    assert!(degraded.iter().all(expected), "{degraded:?}");
+    assert!(degraded.contains(&"lockdown") && degraded.contains(&"tail"));
 }
 
 /// A filter refuses `perf_event_open` to record and collect: neither needs it. Only
