@@ -276,16 +276,20 @@ fn line(vm: &VmSummary) -> String {
         first_update,
         wall_ms,
         verified,
+        slipped,
         error,
         ..
     } = vm;
     if let Some(error) = error {
         return format!("{first_update:04}: failed: {error}");
     }
+    let again = slipped.as_ref().map_or_else(String::new, |line| {
+        format!("; a first try is not counted, as QEMU's threads spoiled it ({line})")
+    });
     let bytes: u64 = verified.values().map(|v| v.bytes_verified).sum();
     let files: u64 = verified.values().map(|v| v.files).sum();
     format!(
-        "{first_update:04}: {} updates, {files} files intact ({bytes} bytes), {:.1} s",
+        "{first_update:04}: {} updates, {files} files intact ({bytes} bytes), {:.1} s{again}",
         verified.len(),
         Duration::from_millis(*wall_ms).as_secs_f64()
     )
@@ -369,6 +373,17 @@ mod tests {
                 .to_string()
                 .contains("both kernels would write to d/B")
         );
+    }
+
+    #[test]
+    fn a_machine_that_was_run_again_says_so() {
+        let vm = VmSummary {
+            first_update: 7,
+            slipped: Some("Oops: int3: 0000 [#1] SMP".to_owned()),
+            ..VmSummary::default()
+        };
+        let line = line(&vm);
+        assert!(line.ends_with("QEMU's threads spoiled it (Oops: int3: 0000 [#1] SMP)"));
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), QemuError
         memory: 512 << 20,
         accel: Accel::Kvm,
         deterministic: false,
+        one_thread: false,
         seed: 0,
         console: &console,
         baud: None,

@@ -114,6 +114,8 @@ pub struct Machine<'a> {
     pub accel: Accel,
     /// Count instructions instead of time: one CPU, the same course each time.
     pub deterministic: bool,
+    /// Emulate all CPUs in one thread, in turns.
+    pub one_thread: bool,
     /// What chance hangs on in a deterministic VM: the same course for the same seed.
     pub seed: u32,
     /// Where the serial console goes.
@@ -359,6 +361,7 @@ fn to_file(id: &str, path: &Path) -> String {
 fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
     let (accel, cpus) = match (machine.accel, machine.deterministic) {
         (Accel::Kvm, _) => ("kvm", machine.cpus),
+        (Accel::Tcg, false) if machine.one_thread => ("tcg,thread=single", machine.cpus),
         (Accel::Tcg, false) => ("tcg", machine.cpus),
         (Accel::Tcg, true) => ("tcg,thread=single", 1),
     };
@@ -468,6 +471,7 @@ mod tests {
             memory: 1 << 30,
             accel: Accel::Tcg,
             deterministic: true,
+            one_thread: false,
             seed: 7,
             console,
             baud: None,

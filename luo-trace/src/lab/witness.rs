@@ -31,7 +31,7 @@ const BYTES: usize = 16;
 /// Rows of an update: recording, right before the kexec, after the last retrieve.
 const ROWS: usize = 3;
 /// Over less the pace of two clocks does not show, ns.
-const SHORTEST_BASELINE_NS: i64 = 100_000_000;
+const SHORTEST_BASELINE_NS: i64 = 10_000_000;
 /// The marks are of 1 us, and so is QEMU's log.
 const QUANTUM_NS: i64 = 1_000;
 
