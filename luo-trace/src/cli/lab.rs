@@ -72,6 +72,7 @@ struct RunOptions {
 
 /// How each virtual machine is made and watched.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct MachineOptions {
     /// What is carried across: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION].
     #[arg(long, value_name = "SPEC", default_value = "memfd=4x1M")]

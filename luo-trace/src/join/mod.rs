@@ -287,7 +287,7 @@ pub fn join(halves: Halves) -> Run {
         id: run_id(old.as_ref(), &new),
         captured_at: new.captured_at.clone(),
         host: new.host.clone(),
-        old_kernel: old.as_ref().map(|o| o.meta.kernel.clone()),
+        old_kernel: meta.map(|m| m.kernel.clone()),
         new_kernel: new.kernel.clone(),
         kexec_count: new.boot.kexec_count,
         clock,
@@ -304,16 +304,18 @@ pub fn join(halves: Halves) -> Run {
         holes,
         lints: Vec::new(),
         loss,
-        attach: old
-            .iter()
-            .map(|o| o.meta.attach.clone())
-            .chain([new.attach.clone()])
-            .collect(),
+        attach: attached(meta, &new),
         witness: None,
         lab: None,
     };
     run.lints = lints::of(&run, &new.boot, own.session());
     run
+}
+
+/// How the probes were attached, the old kernel's first.
+fn attached(meta: Option<&Meta>, new: &NewHalf) -> Vec<Attach> {
+    let old = meta.map(|meta| &meta.attach);
+    old.into_iter().chain([&new.attach]).cloned().collect()
 }
 
 /// Whether this text was written as a mark.
