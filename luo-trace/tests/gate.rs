@@ -8,10 +8,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
-const RECORDED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../reports/tests/data/wall-tcg"
-);
+/// Twelve runs, named `0001.run.json` and so on.
+const RECORDED: &[u8] = include_bytes!("../../reports/tests/data/wall-tcg.tar.gz");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci");
 
 /// A directory with two recorded sets in it, `base` and `head`.
@@ -21,12 +19,14 @@ impl Sets {
     /// Six runs each, taken in turns; those of head `times` as long.
     fn with(times: f64) -> Self {
         let sets = Self(tempfile::tempdir().unwrap());
-        for number in 1..=12 {
+        let mut recorded = tar::Archive::new(flate2::read::GzDecoder::new(RECORDED));
+        for (entry, number) in recorded.entries().unwrap().zip(1..) {
+            let entry = entry.unwrap();
             let side = if number % 2 == 1 { "base" } else { "head" };
             let factor = if side == "head" { times } else { 1.0 };
             let name = format!("{number:04}.run.json");
-            let text = fs::read_to_string(Path::new(RECORDED).join(&name)).unwrap();
-            let mut run: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(entry.path().unwrap(), Path::new(&name));
+            let mut run: Value = serde_json::from_reader(entry).unwrap();
             stretch(&mut run["windows"], factor);
             stretch(&mut run["phases"], factor);
             sets.write(&format!("{side}/{name}"), &run.to_string());

@@ -33,6 +33,19 @@ def lengths(runs):
     return by_name
 
 
+def functions(run):
+    """The calls of a run by place, kernel and function: lengths, nothing for one without an end."""
+    by_function = {}
+    phases = run["phases"]
+    for span in run["spans"]:
+        t = span["start_t"]
+        inside = [p["id"] for p in phases if p["start_t"] <= t < p["start_t"] + p["duration_ns"]]
+        before = t < phases[0]["start_t"] if phases else span["kernel"] == "old"
+        place = inside[0] if inside else "before" if before else "after"
+        by_function.setdefault((place, span["kernel"], span["name"]), []).append(span["duration_ns"])
+    return by_function
+
+
 def close(a, b, share):
     assert math.isclose(a, b, rel_tol=share), (a, b)
 
@@ -175,8 +188,21 @@ def check_csv(runs, path):
                 name = item["name"] if kind == "window" else item["id"]
                 expected.append((run["id"], kind, name, start, item["duration_ns"], item["error_ns"]))
     columns = ("start_ns", "duration_ns", "error_ns")
-    seen = [(r["run"], r["kind"], r["name"], *(int(r[c]) for c in columns)) for r in rows]
+    parts = [r for r in rows if r["kind"] != "function"]
+    seen = [(r["run"], r["kind"], r["name"], *(int(r[c]) for c in columns)) for r in parts]
     assert seen == expected
+    assert all(r["phase"] == r["kernel"] == r["calls"] == "" for r in parts)
+    expected = {}
+    for run in runs:
+        for (place, kernel, name), calls in functions(run).items():
+            time = "" if None in calls else str(sum(calls))
+            expected[run["id"], place, kernel, name] = (str(len(calls)), time, "", "")
+    columns = ("calls", "duration_ns", "start_ns", "error_ns")
+    seen = [r for r in rows if r["kind"] == "function"]
+    assert len(seen) == len(expected) > 0
+    for row in seen:
+        key = tuple(row[c] for c in ("run", "phase", "kernel", "name"))
+        assert tuple(row[c] for c in columns) == expected[key], key
     assert {r["cpu_model"] for r in rows} == {run["host"]["cpu_model"] for run in runs}
 
 
@@ -205,6 +231,75 @@ def check_prometheus(runs, path):
     assert {s.labels["window"] for s in families["luo_trace_window_seconds"].samples} == {"kernel", "restore"}
 
 
+_RESAMPLES = {}
+
+
+def resamples(n):
+    """Which of n values each of many resamples takes."""
+    import numpy
+
+    if n not in _RESAMPLES:
+        _RESAMPLES[n] = numpy.random.default_rng(1).integers(0, n, size=(40_000, n))
+    return _RESAMPLES[n]
+
+
+def check_interval(quantity, places, values):
+    """The ends of the interval are the percentiles of the medians of resamples."""
+    import numpy
+
+    medians = numpy.median(values[places], axis=1)
+    for end, share in (("ci_low_ns", 0.025), ("ci_high_ns", 0.975)):
+        below = numpy.mean(medians < quantity[end] - 1)
+        up_to = numpy.mean(medians <= quantity[end] + 1)
+        assert below - 0.006 <= share <= up_to + 0.006, (quantity["name"], end, below, up_to)
+
+
+def check_functions(runs, seen):
+    """Every function in every phase, with its times, shares and single calls."""
+    import numpy
+
+    expected = {}
+    for run in runs:
+        phases = {phase["id"]: phase["duration_ns"] for phase in run["phases"]}
+        (window,) = [w["duration_ns"] for w in run["windows"] if w["name"] == "restore"]
+        for key, calls in functions(run).items():
+            of = expected.setdefault(key, {"times": [], "calls": [], "single": [], "phase": [], "window": []})
+            of["single"] += [ns for ns in calls if ns is not None]
+            if None in calls:
+                continue
+            of["times"].append(sum(calls))
+            of["calls"].append(len(calls))
+            if phases.get(key[0]):
+                of["phase"].append(sum(calls) / phases[key[0]])
+                of["window"].append(sum(calls) / window)
+    expected = {key: of for key, of in expected.items() if of["times"]}
+    assert {(f["phase"], f["kernel"], f["name"]) for f in seen} == expected.keys()
+    assert len(seen) == len(expected)
+    costs = [function["median_ns"] * function["n"] for function in seen]
+    assert costs == sorted(costs, reverse=True)
+    for place, function in enumerate(seen):
+        of = expected[function["phase"], function["kernel"], function["name"]]
+        times, single = numpy.array(of["times"]), numpy.array(of["single"])
+        assert function["n"] == len(times)
+        assert function["calls"] == sorted(of["calls"])[len(times) // 2]
+        assert function["median_ns"] == math.floor(numpy.median(times))
+        assert (function["min_ns"], function["max_ns"]) == (times.min(), times.max())
+        # Resampling them all would take minutes.
+        if place % 8 == 0:
+            check_interval(function, resamples(len(times)), times)
+        for share, shares in (("share_of_phase", of["phase"]), ("share", of["window"])):
+            if shares:
+                close(function[share], numpy.median(shares), 1e-9)
+            else:
+                assert function[share] is None
+        assert (function["single_calls"], function["single_max_ns"]) == (len(single), single.max())
+        supported = [p for p in (50, 90) if 1 - (p / 100) ** len(single) >= 0.95]
+        assert [p["percent"] for p in function["single_percentiles"]] == supported
+        for percentile in function["single_percentiles"]:
+            value = numpy.percentile(single, percentile["percent"], method="inverted_cdf")
+            close(percentile["value_ns"], value, 0.001)
+
+
 def check_statistics(runs, path):
     """numpy and scipy agree with every figure of the report."""
     import numpy
@@ -213,7 +308,6 @@ def check_statistics(runs, path):
     with open(path, encoding="utf-8") as file:
         (setup,) = json.load(file)["setups"]
     expected = lengths(runs)
-    random = numpy.random.default_rng(1)
     wholes = numpy.array(expected["restore"], dtype=float)
     quantities = setup["windows"] + setup["phases"]
     assert {q["name"] for q in quantities} == expected.keys()
@@ -226,11 +320,8 @@ def check_statistics(runs, path):
         assert [p["percent"] for p in quantity["percentiles"]] == supported
         for percentile in quantity["percentiles"]:
             close(percentile["value_ns"], numpy.percentile(values, percentile["percent"], method="inverted_cdf"), 0.001)
-        medians = numpy.median(random.choice(values, size=(40_000, len(values))), axis=1)
-        for end, share in (("ci_low_ns", 0.025), ("ci_high_ns", 0.975)):
-            below = numpy.mean(medians < quantity[end] - 1)
-            up_to = numpy.mean(medians <= quantity[end] + 1)
-            assert below - 0.006 <= share <= up_to + 0.006, (quantity["name"], end, below, up_to)
+        check_interval(quantity, resamples(len(values)), values)
+    check_functions(runs, setup["functions"])
     for phase in setup["phases"]:
         parts = numpy.array(expected[phase["name"]], dtype=float)
         close(phase["rank_correlation"], stats.spearmanr(parts, wholes).statistic, 1e-9)

@@ -202,7 +202,7 @@ impl Options {
 }
 
 /// Opens the output, if it is a file.
-pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Option<Output>> {
+fn open(path: Option<&Path>) -> anyhow::Result<Option<Output>> {
     path.map(Output::create)
         .transpose()
         .map_err(Failure::bad_input)

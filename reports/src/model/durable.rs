@@ -2,7 +2,8 @@
 //!
 //! The bytes go to a temporary file beside the target, are flushed to the disk
 //! and renamed over it; then the directory is flushed. The file is readable by
-//! its owner only: what a run holds was for root's eyes.
+//! its owner only, since what a run holds was for root's eyes; figures alone may
+//! be for everyone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -64,12 +65,30 @@ enum Place {
     Stream(File),
 }
 
+/// Whom a new file is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    Owner,
+    /// As the umask allows.
+    Everyone,
+}
+
 impl Output {
     /// Makes sure that `path` can be written, without touching what is there.
     ///
     /// A symbolic link is followed, so that `/dev/stdout` and a link to the
     /// latest run stay what they are.
     pub fn create(path: &Path) -> Result<Self, WriteError> {
+        Self::create_for(path, Readers::Owner)
+    }
+
+    /// The same for a file that holds nothing but figures and is read by other
+    /// users, as the node exporter is: mode 0644 as far as the umask allows.
+    pub fn create_public(path: &Path) -> Result<Self, WriteError> {
+        Self::create_for(path, Readers::Everyone)
+    }
+
+    fn create_for(path: &Path, readers: Readers) -> Result<Self, WriteError> {
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let place = match fs::metadata(&target) {
             Ok(meta) if meta.is_dir() => return Err(WriteError::Directory(path.to_owned())),
@@ -79,9 +98,16 @@ impl Output {
             }
             _ => {
                 let directory = directory_of(&target);
-                let temporary = tempfile::Builder::new()
-                    .prefix(".luo-trace-")
-                    .suffix(".tmp")
+                let mut builder = tempfile::Builder::new();
+                builder.prefix(".luo-trace-").suffix(".tmp");
+                #[cfg(unix)]
+                if readers == Readers::Everyone {
+                    use std::os::unix::fs::PermissionsExt as _;
+                    builder.permissions(fs::Permissions::from_mode(0o644));
+                }
+                #[cfg(not(unix))]
+                let _ = readers;
+                let temporary = builder
                     .tempfile_in(&directory)
                     .map_err(|source| create_error(path, &target, source))?;
                 Place::Beside(temporary, directory)
@@ -183,6 +209,20 @@ mod tests {
         write(&path, b"x").unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn figures_are_for_everyone_whom_the_umask_allows() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let directory = tempfile::tempdir().unwrap();
+        let [path, usual] = ["a.prom", "usual"].map(|name| directory.path().join(name));
+        fs::write(&usual, "").unwrap();
+        write(&path, b"old").unwrap();
+        Output::create_public(&path).unwrap().commit(b"new").unwrap();
+        // Any file is made 0666 as far as the umask allows.
+        assert_eq!(mode(&path), mode(&usual) & 0o644);
     }
 
     #[test]

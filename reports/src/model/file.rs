@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::error::Category;
 
+use super::calls::{Calls, Gathering};
 use super::durable::{Output, WriteError};
 use super::{Run, SCHEMA, figures};
 
@@ -33,6 +34,15 @@ pub enum FileError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A pipe, a device or a directory, found among runs.
+    #[error(
+        "{path}: named like a run, but no file; \
+             move it elsewhere, or name it by itself to have it read"
+    )]
+    NoFile {
+        /// What was found.
+        path: PathBuf,
     },
     /// More bytes than any run has.
     #[error("{path}: larger than 1 GiB, so no run; name a *.run.json")]
@@ -126,36 +136,49 @@ struct Header {
 
 /// Reads one run.
 pub fn read(path: &Path) -> Result<Run, FileError> {
-    read_str(&text_of(path)?, path)
+    read_str(text_of(path, &mut Vec::new())?, path)
 }
 
-/// Reads one run without its calls, which is faster.
-pub fn read_figures(path: &Path) -> Result<Run, FileError> {
-    let text = text_of(path)?;
-    match figures::read(&text) {
-        Some(run) => checked(run, path),
-        None => read_str(&text, path),
+/// Reads run after run without their calls, of which it keeps the figures: that
+/// is faster, and fits in memory.
+#[derive(Default)]
+pub struct FiguresReader {
+    bytes: Vec<u8>,
+    gathering: Gathering,
+}
+
+impl FiguresReader {
+    /// Reads one run: it has no calls, their figures are beside it.
+    pub fn read(&mut self, path: &Path) -> Result<(Run, Calls), FileError> {
+        let text = text_of(path, &mut self.bytes)?;
+        if let Some((run, calls)) = figures::read(text, &mut self.gathering) {
+            return Ok((checked(run, path)?, calls));
+        }
+        let mut run = read_str(text, path)?;
+        let calls = Calls::of(&run);
+        run.spans.clear();
+        Ok((run, calls))
     }
 }
 
-fn text_of(path: &Path) -> Result<String, FileError> {
+fn text_of<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> Result<&'b str, FileError> {
     let unreadable = |source| FileError::Unreadable {
         path: path.to_owned(),
         source,
     };
     let file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
+    bytes.clear();
     file.take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
+        .read_to_end(bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(FileError::TooLarge {
             path: path.to_owned(),
         });
     }
-    String::from_utf8(bytes).map_err(|error| FileError::NotJson {
+    std::str::from_utf8(bytes).map_err(|error| FileError::NotJson {
         path: path.to_owned(),
-        what: format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()),
+        what: format!("byte {} is no UTF-8", error.valid_up_to()),
     })
 }
 

@@ -5,6 +5,7 @@
 //! clock: the old kernel's `CLOCK_BOOTTIME`, carried on across the kexec by the
 //! cycle counter. Readers ignore fields they do not know.
 
+pub mod calls;
 mod check;
 pub mod durable;
 mod figures;

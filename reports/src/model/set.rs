@@ -1,5 +1,6 @@
 //! A set: the runs of a directory, or of files named one by one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -7,8 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use glob::MatchOptions;
+
 use super::Run;
-use super::file::{self, FileError};
+use super::calls::Calls;
+use super::file::{self, FiguresReader, FileError};
 
 /// How a run's file name ends.
 pub const SUFFIX: &str = ".run.json";
@@ -18,11 +22,24 @@ pub const SUFFIX: &str = ".run.json";
 pub struct Set {
     /// The runs, in the order of their paths.
     pub runs: Vec<Run>,
+    /// The figures of the calls of each of `runs`, where the calls were dropped;
+    /// else nothing.
+    pub calls: Vec<Calls>,
     /// Where each of `runs` came from.
     pub paths: Vec<PathBuf>,
     /// Files that are no use, each with the reason. A strict caller refuses
     /// the set when there are any.
     pub skipped: Vec<(PathBuf, FileError)>,
+}
+
+impl Set {
+    /// The figures of the calls of a run, which is named by its place.
+    #[must_use]
+    pub fn calls_of(&self, number: usize) -> Cow<'_, Calls> {
+        let of = || self.runs.get(number).map(Calls::of).unwrap_or_default();
+        let kept = self.calls.get(number).map(Cow::Borrowed);
+        kept.unwrap_or_else(|| Cow::Owned(of()))
+    }
 }
 
 /// Why there is no set.
@@ -48,6 +65,12 @@ pub enum SetError {
         /// The directory.
         path: PathBuf,
     },
+    /// A pattern that matches nothing.
+    #[error("{pattern}: no file matches; name *.run.json files or a directory of them")]
+    NoMatch {
+        /// The pattern.
+        pattern: PathBuf,
+    },
     /// Files, but none of use.
     #[error("{}{first}", none_of(*count))]
     AllBroken {
@@ -71,13 +94,13 @@ fn none_of(count: usize) -> String {
 pub enum Keep {
     /// All of it.
     All,
-    /// All but the calls where there are several runs: what figures of a set
-    /// are made from, in little memory.
+    /// Where there are several runs, only figures of the calls: what those of a
+    /// set are made from, in little memory.
     Figures,
 }
 
-/// Reads the runs that `paths` name: files, and directories for the
-/// `*.run.json` in them, not below.
+/// Reads the runs that `paths` name: files, directories for the `*.run.json` in
+/// them, not below, and patterns such as `week-*/*.run.json`.
 pub fn read_set<P: AsRef<Path>>(paths: &[P]) -> Result<Set, SetError> {
     read_set_with(paths, Keep::All, &|_, _| ())
 }
@@ -92,21 +115,24 @@ pub fn read_set_with<P: AsRef<Path>>(
     if paths.is_empty() {
         return Err(SetError::NoPaths);
     }
+    let mut set = Set::default();
     let mut files = Vec::new();
     for path in paths.iter().map(AsRef::as_ref) {
-        if path.is_dir() {
-            files.extend(list(path)?);
-        } else {
-            files.push(path.to_owned());
+        for path in matching(path)? {
+            if path.is_dir() {
+                list(&path, &mut files, &mut set.skipped)?;
+            } else {
+                files.push(path);
+            }
         }
     }
     let runs = read_files(&files, keep, progress);
-    let mut set = Set::default();
     let mut seen = HashMap::<String, PathBuf>::new();
     for (path, run) in files.into_iter().zip(runs) {
         match run.and_then(|run| once(run, &path, &mut seen)) {
-            Ok(run) => {
+            Ok((run, calls)) => {
                 set.runs.push(run);
+                set.calls.extend(calls);
                 set.paths.push(path);
             }
             Err(error) => set.skipped.push((path, error)),
@@ -127,40 +153,48 @@ fn read_files(
     files: &[PathBuf],
     keep: Keep,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> Vec<Result<Run, FileError>> {
+) -> Vec<Result<(Run, Option<Calls>), FileError>> {
     let drop_calls = keep == Keep::Figures && files.len() > 1;
-    let read = if drop_calls {
-        file::read_figures
-    } else {
-        file::read
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let worker = || {
+        let mut figures = FiguresReader::default();
+        let mut read = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = files.get(number) else {
+                return read;
+            };
+            let run = if drop_calls {
+                figures.read(path).map(|(run, calls)| (run, Some(calls)))
+            } else {
+                file::read(path).map(|run| (run, None))
+            };
+            read.push((number, run));
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
+        }
     };
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    let done = AtomicUsize::new(0);
-    let share = files.len().div_ceil(workers).max(1);
-    let all = files.len();
-    let some = &|files: &[PathBuf]| -> Vec<Result<Run, FileError>> {
-        let runs = files.iter().map(|path| {
-            let run = read(path);
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
-            run
-        });
-        runs.collect()
-    };
-    thread::scope(|scope| {
-        let shares: Vec<_> = files
-            .chunks(share)
-            .map(|files| scope.spawn(move || some(files)))
+    let mut read = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers.min(files.len()))
+            .map(|_| scope.spawn(worker))
             .collect();
-        let runs = shares.into_iter().flat_map(|share| match share.join() {
+        let all = workers.into_iter().flat_map(|worker| match worker.join() {
             Ok(runs) => runs,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        runs.collect()
-    })
+        all.collect::<Vec<_>>()
+    });
+    read.sort_unstable_by_key(|(number, _)| *number);
+    read.into_iter().map(|(_, run)| run).collect()
 }
 
 /// Refuses a run whose id was read before.
-fn once(run: Run, path: &Path, seen: &mut HashMap<String, PathBuf>) -> Result<Run, FileError> {
+fn once(
+    read: (Run, Option<Calls>),
+    path: &Path,
+    seen: &mut HashMap<String, PathBuf>,
+) -> Result<(Run, Option<Calls>), FileError> {
+    let (run, _) = &read;
     if let Some(first) = seen.get(&run.id) {
         return Err(FileError::Duplicate {
             path: path.to_owned(),
@@ -168,27 +202,67 @@ fn once(run: Run, path: &Path, seen: &mut HashMap<String, PathBuf>) -> Result<Ru
         });
     }
     seen.insert(run.id.clone(), path.to_owned());
-    Ok(run)
+    Ok(read)
 }
 
-fn list(directory: &Path) -> Result<Vec<PathBuf>, SetError> {
+/// Adds the runs of a directory; what is named like one but cannot be read to
+/// an end, such as a pipe, is skipped.
+fn list(
+    directory: &Path,
+    files: &mut Vec<PathBuf>,
+    skipped: &mut Vec<(PathBuf, FileError)>,
+) -> Result<(), SetError> {
     let failed = |source| SetError::Directory {
         path: directory.to_owned(),
         source,
     };
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
         if name.ends_with(SUFFIX) && !name.starts_with('.') {
-            files.push(path);
+            let kind = entry.file_type().map_err(failed)?;
+            // A link that leads nowhere is read, to say so.
+            let linked = || fs::metadata(entry.path()).map_or(true, |meta| meta.is_file());
+            let is_file = kind.is_file() || kind.is_symlink() && linked();
+            found.push((entry.path(), is_file));
         }
     }
-    if files.is_empty() {
+    if found.is_empty() {
         return Err(SetError::NoRuns {
             path: directory.to_owned(),
         });
     }
-    files.sort();
-    Ok(files)
+    found.sort();
+    for (path, is_file) in found {
+        if is_file {
+            files.push(path);
+        } else {
+            skipped.push((path.clone(), FileError::NoFile { path }));
+        }
+    }
+    Ok(())
+}
+
+/// What a pattern that no shell has expanded matches, in the order of the names;
+/// any other path is itself.
+fn matching(path: &Path) -> Result<Vec<PathBuf>, SetError> {
+    let pattern = path.to_string_lossy();
+    if !pattern.contains(['*', '?', '[']) || path.exists() {
+        return Ok(vec![path.to_owned()]);
+    }
+    // As shells do: a hidden file is matched by its dot only.
+    let options = MatchOptions {
+        require_literal_leading_dot: true,
+        ..MatchOptions::default()
+    };
+    let found = glob::glob_with(&pattern, options).into_iter().flatten();
+    let found: Vec<PathBuf> = found.filter_map(Result::ok).collect();
+    if found.is_empty() {
+        return Err(SetError::NoMatch {
+            pattern: path.to_owned(),
+        });
+    }
+    Ok(found)
 }

@@ -6,10 +6,13 @@ use crate::model::set::Set;
 use crate::model::{DEFAULT_WINDOW, Phase, Run, Source};
 use crate::render::figure::{brief, count, exact, percent};
 use crate::render::text::{TextOptions, changes, facts, quoted, render_run as text_of_run};
-use crate::stats::group::group;
-use crate::stats::overview::{Quantity, Setup};
+use crate::stats::group::groups;
+use crate::stats::overview::{Quantity, Setup, costliest};
 use crate::stats::table;
 use crate::stats::{Summary, ratio};
+
+/// Functions of a set that are listed in each phase.
+const TOP: usize = 5;
 
 /// One run: its windows and phases, the rest folded away.
 #[must_use]
@@ -53,7 +56,7 @@ pub fn render_run(run: &Run) -> String {
 #[must_use]
 pub fn render_set(set: &Set) -> String {
     let mut page = String::new();
-    let groups = group(&set.runs);
+    let groups = groups(set);
     if groups.len() > 1 {
         let _ = writeln!(
             page,
@@ -62,9 +65,10 @@ pub fn render_set(set: &Set) -> String {
             groups.len()
         );
     }
-    for runs in &groups {
-        if let (Some(setup), Some(first)) = (Setup::of(runs), runs.first()) {
-            section(&mut page, &setup, first, runs);
+    for group in &groups {
+        if let (Some(setup), Some(first)) = (Setup::of(group), group.runs.first()) {
+            section(&mut page, &setup, first, &group.runs);
+            functions(&mut page, &setup);
         }
     }
     if !set.skipped.is_empty() {
@@ -144,6 +148,49 @@ fn section(page: &mut String, setup: &Setup, first: &Run, runs: &[&Run]) {
         );
     }
     page.push('\n');
+}
+
+/// The costliest functions of each phase, folded away.
+fn functions(page: &mut String, setup: &Setup) {
+    if setup.functions.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "<details><summary>The costliest of {} functions</summary>\n\n\
+         | | function | calls | median | 95 % interval | share of it | one call: p50 | p90 | max |\n\
+         |---|---|---:|---:|---:|---:|---:|---:|---:|",
+        setup.functions.len()
+    );
+    let phases = setup.phases.iter().map(|phase| phase.name.as_str());
+    for (place, shown, of) in costliest(&setup.functions, phases, TOP) {
+        let mut place = format!("`{}` {} of {of}", cell(place), shown.len());
+        for function in shown {
+            let percentile = |percent: f64| {
+                let mut all = function.single_percentiles.iter();
+                let found = all.find(|p| (p.percent - percent).abs() < 0.5);
+                found.map_or("–".to_owned(), |p| exact(p.value_ns))
+            };
+            let _ = writeln!(
+                page,
+                "| {place} | `{}` | {} | {} | {} … {} | {} | {} | {} | {} |",
+                cell(&function.name),
+                function.calls,
+                exact(function.median_ns),
+                exact(function.ci_low_ns),
+                exact(function.ci_high_ns),
+                function.share_of_phase.map_or("–".to_owned(), percent),
+                percentile(50.0),
+                percentile(90.0),
+                exact(function.single_max_ns),
+            );
+            place.clear();
+        }
+    }
+    page.push_str(
+        "\nMedians of the time of all calls of a run that start there, calls inside them included; \
+         percentiles of single calls of all runs.\n\n</details>\n\n",
+    );
 }
 
 fn findings(page: &mut String, setup: &Setup) {

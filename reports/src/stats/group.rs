@@ -1,6 +1,28 @@
 //! Runs that may be summed up together: the same kernels, host and workload.
 
+use std::borrow::Cow;
+
+use crate::model::calls::Calls;
+use crate::model::set::Set;
 use crate::model::{Host, Kernel, Lab, Run};
+
+/// Runs of one setup, with the figures of their calls.
+pub struct Group<'a> {
+    /// The runs, in the order of the set.
+    pub runs: Vec<&'a Run>,
+    /// The calls of each.
+    pub calls: Vec<Cow<'a, Calls>>,
+}
+
+/// Groups the runs of a set as [`group`] does.
+#[must_use]
+pub fn groups(set: &Set) -> Vec<Group<'_>> {
+    let of = |numbers: Vec<usize>| Group {
+        calls: numbers.iter().map(|number| set.calls_of(*number)).collect(),
+        runs: numbers.iter().filter_map(|n| set.runs.get(*n)).collect(),
+    };
+    numbers(&set.runs).into_iter().map(of).collect()
+}
 
 /// Groups runs that may be compared: the same kernels, host and workload.
 ///
@@ -8,45 +30,47 @@ use crate::model::{Host, Kernel, Lab, Run};
 /// that it fits otherwise, if there is just one.
 #[must_use]
 pub fn group(runs: &[Run]) -> Vec<Vec<&Run>> {
-    let mut groups = Vec::<Vec<&Run>>::new();
-    let (whole, halves): (Vec<&Run>, Vec<&Run>) =
-        runs.iter().partition(|run| run.old_kernel.is_some());
-    for run in whole {
-        match groups.iter_mut().find(|group| belongs(run, group, true)) {
-            Some(group) => group.push(run),
-            None => groups.push(vec![run]),
+    let of = |numbers: Vec<usize>| numbers.into_iter().filter_map(|n| runs.get(n)).collect();
+    numbers(runs).into_iter().map(of).collect()
+}
+
+/// The places of the runs of each group.
+fn numbers(runs: &[Run]) -> Vec<Vec<usize>> {
+    let mut groups = Vec::<(&Run, Vec<usize>)>::new();
+    let all = || runs.iter().enumerate();
+    for (number, run) in all().filter(|(_, run)| run.old_kernel.is_some()) {
+        match groups.iter_mut().find(|(first, _)| alike(first, run, true)) {
+            Some((_, group)) => group.push(number),
+            None => groups.push((run, vec![number])),
         }
     }
     let known = groups.len();
-    for run in halves {
+    for (number, run) in all().filter(|(_, run)| run.old_kernel.is_none()) {
         let mut fitting = groups
             .iter()
             .take(known)
             .enumerate()
-            .filter(|(_, group)| belongs(run, group, false))
-            .map(|(number, _)| number);
+            .filter(|(_, (first, _))| alike(first, run, false))
+            .map(|(place, _)| place);
         let only = fitting.next().filter(|_| fitting.next().is_none());
-        let alike = || {
-            groups
-                .iter()
-                .skip(known)
-                .position(|group| belongs(run, group, true))
+        let same = || {
+            let mut halves = groups.iter().skip(known);
+            halves.position(|(first, _)| alike(first, run, true))
         };
-        match only.or_else(|| alike().map(|number| number + known)) {
-            Some(number) => groups[number].push(run),
-            None => groups.push(vec![run]),
+        let place = only.or_else(|| same().map(|place| place + known));
+        match place.and_then(|place| groups.get_mut(place)) {
+            Some((_, group)) => group.push(number),
+            None => groups.push((run, vec![number])),
         }
     }
-    groups
+    groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn belongs(run: &Run, group: &[&Run], with_old_kernel: bool) -> bool {
-    group.first().is_some_and(|first| {
-        (!with_old_kernel || same_old_kernel(first, run))
-            && same_kernel(&first.new_kernel, &run.new_kernel)
-            && same_host(&first.host, &run.host)
-            && same_workload(first.lab.as_ref(), run.lab.as_ref())
-    })
+fn alike(a: &Run, b: &Run, with_old_kernel: bool) -> bool {
+    (!with_old_kernel || same_old_kernel(a, b))
+        && same_kernel(&a.new_kernel, &b.new_kernel)
+        && same_host(&a.host, &b.host)
+        && same_workload(a.lab.as_ref(), b.lab.as_ref())
 }
 
 fn same_old_kernel(a: &Run, b: &Run) -> bool {

@@ -6,6 +6,7 @@
 mod bootstrap;
 pub mod compare;
 pub mod correlation;
+pub mod functions;
 pub mod group;
 pub mod overview;
 mod ranks;
@@ -101,14 +102,15 @@ fn median_of_sorted(sorted: &[i64]) -> Option<i64> {
 /// Median of shares or other ratios; nothing of nothing.
 #[must_use]
 pub fn median_ratio(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    if sorted.len() % 2 == 1 {
-        return Some(upper);
+    let mut values = values.to_vec();
+    let (odd, middle) = (values.len() % 2 == 1, values.len() / 2);
+    let values = Some(&mut values).filter(|values| !values.is_empty())?;
+    let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    if odd {
+        return Some(*upper);
     }
-    let lower = *sorted.get(sorted.len() / 2 - 1)?;
-    Some(f64::midpoint(lower, upper))
+    let lower = below.iter().copied().max_by(f64::total_cmp)?;
+    Some(f64::midpoint(lower, *upper))
 }
 
 /// `part` of `whole`, both ns; not a number when there is no whole.

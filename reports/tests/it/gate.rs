@@ -11,6 +11,7 @@ use reports::render::text::render_gate;
 
 use crate::compare::set;
 use crate::made::full_run;
+use crate::recorded::unpacked;
 
 fn rules(toml: &str) -> Rules {
     config::read_str(toml, Path::new("gate.toml")).unwrap_or_else(|error| panic!("{error}"))
@@ -172,8 +173,8 @@ fn a_gate_can_demand_to_have_seen_enough() {
 
 /// Eight recorded live updates of one kernel, time counted in instructions.
 fn counted_halves() -> (Set, Set) {
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/counted-tcg");
-    let mut set = read_set(&[directory]).unwrap();
+    let directory = unpacked(include_bytes!("../data/counted-tcg.tar.gz"));
+    let mut set = read_set(&[directory.path()]).unwrap();
     let half = |runs| Set {
         runs,
         ..Set::default()

@@ -13,7 +13,7 @@ fn set(runs: Vec<Run>) -> Set {
     Set {
         paths: runs.iter().map(|run| PathBuf::from(&run.id)).collect(),
         runs,
-        skipped: Vec::new(),
+        ..Set::default()
     }
 }
 

@@ -127,7 +127,7 @@ fn another_hdrhistogram_decodes_the_log() {
 #[test]
 fn a_csv_reader_gets_every_row() {
     check("csv", recorded_directory().path(), |set| {
-        csv::export(&set.runs).unwrap()
+        csv::export(set, csv::Functions::With).unwrap()
     });
 }
 

@@ -212,6 +212,6 @@ fn what_cannot_be_drawn_is_refused_in_a_sentence() {
     let error = svg(Picture::Waterfall, &[sample("a", &runs)], Theme::Light).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a waterfall shows one run, not 12 runs; name fewer, or choose another picture"
+        "a waterfall shows one run, not 34 runs; name fewer, or choose another picture"
     );
 }

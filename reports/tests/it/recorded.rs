@@ -9,9 +9,9 @@ use reports::render::text::{TextOptions, render_run};
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/7.3.4-tcg.run.json");
 
-/// Twelve runs, by `luo-trace lab run -n 12 --workload memfd=4x1M --accel tcg`,
-/// on a host that had other work to do.
-const SET: &[u8] = include_bytes!("../data/7.3.4-tcg-set.tar.gz");
+/// Thirty-four runs that count instructions; `data/README.md` says how they were
+/// recorded.
+const SET: &[u8] = include_bytes!("../data/7.3.4-counted-34.tar.gz");
 
 /// The recorded run.
 pub fn recorded() -> Run {
@@ -20,8 +20,13 @@ pub fn recorded() -> Run {
 
 /// The recorded runs as files, named `0001.run.json` and so on.
 pub fn recorded_directory() -> tempfile::TempDir {
+    unpacked(SET)
+}
+
+/// The files of a packed set.
+pub fn unpacked(set: &[u8]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let files = flate2::read::GzDecoder::new(SET);
+    let files = flate2::read::GzDecoder::new(set);
     tar::Archive::new(files).unpack(directory.path()).unwrap();
     directory
 }

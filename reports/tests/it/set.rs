@@ -69,3 +69,40 @@ fn a_set_without_a_run_is_refused() {
         }
     ));
 }
+
+#[test]
+fn a_pattern_names_runs_where_no_shell_does() {
+    let directory = directory(0..3);
+    let read = |pattern: &str| read_set(&[directory.path().join(pattern)]);
+    assert_eq!(read("[01].run.json").unwrap().runs, [run(0), run(1)]);
+    // A name that has the signs of a pattern is a name.
+    let odd = directory.path().join("odd [1] name.run.json");
+    fs::rename(directory.path().join("2.run.json"), &odd).unwrap();
+    assert_eq!(read_set(&[&odd]).unwrap().runs, [run(2)]);
+    // Directories may match, too.
+    fs::create_dir(directory.path().join("week-1")).unwrap();
+    fs::rename(&odd, directory.path().join("week-1/2.run.json")).unwrap();
+    assert_eq!(read("week-*").unwrap().runs, [run(2)]);
+    assert!(matches!(
+        read("no*.run.json"),
+        Err(SetError::NoMatch { .. })
+    ));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_among_runs_is_skipped_rather_than_waited_for() {
+    let directory = directory(0..2);
+    let pipe = directory.path().join("pipe.run.json");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let below = directory.path().join("below.run.json");
+    fs::create_dir(&below).unwrap();
+    let set = read_set(&[directory.path()]).unwrap();
+    assert_eq!(set.runs.len(), 2);
+    let skipped = set.skipped.iter().map(|(path, error)| {
+        assert!(matches!(error, FileError::NoFile { .. }));
+        path.clone()
+    });
+    assert_eq!(skipped.collect::<Vec<_>>(), [below, pipe]);
+}

@@ -8,9 +8,10 @@ mod setup;
 
 use std::fmt::Write as _;
 
+use crate::model::Run;
 use crate::model::set::Set;
 use crate::render::figure::count;
-use crate::stats::group::group;
+use crate::stats::group::groups;
 use crate::stats::overview::Overview;
 
 pub(super) const STYLE: &str = include_str!("report.css");
@@ -22,7 +23,7 @@ const THEME: &str = include_str!("theme.js");
 /// The report of a set.
 pub fn render(set: &Set) -> Result<String, serde_json::Error> {
     let overview = Overview::of(set);
-    let groups = group(&set.runs);
+    let groups: Vec<Vec<&Run>> = groups(set).into_iter().map(|group| group.runs).collect();
     let data = data::Data::of(&groups);
     // `<` in JSON is only found in strings; escaped, no string ends the element.
     let json = serde_json::to_string(&data)?.replace('<', "\\u003c");

@@ -6,8 +6,11 @@ use super::escape;
 use crate::model::{DEFAULT_WINDOW, Run};
 use crate::render::figure::{brief, count, exact, percent};
 use crate::render::text::facts;
-use crate::stats::overview::{Quantity, Setup};
+use crate::stats::overview::{AFTER, BEFORE, Function, Quantity, Setup, costliest};
 use crate::stats::{FEWEST_FOR_INTERVAL, ratio};
+
+/// Functions that are listed in each phase.
+const TOP: usize = 6;
 
 /// The figure to quote: `restore 577 ms ±0.7 % (n=6)`.
 pub(super) fn headline(setup: &Setup) -> String {
@@ -69,8 +72,10 @@ pub(super) fn write(page: &mut String, number: usize, of: usize, setup: &Setup, 
         page,
         "<h3>Run by run</h3>\n<p class=\"hint\">In the order of capture. Choose a run to see where its time went: \
          click it, or use ← → and Enter.</p>\n<div class=\"legend\"></div>\n\
-         <div class=\"chart stack scroll\" tabindex=\"0\" role=\"listbox\" aria-label=\"Runs\"></div>\n</section>\n"
+         <div class=\"chart stack scroll\" tabindex=\"0\" role=\"listbox\" aria-label=\"Runs\"></div>\n"
     );
+    functions(page, setup);
+    page.push_str("</section>\n");
 }
 
 /// What to look at first.
@@ -138,6 +143,14 @@ fn table(page: &mut String, setup: &Setup) {
     page.push_str("</table>\n</div>\n");
 }
 
+/// A square in the colour of the phase.
+fn swatch(phase: &str) -> String {
+    format!(
+        "<i class=\"swatch\" data-phase=\"{}\"></i>",
+        escape(phase)
+    )
+}
+
 fn row(page: &mut String, class: &str, quantity: &Quantity) {
     let ns = |ns: i64| micro(&exact(ns));
     let share = |share: Option<f64>| share.map_or("–".to_owned(), percent);
@@ -150,13 +163,9 @@ fn row(page: &mut String, class: &str, quantity: &Quantity) {
         [] => format!("max of {}: {}", quantity.n, ns(quantity.max_ns)),
         several => several.join(", "),
     };
-    let swatch = if class == "phases" {
-        format!(
-            "<i class=\"swatch\" data-phase=\"{}\"></i>",
-            escape(&quantity.name)
-        )
-    } else {
-        String::new()
+    let swatch = match class {
+        "phases" => swatch(&quantity.name),
+        _ => String::new(),
     };
     let rank = quantity
         .rank_correlation
@@ -174,5 +183,65 @@ fn row(page: &mut String, class: &str, quantity: &Quantity) {
         share(quantity.share),
         share(quantity.spread_share),
         quantity.n,
+    );
+}
+
+/// Writes the table of the costliest functions of each phase.
+fn functions(page: &mut String, setup: &Setup) {
+    if setup.functions.is_empty() {
+        return;
+    }
+    let _ = write!(
+        page,
+        "<h3>Functions</h3>\n<p class=\"hint\">The costliest of each phase, of {} in all. Time in a run is that of all \
+         calls that start there, calls inside them included; percentiles are those of single calls of all runs.</p>\n\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Functions of the set\">\n<table>\n<thead><tr>\
+         <th scope=\"col\">function</th><th scope=\"col\">calls</th><th scope=\"col\">median of a run</th>\
+         <th scope=\"col\">95 % interval</th><th scope=\"col\">share of the phase</th>\
+         <th scope=\"col\">one call</th><th scope=\"col\">longest call</th>\
+         <th scope=\"col\">n</th></tr></thead>\n",
+        setup.functions.len()
+    );
+    let phases = setup.phases.iter().map(|phase| phase.name.as_str());
+    for (place, shown, of) in costliest(&setup.functions, phases, TOP) {
+        let title = match place {
+            BEFORE => "before the window".to_owned(),
+            AFTER => "after the window".to_owned(),
+            phase => swatch(phase) + &escape(phase),
+        };
+        let _ = writeln!(
+            page,
+            "<tbody>\n<tr><th scope=\"rowgroup\" colspan=\"8\" class=\"group\">{title}, {} of {of}</th></tr>",
+            shown.len()
+        );
+        for function in shown {
+            function_row(page, function);
+        }
+        page.push_str("</tbody>\n");
+    }
+    page.push_str("</table>\n</div>\n");
+}
+
+fn function_row(page: &mut String, function: &Function) {
+    let ns = |ns: i64| micro(&exact(ns));
+    let percentiles = function.single_percentiles.iter();
+    let percentiles: Vec<String> = percentiles
+        .map(|p| format!("p{:.0} {}", p.percent, ns(p.value_ns)))
+        .collect();
+    let _ = writeln!(
+        page,
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{} … {}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+        escape(&function.name),
+        function.calls,
+        ns(function.median_ns),
+        ns(function.ci_low_ns),
+        ns(function.ci_high_ns),
+        function.share_of_phase.map_or("–".to_owned(), percent),
+        match percentiles.as_slice() {
+            [] => "–".to_owned(),
+            several => several.join(", "),
+        },
+        ns(function.single_max_ns),
+        function.n,
     );
 }

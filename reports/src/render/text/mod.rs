@@ -4,6 +4,7 @@ mod boot;
 mod change;
 pub(crate) mod compare;
 mod evidence;
+mod functions;
 mod gate;
 mod history;
 mod matrix;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::figure::{brief, column, count, exact, percent};
 use super::page::{Page, WIDTH};
-use super::rows;
+use super::{functions, rows};
 use super::run::why_missing;
 use super::setup;
 use crate::model::set::Set;
 use crate::model::{Coverage, DEFAULT_WINDOW, Run, Source};
-use crate::stats::group::group;
+use crate::stats::group::{Group as Setup, groups};
+use crate::stats::overview::{self, Function};
 use crate::stats::table::{self, Row};
 use crate::stats::{FEWEST_FOR_INTERVAL, Summary, median_ratio};
 
@@ -20,7 +21,7 @@ const BINS: usize = 12;
 
 /// Writes the whole report.
 pub(super) fn render(page: &mut Page, set: &Set) {
-    let groups = group(&set.runs);
+    let groups = groups(set);
     let several = groups.len() > 1;
     if several {
         let title = format!(
@@ -30,14 +31,14 @@ pub(super) fn render(page: &mut Page, set: &Set) {
         );
         page.wrapped("luo-trace:", 11, &title);
     }
-    for (number, runs) in groups.iter().enumerate() {
+    for (number, setup) in groups.iter().enumerate() {
         let label = if several {
             page.section(&"-".repeat(WIDTH));
             format!("setup {}:", number + 1)
         } else {
             "luo-trace:".to_owned()
         };
-        Group::of(runs).render(page, &label);
+        Group::of(setup).render(page, &label);
     }
     skipped(page, set);
 }
@@ -60,16 +61,19 @@ struct Group<'a> {
     lengths: Vec<i64>,
     windows: Vec<Row>,
     phases: Vec<Row>,
+    functions: Vec<Function>,
 }
 
 impl<'a> Group<'a> {
-    fn of(runs: &'a [&'a Run]) -> Self {
+    fn of(setup: &'a Setup<'a>) -> Self {
+        let runs = setup.runs.as_slice();
         let windows = runs.iter().filter_map(|run| run.default_window());
         Self {
             runs,
             lengths: windows.map(|window| window.duration_ns).collect(),
             windows: table::windows(runs),
             phases: table::phases(runs),
+            functions: overview::functions(setup),
         }
     }
 
@@ -82,6 +86,7 @@ impl<'a> Group<'a> {
         let all: Vec<&Row> = self.windows.iter().chain(&self.phases).collect();
         rows::percentiles(page, &all);
         histogram(page, &self.lengths);
+        functions::table(page, &self.functions, &self.phases);
         self.evidence(page);
         for note in self.notes() {
             page.item(&note);
@@ -232,6 +237,9 @@ impl<'a> Group<'a> {
                 other => format!("{other} is derived: its end was not seen"),
             }
         }));
+        if !self.functions.is_empty() {
+            notes.push(functions::note());
+        }
         let holes = tally(self.runs, |run| {
             let holes = run.holes.iter();
             holes

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::TextOptions;
 use super::figure::{column, count, exact};
 use super::page::{Page, fit};
-use crate::model::{KernelSide, Phase, Run, Span};
+use crate::model::calls::Place;
+use crate::model::{Run, Span};
 
 /// Columns of a call's name with its arguments.
 const NAME: usize = 43;
@@ -17,18 +18,10 @@ const OUTLIERS: usize = 3;
 /// Errno values as the kernel returns them.
 const ERRNO: std::ops::Range<i64> = -4095..0;
 
-/// Where on the time axis a span starts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Zone {
-    Before,
-    Phase(usize),
-    After,
-}
-
 /// Spans of a run by zone and by parent; spans are named by their place in the list.
 struct Forest<'a> {
     spans: &'a [Span],
-    zones: Vec<Zone>,
+    zones: Vec<Place>,
     parents: Vec<Option<usize>>,
     children: Vec<Vec<usize>>,
 }
@@ -45,7 +38,7 @@ pub(super) fn render_phases(page: &mut Page, run: &Run, options: TextOptions) {
     let forest = Forest::new(run);
     let mut titled = false;
     for (number, phase) in run.phases.iter().enumerate() {
-        let roots = forest.roots(Zone::Phase(number));
+        let roots = forest.roots(Place::Phase(number));
         if roots.is_empty() {
             continue;
         }
@@ -67,7 +60,7 @@ pub(super) fn render_brownout(page: &mut Page, run: &Run, options: TextOptions) 
     } else {
         "in the new kernel"
     };
-    let sides = [(Zone::Before, "before t = 0"), (Zone::After, after)];
+    let sides = [(Place::Before, "before t = 0"), (Place::After, after)];
     let mut titled = false;
     for (zone, title) in sides {
         let roots = forest.roots(zone);
@@ -93,7 +86,7 @@ pub(super) fn render_brownout(page: &mut Page, run: &Run, options: TextOptions) 
 impl<'a> Forest<'a> {
     fn new(run: &'a Run) -> Self {
         let spans = run.spans.as_slice();
-        let zones = spans.iter().map(|s| Zone::of(s, &run.phases)).collect();
+        let zones = spans.iter().map(|s| Place::of(s.start_t, s.kernel, &run.phases)).collect();
         let places: HashMap<u32, usize> = spans
             .iter()
             .enumerate()
@@ -118,7 +111,7 @@ impl<'a> Forest<'a> {
     }
 
     /// Spans of a zone whose parent, if any, started in another.
-    fn roots(&self, zone: Zone) -> Vec<usize> {
+    fn roots(&self, zone: Place) -> Vec<usize> {
         let zone_of = |place: usize| self.zones.get(place).copied();
         (0..self.spans.len())
             .filter(|place| zone_of(*place) == Some(zone))
@@ -298,20 +291,6 @@ impl Group {
             total: durations().sum(),
             max: durations().max().unwrap_or(0),
             members,
-        }
-    }
-}
-
-impl Zone {
-    fn of(span: &Span, phases: &[Phase]) -> Self {
-        let t = span.start_t;
-        if let Some(number) = phases.iter().position(|p| p.start_t <= t && t < p.end_t()) {
-            return Self::Phase(number);
-        }
-        match phases.first() {
-            Some(first) if t < first.start_t => Self::Before,
-            None if span.kernel == KernelSide::Old => Self::Before,
-            _ => Self::After,
         }
     }
 }
