@@ -1,16 +1,14 @@
 //! `lab bisect` and its example, as `git bisect run` sees them: no failure of
 //! ours may end in 1 to 127 but 125, which would put the blame on a commit.
 
+mod recorded;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci/kernel-bisect.sh");
-const RECORDED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../reports/tests/data/wall-tcg"
-);
 
 fn bisect(args: &[&str], directory: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_luo-trace"))
@@ -30,10 +28,11 @@ fn nothing_but_a_kernel_is_ever_called_bad() {
         path
     };
     fs::write(file("text"), "no kernel").unwrap();
+    recorded::unpack(&dir.path().join("recorded"));
     for number in 1..=3 {
         let name = format!("{number:04}.run.json");
         fs::copy(
-            Path::new(RECORDED).join(&name),
+            dir.path().join("recorded").join(&name),
             file(&format!("few/{name}")),
         )
         .unwrap();
@@ -50,18 +49,18 @@ fn nothing_but_a_kernel_is_ever_called_bad() {
             "the good set has 3 runs",
         ),
         (
-            &["--kernel", "text", "--good", RECORDED, "-o", "out"],
+            &["--kernel", "text", "--good", "recorded", "-o", "out"],
             "is not an x86 kernel image",
         ),
         (
             &[
-                "--kernel", "text", "--good", RECORDED, "--config", "text", "-o", "out",
+                "--kernel", "text", "--good", "recorded", "--config", "text", "-o", "out",
             ],
             "text:1:",
         ),
         (
             &[
-                "--kernel", "text", "--good", RECORDED, "--budget", "restore", "-o", "out",
+                "--kernel", "text", "--good", "recorded", "--budget", "restore", "-o", "out",
             ],
             "restore",
         ),

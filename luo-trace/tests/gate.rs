@@ -1,6 +1,8 @@
 //! The commands that judge sets, on the runs that were recorded for it: what
 //! they print, what they write and how they end.
 
+mod recorded;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,8 +10,6 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Twelve runs, named `0001.run.json` and so on.
-const RECORDED: &[u8] = include_bytes!("../../reports/tests/data/wall-tcg.tar.gz");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ci");
 
 /// A directory with two recorded sets in it, `base` and `head`.
@@ -19,8 +19,7 @@ impl Sets {
     /// Six runs each, taken in turns; those of head `times` as long.
     fn with(times: f64) -> Self {
         let sets = Self(tempfile::tempdir().unwrap());
-        let mut recorded = tar::Archive::new(flate2::read::GzDecoder::new(RECORDED));
-        for (entry, number) in recorded.entries().unwrap().zip(1..) {
+        for (entry, number) in recorded::archive().entries().unwrap().zip(1..) {
             let entry = entry.unwrap();
             let side = if number % 2 == 1 { "base" } else { "head" };
             let factor = if side == "head" { times } else { 1.0 };
@@ -225,10 +224,12 @@ fn bad_input_is_a_sentence_and_2() {
     said.push(sets.refused(&[]));
     sets.change("head", |run| run["host"]["machine"] = "aarch64".into());
     said.push(sets.refused(&[]));
-    sets.write(
-        "head/0099.run.json",
-        &fs::read_to_string(Path::new(RECORDED).join("0001.run.json")).unwrap(),
-    );
+    recorded::unpack(&sets.path("recorded"));
+    fs::copy(
+        sets.path("recorded/0001.run.json"),
+        sets.path("head/0099.run.json"),
+    )
+    .unwrap();
     said.push(sets.refused(&[]));
     insta::assert_snapshot!(said.concat());
     let nowhere = sets.refused(&["--junit", "no/such/place.xml"]);

@@ -8,16 +8,11 @@ use reports::matrix::{self, Cause, Outcome};
 use reports::model::Run;
 use tempfile::TempDir;
 
+use crate::recorded;
 use crate::support::{BINARY, KERNEL, KERNEL_BTF, env};
 
 /// A further kernel for the matrix, of another series, where there is one.
 const KERNEL_OTHER: &str = "LUO_TRACE_LAB_KERNEL_OTHER";
-
-/// Good runs that are never reached, but must be there.
-const RECORDED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../reports/tests/data/wall-tcg"
-);
 
 fn luo_trace(dir: &TempDir, args: &[&str]) -> Output {
     let output = Command::new(env(BINARY))
@@ -122,11 +117,13 @@ fn kernels_in_turns_leave_a_set_each() {
 fn a_bisection_skips_a_kernel_that_cannot_be_updated() {
     let dir = tempfile::tempdir().unwrap();
     let image = kernel(KERNEL);
+    // Good runs that are never reached, but must be there.
+    recorded::unpack(&dir.path().join("recorded"));
     let args = [
         "lab",
         "bisect",
         "--good",
-        RECORDED,
+        "recorded",
         "--append",
         "liveupdate=off",
         "-o",

@@ -90,11 +90,7 @@ fn write(table: &mut csv::Writer<Vec<u8>>, set: &Set, functions: Functions) -> c
 
 /// The time of all calls of a function that start in a phase; none where one of
 /// them did not return.
-fn write_functions(
-    table: &mut csv::Writer<Vec<u8>>,
-    run: &Run,
-    calls: &Calls,
-) -> csv::Result<()> {
+fn write_functions(table: &mut csv::Writer<Vec<u8>>, run: &Run, calls: &Calls) -> csv::Result<()> {
     let mut functions: Vec<_> = calls.functions().collect();
     functions.sort_by_key(|(function, _)| (function.place, function.kernel, &function.name));
     for (function, lengths) in functions {

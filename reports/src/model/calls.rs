@@ -109,13 +109,12 @@ impl Gathering {
         start_t: i64,
         duration_ns: Option<i64>,
     ) {
-        let name = match self.names.get(name) {
-            Some(name) => name.clone(),
-            None => {
-                let name: Arc<str> = name.into();
-                self.names.insert(name.clone());
-                name
-            }
+        let name = if let Some(name) = self.names.get(name) {
+            name.clone()
+        } else {
+            let name: Arc<str> = name.into();
+            self.names.insert(name.clone());
+            name
         };
         self.calls.push(Call {
             place: Place::After,

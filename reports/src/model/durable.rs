@@ -220,7 +220,10 @@ mod tests {
         let [path, usual] = ["a.prom", "usual"].map(|name| directory.path().join(name));
         fs::write(&usual, "").unwrap();
         write(&path, b"old").unwrap();
-        Output::create_public(&path).unwrap().commit(b"new").unwrap();
+        Output::create_public(&path)
+            .unwrap()
+            .commit(b"new")
+            .unwrap();
         // Any file is made 0666 as far as the umask allows.
         assert_eq!(mode(&path), mode(&usual) & 0o644);
     }

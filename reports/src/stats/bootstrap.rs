@@ -22,7 +22,9 @@ type Middles = Arc<[(usize, usize)]>;
 pub(super) fn median_interval(sorted: &[i64]) -> (i64, i64) {
     let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
     let middles = middles(sorted.len());
-    let medians = middles.iter().map(|(low, high)| at(*low).midpoint(at(*high)));
+    let medians = middles
+        .iter()
+        .map(|(low, high)| at(*low).midpoint(at(*high)));
     let mut medians: Vec<i64> = medians.collect();
     // 2.5 % of the resamples lie below the one end, 2.5 % above the other.
     let tail = medians.len() / 40;

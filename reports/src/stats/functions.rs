@@ -144,16 +144,32 @@ impl Places {
 impl Collected<'_> {
     /// The row; nothing where no run has a time.
     fn row(self, runs: &[&Run], place: Where, kernel: KernelSide, name: &str) -> Option<Row> {
-        let time = |lengths: &[i64]| lengths.iter().fold(0, |sum: i64, ns| sum.saturating_add(*ns));
-        let times: Vec<i64> = self.whole.iter().map(|(_, lengths)| time(lengths)).collect();
-        let mut calls: Vec<usize> = self.whole.iter().map(|(_, lengths)| lengths.len()).collect();
+        let time = |lengths: &[i64]| {
+            lengths
+                .iter()
+                .fold(0, |sum: i64, ns| sum.saturating_add(*ns))
+        };
+        let times: Vec<i64> = self
+            .whole
+            .iter()
+            .map(|(_, lengths)| time(lengths))
+            .collect();
+        let mut calls: Vec<usize> = self
+            .whole
+            .iter()
+            .map(|(_, lengths)| lengths.len())
+            .collect();
         let middle = calls.len() / 2;
         let (_, calls, _) = (!calls.is_empty()).then(|| calls.select_nth_unstable(middle))?;
         let of = |whole: &dyn Fn(&Run) -> Option<i64>| {
-            let shares = self.whole.iter().zip(&times).filter_map(|((run, _), time)| {
-                let share = ratio(*time, whole(runs.get(*run)?)?);
-                Some(share).filter(|share| share.is_finite())
-            });
+            let shares = self
+                .whole
+                .iter()
+                .zip(&times)
+                .filter_map(|((run, _), time)| {
+                    let share = ratio(*time, whole(runs.get(*run)?)?);
+                    Some(share).filter(|share| share.is_finite())
+                });
             median_ratio(&shares.collect::<Vec<_>>()).unwrap_or(f64::NAN)
         };
         let (mut share_of_phase, mut share) = (f64::NAN, f64::NAN);

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use reports::model::Run;
-use reports::model::durable::WriteError;
 use reports::model::calls::{Calls, Function};
+use reports::model::durable::WriteError;
 use reports::model::file::{self, FiguresReader, FileError, LONGEST_NS};
 use serde_json::{Value, json};
 

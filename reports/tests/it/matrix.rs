@@ -11,6 +11,7 @@ use reports::render::text::render_matrix;
 use serde_json::Value;
 
 use crate::html;
+use crate::recorded::unpacked;
 
 /// Linux 7.2.12 and 7.3.4, updated to one another six times each.
 const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/matrix/matrix.json");
@@ -20,7 +21,7 @@ const REFUSED: &str = concat!(
     "/tests/data/matrix/refused.json"
 );
 /// Twelve runs of one kernel.
-const RUNS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/wall-tcg");
+const RUNS: &[u8] = include_bytes!("../data/wall-tcg.tar.gz");
 
 pub fn recorded() -> Matrix {
     matrix::read(Path::new(RECORDED)).unwrap()
@@ -72,9 +73,10 @@ fn pair(old: &str, new: &str, intact: u32, failures: Vec<Failure>) -> Pair {
 fn runs(root: &Path, directory: &str, numbers: &[u32], change: impl Fn(&mut Value)) {
     let directory = root.join(directory);
     fs::create_dir_all(&directory).unwrap();
+    let recorded = unpacked(RUNS);
     for number in numbers {
         let name = format!("{number:04}.run.json");
-        let text = fs::read_to_string(Path::new(RUNS).join(&name)).unwrap();
+        let text = fs::read_to_string(recorded.path().join(&name)).unwrap();
         let mut run = serde_json::from_str(&text).unwrap();
         change(&mut run);
         fs::write(directory.join(name), run.to_string()).unwrap();

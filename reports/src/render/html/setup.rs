@@ -145,10 +145,7 @@ fn table(page: &mut String, setup: &Setup) {
 
 /// A square in the colour of the phase.
 fn swatch(phase: &str) -> String {
-    format!(
-        "<i class=\"swatch\" data-phase=\"{}\"></i>",
-        escape(phase)
-    )
+    format!("<i class=\"swatch\" data-phase=\"{}\"></i>", escape(phase))
 }
 
 fn row(page: &mut String, class: &str, quantity: &Quantity) {

@@ -34,7 +34,10 @@ pub(super) fn table(page: &mut Page, functions: &[Function], phases: &[Row]) {
 }
 
 fn line(function: &Function) -> String {
-    let p90 = function.single_percentiles.iter().find(|p| p.percent > 89.0);
+    let p90 = function
+        .single_percentiles
+        .iter()
+        .find(|p| p.percent > 89.0);
     format!(
         "  {:<width$} {:>5} {:>8} {:>8} {:>8} {}",
         fit(&function.name, NAME - 2),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::figure::{brief, column, count, exact, percent};
 use super::page::{Page, WIDTH};
-use super::{functions, rows};
 use super::run::why_missing;
 use super::setup;
+use super::{functions, rows};
 use crate::model::set::Set;
 use crate::model::{Coverage, DEFAULT_WINDOW, Run, Source};
 use crate::stats::group::{Group as Setup, groups};

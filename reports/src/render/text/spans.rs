@@ -86,7 +86,10 @@ pub(super) fn render_brownout(page: &mut Page, run: &Run, options: TextOptions) 
 impl<'a> Forest<'a> {
     fn new(run: &'a Run) -> Self {
         let spans = run.spans.as_slice();
-        let zones = spans.iter().map(|s| Place::of(s.start_t, s.kernel, &run.phases)).collect();
+        let zones = spans
+            .iter()
+            .map(|s| Place::of(s.start_t, s.kernel, &run.phases))
+            .collect();
         let places: HashMap<u32, usize> = spans
             .iter()
             .enumerate()
