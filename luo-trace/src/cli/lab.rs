@@ -89,6 +89,10 @@ struct MachineOptions {
     /// Count instructions instead of time (one CPU, TCG): the same course each time.
     #[arg(long)]
     deterministic: bool,
+    /// What chance hangs on in all VMs; by default each has its number, so that a set
+    /// shows what chance does and the same set can be had again.
+    #[arg(long, value_name = "N", requires = "deterministic")]
+    seed: Option<u32>,
     /// Speed of the serial console, bits a second; as fast as it can otherwise.
     #[arg(long, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(1200..), conflicts_with = "deterministic")]
     baud: Option<u32>,
@@ -217,6 +221,7 @@ impl MachineOptions {
             memory: self.memory,
             accel: self.accel,
             deterministic: self.deterministic,
+            seed: self.seed,
             baud: self.baud,
             append: self.append.clone(),
             append_new: self.append_new.clone(),

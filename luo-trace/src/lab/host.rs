@@ -86,6 +86,8 @@ pub struct Campaign {
     pub scenario: Option<Scenario>,
     /// How long the agent of each new kernel computes before it opens the device.
     pub handicap: Duration,
+    /// Seed of every VM that counts instructions, if not its number.
+    pub seed: Option<u32>,
 }
 
 /// What was run and what came of it: `lab.json`.
@@ -113,6 +115,9 @@ pub struct Summary {
     pub traced: bool,
     /// The scenario, when not the plain update.
     pub scenario: Option<Scenario>,
+    /// Seed of all VMs, if it was not the number of each.
+    #[serde(default)]
+    pub seed: Option<u32>,
     /// What the agent of each new kernel was held up by, µs.
     #[serde(default)]
     pub handicap_us: u64,
@@ -311,6 +316,7 @@ impl<'a> Ready<'a> {
             deterministic: *deterministic,
             traced: *trace,
             scenario: self.campaign.scenario,
+            seed: self.campaign.seed,
             handicap_us: u64::try_from(handicap.as_micros()).unwrap_or(u64::MAX),
             vms: Vec::new(),
         }
@@ -378,7 +384,7 @@ impl<'a> Ready<'a> {
             one_thread,
             // Its own for each VM, so that a set has an honest spread, and the same
             // in each set, so that a set can be had again.
-            seed: vm.first_update,
+            seed: self.campaign.seed.unwrap_or(vm.first_update),
             console: &console,
             baud: self.campaign.baud,
             output: &output,
