@@ -15,10 +15,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::{Exit, Failure};
 use crate::lab::accel::AccelChoice;
-use crate::lab::host::{Campaign, Progress, Summary, VmSummary};
+use crate::lab::host::{Campaign, Progress};
 use crate::lab::interleave;
 use crate::lab::matrix::Named;
 use crate::lab::scenario::Scenario;
+use crate::lab::summary::{Summary, VmSummary};
 use crate::lab::workload::{Workload, parse_duration, parse_size};
 
 /// Real live updates in virtual machines.

@@ -1,21 +1,18 @@
 //! The host's side: VM after VM, and a file for every update.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use reports::model::{Lab, Run};
-use serde::{Deserialize, Serialize};
 
 use super::accel::{self, Accel, AccelChoice};
 use super::agent::Verified;
-use super::guest::{StageResult, result_file};
+use super::guest::result_file;
 use super::init;
 use super::initramfs::Image;
 use super::plan::{Plan, Request, run_file, verify_name};
@@ -23,6 +20,7 @@ use super::qemu::{self, Machine, Patience, Vm};
 use super::refusal::Reason;
 use super::scenario::Scenario;
 use super::ship::{self, Received};
+use super::summary::{SUMMARY_SCHEMA, Summary, VmSummary, to_json, write_whole};
 use super::witness;
 use super::workload::Workload;
 use crate::clock::{Anchor, Bounds};
@@ -33,9 +31,6 @@ use crate::join;
 /// Without a byte for this long a VM is taken to hang. Instruction counting
 /// and a busy host stretch the silent parts of a boot to some seconds.
 const IDLE: Duration = Duration::from_mins(1);
-
-/// The schema of `lab.json`.
-const SUMMARY_SCHEMA: &str = "luo-trace.lab/1";
 
 /// What every kernel of the lab is booted with. On a busy host the kernel's trial of
 /// its timer may see no tick in time and panic ("IO-APIC + timer doesn't work!"):
@@ -88,69 +83,6 @@ pub struct Campaign {
     pub handicap: Duration,
     /// Seed of every VM that counts instructions, if not its number.
     pub seed: Option<u32>,
-}
-
-/// What was run and what came of it: `lab.json`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Summary {
-    /// `luo-trace.lab/1`.
-    pub schema: String,
-    /// Kernel image that QEMU booted.
-    pub kernel: PathBuf,
-    /// Kernel image that was booted into.
-    pub new_kernel: PathBuf,
-    /// Command line of the kernels.
-    pub cmdline: String,
-    /// The workload.
-    pub workload: String,
-    /// CPUs of a VM.
-    pub cpus: u32,
-    /// Memory of a VM, bytes.
-    pub memory_bytes: u64,
-    /// Accelerator.
-    pub accel: String,
-    /// Whether instructions were counted instead of time.
-    pub deterministic: bool,
-    /// Whether `record` and `collect` watched.
-    pub traced: bool,
-    /// The scenario, when not the plain update.
-    pub scenario: Option<Scenario>,
-    /// Seed of all VMs, if it was not the number of each.
-    #[serde(default)]
-    pub seed: Option<u32>,
-    /// What the agent of each new kernel was held up by, µs.
-    #[serde(default)]
-    pub handicap_us: u64,
-    /// The VMs.
-    pub vms: Vec<VmSummary>,
-}
-
-/// What came of one VM.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct VmSummary {
-    /// Number of its first update.
-    pub first_update: u32,
-    /// From QEMU's start to its end by the host's clock, ms.
-    pub wall_ms: u64,
-    /// Its boots.
-    pub stages: Vec<StageResult>,
-    /// What was verified, by the update's number.
-    pub verified: BTreeMap<u32, Verified>,
-    /// The runs that were written, by the update's number.
-    pub runs: BTreeMap<u32, PathBuf>,
-    /// By how much run and witness disagree beyond their errors, ns, by the
-    /// update's number.
-    #[serde(default)]
-    pub disputed: BTreeMap<u32, u64>,
-    /// What the kernel died of in a first try that QEMU's threads spoiled; all else is
-    /// of the second, on one thread.
-    #[serde(default)]
-    pub slipped: Option<String>,
-    /// Why it failed.
-    pub error: Option<String>,
-    /// Why in one line, whose fault that is, and what the kernel said.
-    #[serde(default)]
-    pub reason: Option<Reason>,
 }
 
 /// Told of each VM as it ends.
@@ -407,7 +339,7 @@ impl<'a> Ready<'a> {
         if let Some(why) = received.cut {
             bail!("the files from the VM end early: {why}");
         }
-        self.judge(&plan, vm, &console)
+        vm.judge(self.campaign, &plan, &console)
     }
 
     fn console(&self, first_update: u32) -> PathBuf {
@@ -546,77 +478,4 @@ impl<'a> Ready<'a> {
         } = self.campaign;
         *trace && !deterministic && scenario.is_none()
     }
-
-    /// Whether everything that the plan has came about, and the workload is intact.
-    fn judge(&self, plan: &Plan, vm: &VmSummary, console: &str) -> Result<()> {
-        for stage in &vm.stages {
-            if let Some(error) = &stage.error {
-                bail!("boot {} of {}: {error}", stage.stage + 1, plan.stages.len());
-            }
-        }
-        let reached = vm.stages.len();
-        ensure!(
-            reached == plan.stages.len(),
-            "the VM ended in boot {} of {}\n--- last lines of the console:\n{console}",
-            reached + 1,
-            plan.stages.len()
-        );
-        if self.campaign.scenario.is_some_and(|s| !s.restores_all()) {
-            return Ok(());
-        }
-        let workload = &self.campaign.workload;
-        for number in plan_updates(plan, vm.first_update) {
-            let verified = vm
-                .verified
-                .get(&number)
-                .ok_or_else(|| anyhow!("update {number}: nothing was verified"))?;
-            let whole = Verified {
-                sessions: workload.sessions.into(),
-                files: workload.files.into(),
-                bytes_verified: workload.bytes(),
-                mismatches: 0,
-            };
-            ensure!(
-                *verified == whole,
-                "update {number}: of {whole:?} there was {verified:?}"
-            );
-            ensure!(
-                !self.campaign.trace || vm.runs.contains_key(&number),
-                "update {number}: collect left no run"
-            );
-            if let Some(beyond) = vm.disputed.get(&number) {
-                bail!(
-                    "update {number}: the window is {beyond} ns further from what the host's clock \
-                     says than their errors allow: its figures are not to be trusted"
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The updates that a plan makes: one less than its boots.
-fn plan_updates(plan: &Plan, first: u32) -> impl Iterator<Item = u32> {
-    (first..).take(plan.stages.len() - 1)
-}
-
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
-    let mut json = serde_json::to_vec_pretty(value)?;
-    json.push(b'\n');
-    Ok(json)
-}
-
-/// Writes a file that is there whole or not at all.
-fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    let write = || -> io::Result<()> {
-        let mode = fs::Permissions::from_mode(0o644);
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .permissions(mode)
-            .tempfile_in(directory)?;
-        file.write_all(content)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }

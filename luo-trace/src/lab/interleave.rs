@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
-use super::host::{Campaign, Course, Summary};
+use super::host::{Campaign, Course};
 use super::matrix::Watch;
+use super::summary::Summary;
 
 /// Whose turn each VM is, `pairs` for each side: A B B A A B B A …
 ///

@@ -10,8 +10,9 @@ use luo_trace_ebpf::PROBES;
 use reports::matrix::{self, Cause, FILE, Failure, Kernel, Matrix, Pair};
 use reports::model::mode;
 
-use super::host::{Campaign, Course, Progress, Summary, VmSummary};
+use super::host::{Campaign, Course, Progress};
 use super::image;
+use super::summary::{Summary, VmSummary};
 use crate::exit::Failure as Ending;
 
 /// Updates after which a pair that has not worked once is given up.

@@ -28,5 +28,6 @@ pub mod qemu;
 pub mod refusal;
 pub mod scenario;
 pub mod ship;
+pub mod summary;
 pub mod witness;
 pub mod workload;

@@ -9,9 +9,9 @@ use reports::matrix::Cause;
 use serde::{Deserialize, Serialize};
 
 use super::guest::StageResult;
-use super::host::VmSummary;
 use super::processes::{Ended, ProcessError};
 use super::qemu::QemuError;
+use super::summary::VmSummary;
 use crate::kmsg::Log;
 use crate::liveupdate::kexec::LoadError;
 use crate::liveupdate::{DEVICE_PATH, Error};

@@ -16,8 +16,9 @@ use super::{MachineOptions, Shown};
 use crate::cli::compare::{print, read};
 use crate::cli::gate::RuleOptions;
 use crate::exit::{Exit, Failure};
-use crate::lab::host::{Course, VmSummary};
+use crate::lab::host::Course;
 use crate::lab::image;
+use crate::lab::summary::VmSummary;
 
 /// Hangs after which a kernel is not tried again: instruction counting has a
 /// hang of its own now and then.
