@@ -1,7 +1,6 @@
 //! The host's side: VM after VM, and a file for every update.
 
 use std::fs::{self, File};
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
