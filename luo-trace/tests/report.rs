@@ -270,3 +270,88 @@ fn what_a_picture_cannot_show_is_refused() {
     assert_eq!(change.status.code(), Some(2));
     assert_eq!(names(directory.path()), ["1.run.json", "2.run.json"]);
 }
+
+#[test]
+fn what_is_no_file_is_named_and_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a name.run.json"), run(1)).unwrap();
+    let made = Command::new("mkfifo")
+        .arg(directory.path().join("pipe.run.json"))
+        .status();
+    assert!(made.unwrap().success());
+    let output = luo_trace(directory.path(), &["report", "."]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("./pipe.run.json: named like a run, but no file"));
+    let strict = luo_trace(directory.path(), &["report", ".", "--strict"]);
+    assert_eq!(strict.status.code(), Some(2));
+    // A blank in a name, and a pattern that no shell has expanded.
+    for name in ["a name.run.json", "a*.run.json"] {
+        let output = luo_trace(directory.path(), &["report", name, "-o", "out put.svg"]);
+        assert_eq!(output.status.code(), Some(0), "{name}");
+    }
+    let nothing = luo_trace(directory.path(), &["report", "b*.run.json"]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8(nothing.stderr).unwrap(),
+        "luo-trace: b*.run.json: no file matches; \
+         name *.run.json files or a directory of them\n"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::io::Read as _;
+    use std::process::Stdio;
+
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("1.run.json"), run(1)).unwrap();
+    for arguments in [
+        // More than a pipe holds, so that writing meets the closed end.
+        ["report", ".", "--format", "html"].as_slice(),
+        &["export", ".", "--format", "chrome"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_luo-trace"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    }
+}
+
+#[test]
+fn metrics_are_for_other_users_and_runs_are_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("1.run.json"), run(1)).unwrap();
+    for (format, mode) in [("prometheus", 0o644), ("csv", 0o600), ("chrome", 0o600)] {
+        let line = format!("umask 022; exec \"$0\" export . --format {format} -o {format}");
+        let status = Command::new("sh")
+            .args(["-c", &line, env!("CARGO_BIN_EXE_luo-trace")])
+            .current_dir(directory.path())
+            .status();
+        assert!(status.unwrap().success());
+        let meta = fs::metadata(directory.path().join(format)).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o777, mode, "{format}");
+    }
+}
+
+#[test]
+fn functions_are_rows_of_a_csv_and_of_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("1.run.json"), run(1)).unwrap();
+    let with = ["export", ".", "--functions", "--format"];
+    let csv = luo_trace(directory.path(), &[with.as_slice(), &["csv"]].concat());
+    let csv = String::from_utf8(csv.stdout).unwrap();
+    assert!(csv.contains(",function,luo_retrieve_file,"), "{csv}");
+    let hlog = luo_trace(directory.path(), &[with.as_slice(), &["hlog"]].concat());
+    assert_eq!(hlog.status.code(), Some(2));
+}

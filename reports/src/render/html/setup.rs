@@ -193,8 +193,8 @@ fn functions(page: &mut String, setup: &Setup) {
         "<h3>Functions</h3>\n<p class=\"hint\">The costliest of each phase, of {} in all. Time in a run is that of all \
          calls that start there, calls inside them included; percentiles are those of single calls of all runs.</p>\n\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Functions of the set\">\n<table>\n<thead><tr>\
-         <th scope=\"col\">function</th><th scope=\"col\">calls</th><th scope=\"col\">median of a run</th>\
-         <th scope=\"col\">95 % interval</th><th scope=\"col\">share of the phase</th>\
+         <th scope=\"col\">function</th><th scope=\"col\">calls</th><th scope=\"col\" title=\"of its time in a run\">median</th>\
+         <th scope=\"col\">95 % interval</th><th scope=\"col\" title=\"of the phase\">share</th>\
          <th scope=\"col\">one call</th><th scope=\"col\">longest call</th>\
          <th scope=\"col\">n</th></tr></thead>\n",
         setup.functions.len()

@@ -1,6 +1,6 @@
 //! The functions of a set: what each takes in a run.
 
-use super::figure::{column, percent, share};
+use super::figure::{column, share};
 use super::page::{Page, fit};
 use crate::stats::overview::{AFTER, BEFORE, Function, costliest};
 use crate::stats::table::Row;
@@ -50,8 +50,12 @@ fn line(function: &Function) -> String {
     )
 }
 
-fn error(share: f64) -> String {
-    format!("+-{}", percent(share).replace(' ', ""))
+/// Half the interval in a column of 8.
+fn error(error: f64) -> String {
+    match share(error).trim_start() {
+        percent if percent == "-" || percent.len() > 6 => "+->10x".to_owned(),
+        percent => format!("+-{percent}"),
+    }
 }
 
 /// What the columns mean.
@@ -59,4 +63,24 @@ pub(super) fn note() -> String {
     "functions: the time of all calls of a run that start in the phase, calls inside \
      them included, as a share of the phase; p90 is that of single calls of all runs"
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_never_outgrows_its_column() {
+        for (ratio, text) in [
+            (0.0, "+-0.0%"),
+            (0.000_001, "+-<0.1%"),
+            (0.123, "+-12.3%"),
+            (9.876, "+-987.6%"),
+            (12.0, "+->10x"),
+            (1e9, "+->10x"),
+        ] {
+            assert_eq!(error(ratio), text);
+            assert!(text.len() <= 8);
+        }
+    }
 }
