@@ -290,7 +290,9 @@ fn submit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, event: &mut E
         return;
     }
     let used = EVENTS.query(BPF_RB_AVAIL_DATA.into());
-    let wake = u64::from(if used > WAKE_AT {
+    // On the way down there may be no next look: what has no tail is read at once.
+    let down = event.probe >= ProbeId::KernelKexec as u8;
+    let wake = u64::from(if used > WAKE_AT || down {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
