@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use crate::clock::printk::{Lost, Refined};
 use crate::clock::{PrintkOffset, PrintkSandwich};
 use crate::ready::boot_ns;
 
@@ -68,23 +69,50 @@ impl Log {
         &self.lines[jump.map_or(0, |at| at + 1)..]
     }
 
-    /// Where the kernel changed the pace of its clock, and what it had run by until
-    /// then: stamp in us, frequency in Hz (`arch/x86/kernel/tsc.c`, v7.3).
+    /// Where and how the kernel changed the pace of its clocks
+    /// (`arch/x86/kernel/tsc.c`, `kernel/time/clocksource.c`, v7.3); nothing where it
+    /// has not, or went by another clock in between.
     #[must_use]
-    pub fn refined_clock(&self) -> Option<(u64, f64)> {
-        let refined = self.placeable().iter().find(|l| {
-            l.text
-                .starts_with("tsc: Refined TSC clocksource calibration: ")
+    pub fn refined(&self) -> Option<Refined> {
+        let lines = self.placeable();
+        let (at, hz) = lines.iter().enumerate().find_map(|(at, l)| {
+            let rest = l.text.strip_prefix(REFINED)?;
+            Some((at, megahertz(rest, "MHz")?))
         })?;
+        let switch = lines[at..].iter().find(|l| l.text.starts_with(SWITCHED))?;
+        if switch.text.strip_prefix(SWITCHED) != Some("tsc") {
+            return None;
+        }
         let detected = |unit: &str| {
-            self.lines.iter().find_map(|l| {
-                let mhz = l.text.strip_prefix("tsc: Detected ")?.strip_suffix(unit)?;
-                mhz.trim().parse::<f64>().ok()
-            })
+            let rest = |l: &Line| megahertz(l.text.strip_prefix("tsc: Detected ")?, unit);
+            self.lines.iter().find_map(rest)
         };
-        // The second line is there where the CPU's frequency is another.
-        let mhz = detected("MHz TSC").or_else(|| detected("MHz processor"))?;
-        Some((refined.stamp_us, mhz * 1e6))
+        Some(Refined {
+            refined_us: lines[at].stamp_us,
+            switched_us: switch.stamp_us,
+            // The second line is there where the CPU's frequency is another.
+            hz_early: detected("MHz TSC").or_else(|| detected("MHz processor"))?,
+            hz,
+        })
+    }
+
+    /// What the stamps lost while they followed the ticks (`kernel/sched/clock.c`,
+    /// v7.3): `sched_clock: Marking stable (gtod, offset)->(raw, offset)`, ns.
+    #[must_use]
+    pub fn lost(&self) -> Option<Lost> {
+        let lines = self.placeable();
+        let (at, ahead) = lines.iter().enumerate().find_map(|(at, l)| {
+            let rest = l.text.strip_prefix("sched_clock: Marking stable ")?;
+            let (_, ahead) = rest.strip_suffix(')')?.rsplit_once(", ")?;
+            Some((at, ahead.parse::<i64>().ok()?))
+        })?;
+        // From here on the ticks are counted by the counter.
+        let counted = lines[..at].iter().find(|l| l.text.starts_with(SWITCHED));
+        Some(Lost {
+            from_us: lines.first()?.stamp_us,
+            until_us: counted.unwrap_or(&lines[at]).stamp_us,
+            ns: ahead.checked_neg()?,
+        })
     }
 
     /// KHO's count of kexecs, 0 when this kernel was not booted by one.
@@ -104,6 +132,17 @@ impl Log {
             .find_map(|l| exec_from(&l.text))
             .map(|(release, _)| release)
     }
+}
+
+/// What the kernel says when it has refined its clock …
+const REFINED: &str = "tsc: Refined TSC clocksource calibration: ";
+/// … and when it goes by another clock.
+const SWITCHED: &str = "clocksource: Switched to clocksource ";
+
+/// `2445.383 MHz`, in Hz.
+fn megahertz(text: &str, unit: &str) -> Option<f64> {
+    let mhz: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+    (mhz.is_finite() && mhz > 0.0).then_some(mhz * 1e6)
 }
 
 /// `KHO: exec from: 7.3.4 (count 1)` (`kernel/liveupdate/kexec_handover.c`, v7.3).
@@ -221,20 +260,46 @@ mod tests {
     }
 
     #[test]
-    fn the_log_tells_what_the_clock_ran_by_before() {
-        let refined = "tsc: Refined TSC clocksource calibration: 2249.998 MHz";
+    fn the_log_tells_when_the_clock_bent_and_what_it_had_lost() {
         let mut log = Log {
             lines: vec![
                 line(44_000, "tsc: Detected 2250.002 MHz processor"),
                 line(496, "clocksource"),
+                line(800_000, "clocksource: Switched to clocksource tsc-early"),
+                line(
+                    1_100_000,
+                    "sched_clock: Marking stable (1900038283, -23202046)->(2247053085, -370216848)",
+                ),
             ],
         };
-        assert_eq!(log.refined_clock(), None);
-        log.lines.push(line(1_450_000, refined));
-        assert_eq!(log.refined_clock(), Some((1_450_000, 2_250_002_000.0)));
+        assert_eq!(log.refined(), None);
+        assert_eq!(
+            log.lost(),
+            Some(Lost {
+                from_us: 496,
+                until_us: 800_000,
+                ns: 370_216_848
+            })
+        );
+        let refined = format!("{REFINED}2249.998 MHz");
+        log.lines.push(line(1_450_000, &refined));
+        assert_eq!(log.refined(), None, "the clock has not followed yet");
+        log.lines
+            .push(line(1_460_000, "clocksource: Switched to clocksource tsc"));
+        let expected = Refined {
+            refined_us: 1_450_000,
+            switched_us: 1_460_000,
+            hz_early: 2_250_002_000.0,
+            hz: 2_249_998_000.0,
+        };
+        assert_eq!(log.refined(), Some(expected));
         log.lines
             .insert(0, line(1, "tsc: Detected 2250.100 MHz TSC"));
-        assert_eq!(log.refined_clock(), Some((1_450_000, 2_250_100_000.0)));
+        let hz_early = |log: &Log| log.refined().map(|refined| refined.hz_early);
+        assert_eq!(hz_early(&log), Some(2_250_100_000.0));
+        let other = "clocksource: Switched to clocksource hpet";
+        log.lines.insert(6, line(1_455_000, other));
+        assert_eq!(log.refined(), None, "it went by another clock");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
+use super::course::Joint;
 use super::fit::{Bounds, Fit, Prior};
 use super::{Anchor, ClockError, Course, Early};
 
@@ -75,6 +76,8 @@ struct Map {
     origin: i64,
     offset: i64,
     skew: i64,
+    /// How it goes on to the next.
+    joint: Joint,
 }
 
 impl Map {
@@ -101,8 +104,13 @@ impl Bridge {
     ) -> Result<Self, ClockError> {
         counter_ran_on(old, new)?;
         let mut warnings = Vec::new();
-        let (old_fit, mut course) = fit_both(old, new, &mut warnings)?;
+        let (old_fit, mut course) = fit_both(old, new, early, &mut warnings)?;
         let (hz_old, hz_new) = (old_fit.hz, course.hz());
+        let ends: Vec<u64> = course
+            .pieces()
+            .iter()
+            .flat_map(|p| [p.from, p.to])
+            .collect();
         let skew = hz_new.mid / hz_old.mid - 1.0;
         if skew.abs() > SAME_COUNTER || skew.is_nan() {
             return Err(ClockError::RatesApart {
@@ -115,11 +123,6 @@ impl Bridge {
             course.begin_with(early);
         }
         let maps = maps(&old_fit, &course);
-        let ends: Vec<u64> = course
-            .pieces()
-            .iter()
-            .flat_map(|p| [p.from, p.to])
-            .collect();
         let mut bridge = Self {
             hz_old,
             hz_new,
@@ -162,7 +165,7 @@ impl Bridge {
         let hi = hi.max(lo);
         let middle = lo + (hi - lo) / 2;
         let mut warnings = Vec::new();
-        let new_clock = Course::new(new, &mut warnings).ok();
+        let new_clock = Course::new(new, None, &mut warnings).ok();
         let none = Bounds {
             lo: 0.0,
             mid: 0.0,
@@ -272,6 +275,7 @@ fn maps(old: &Fit, course: &Course) -> Vec<Map> {
             origin,
             offset: at_origin.saturating_sub(origin),
             skew: fixed(piece.fit.hz.mid / old.hz.mid - 1.0),
+            joint: piece.joint,
         };
         if let Some(last) = maps.last() {
             let back = last.at(last.to).saturating_sub(map.at(map.from));
@@ -282,16 +286,23 @@ fn maps(old: &Fit, course: &Course) -> Vec<Map> {
     maps
 }
 
-/// Between two pieces, on the line from the end of one to the start of the other.
+/// Between two pieces, on whichever the joint says, or on the line from the end of
+/// one to the start of the other.
 fn between(before: Map, after: Map, new: i64) -> i64 {
-    let (y0, y1) = (
-        i128::from(before.at(before.to)),
-        i128::from(after.at(after.from)),
-    );
-    let width = i128::from(after.from) - i128::from(before.to);
-    let since = i128::from(new) - i128::from(before.to);
-    let y = y0 + (y1 - y0) * since / width.max(1);
-    i64::try_from(y).unwrap_or(i64::MAX)
+    let (start, end) = (before.at(before.to), after.at(after.from));
+    let both = (before.at(new), after.at(new));
+    let value = match before.joint {
+        // A clock that is ahead shows the same time sooner.
+        Joint::Ahead => both.0.min(both.1),
+        Joint::Behind => both.0.max(both.1),
+        Joint::Unknown => {
+            let width = i128::from(after.from) - i128::from(before.to);
+            let since = i128::from(new) - i128::from(before.to);
+            let rise = i128::from(end) - i128::from(start);
+            clamp(i128::from(start) + rise * since / width.max(1))
+        }
+    };
+    value.clamp(start, end.max(start))
 }
 
 /// A share well below 1 in 2^-[`SKEW_BITS`].
@@ -324,6 +335,7 @@ fn counter_ran_on(old: &[Anchor], new: &[Anchor]) -> Result<(), ClockError> {
 fn fit_both(
     old: &[Anchor],
     new: &[Anchor],
+    early: Option<Early>,
     warnings: &mut Vec<String>,
 ) -> Result<(Fit, Course), ClockError> {
     let prior = |hz: Bounds<f64>| {
@@ -338,7 +350,7 @@ fn fit_both(
              to {STEERING_PPM} ppm"
         )
     };
-    match (fit_old(old, warnings), Course::new(new, warnings)) {
+    match (fit_old(old, warnings), Course::new(new, early, warnings)) {
         (Ok(old), Ok(new)) => Ok((old, new)),
         (Ok(old), Err(ClockError::NoSpan)) => {
             warnings.push(borrowed("new"));

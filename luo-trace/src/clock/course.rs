@@ -1,13 +1,14 @@
 //! The new kernel's clock over the counter: one straight piece, or several.
 //!
-//! A kernel boots with a guess of the counter's frequency and refines it a
-//! second or so later (`tsc_refine_calibration_work`, arch/x86/kernel/tsc.c,
-//! v7.3), right where a restore is watched. Its clock bends there.
+//! A kernel boots with a guess of the counter's frequency and refines it a second
+//! or so later (`tsc_refine_calibration_work`, arch/x86/kernel/tsc.c; the clock
+//! follows in `change_clocksource`, kernel/time/timekeeping.c; v7.3), right where a
+//! restore is watched. Its clock bends there, without a step.
 
 use super::fit::{Bounds, Fit, Prior};
 use super::{Anchor, ClockError, Cycles};
 
-/// Fewest anchors of a piece.
+/// Fewest anchors of a piece, but for the first and the last.
 const FEWEST: usize = 3;
 /// A clock with more bends than this is not a clock.
 const MOST_PIECES: usize = 4;
@@ -17,13 +18,27 @@ const BEND_PPM: f64 = 10_000.0;
 /// its multiplier: together less than this, ppm.
 const PRINTED_PPM: f64 = 1.0;
 
-/// What the kernel ran its clock by before the first anchor was taken.
+/// A line of the log is placed to less, ns.
+const UNSURE_NS: u64 = 100_000;
+
+/// What the kernel ran its clock by until it refined it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Early {
-    /// `CLOCK_BOOTTIME` until which it did, ns.
+    /// `CLOCK_BOOTTIME` until which it surely did, ns.
+    pub from_ns: u64,
+    /// `CLOCK_BOOTTIME` from which it surely did no more, ns.
     pub until_ns: u64,
     /// Frequency that it took the counter to have, Hz.
     pub hz: f64,
+}
+
+impl Early {
+    fn prior(&self) -> Prior {
+        Prior {
+            hz: self.hz,
+            ppm: PRINTED_PPM,
+        }
+    }
 }
 
 /// A kernel's clock over the counter.
@@ -36,22 +51,43 @@ pub struct Course {
 /// A stretch over which the clock is a line.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
-    /// `CLOCK_BOOTTIME` at its first anchor, ns.
+    /// `CLOCK_BOOTTIME` from which it is, ns.
     pub(super) from: u64,
-    /// At its last.
+    /// Until which it is.
     pub(super) to: u64,
     pub(super) fit: Fit,
+    /// What lies between it and the next piece.
+    pub(super) joint: Joint,
+}
+
+/// How a clock without a step goes from one line to the next, between the last
+/// instant known to be on the one and the first known to be on the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joint {
+    /// It gets faster: it is whichever of the two lines is ahead.
+    Ahead,
+    /// It gets slower: it is whichever is behind.
+    Behind,
+    /// The lines do not tell where.
+    Unknown,
 }
 
 impl Course {
     /// The clock that `anchors` show, in any order; what makes its bounds less
     /// than a proof goes to `warnings`.
-    pub fn new(anchors: &[Anchor], warnings: &mut Vec<String>) -> Result<Self, ClockError> {
+    pub fn new(
+        anchors: &[Anchor],
+        early: Option<Early>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, ClockError> {
+        if let Some(pieces) = early.and_then(|early| cut(anchors, early)) {
+            return Ok(Self::joined(pieces));
+        }
         let whole = Fit::new(anchors);
         if !whole.as_ref().is_ok_and(Fit::is_linear)
-            && let Some(pieces) = pieces(anchors)
+            && let Some(pieces) = pieces(anchors, early)
         {
-            return Ok(Self { pieces });
+            return Ok(Self::joined(pieces));
         }
         let whole = whole?;
         if !whole.is_linear() {
@@ -69,38 +105,52 @@ impl Course {
     }
 
     fn of(fit: Fit, anchors: &[Anchor]) -> Self {
-        let stamps = || anchors.iter().map(|a| a.boot_ns);
         Self {
-            pieces: vec![Piece {
-                from: stamps().min().unwrap_or(0),
-                to: stamps().max().unwrap_or(0),
-                fit,
-            }],
+            pieces: vec![Piece::over(fit, anchors)],
         }
     }
 
-    /// Puts what is known of the time before the first anchor in front. Where the
-    /// bend comes later still, the anchors show it, and the stretch before them is
-    /// as early as the rest.
+    fn joined(mut pieces: Vec<Piece>) -> Self {
+        for at in 1..pieces.len() {
+            pieces[at - 1].joint = joint(&pieces[at - 1], &pieces[at]);
+        }
+        Self { pieces }
+    }
+
+    /// Puts what is known of the time before the first anchor in front.
     pub fn begin_with(&mut self, early: Early) {
-        let first = &self.pieces[0];
-        let until_ns = early.until_ns.min(first.from);
-        let Bounds { lo, hi, .. } = first.fit.counter_at(until_ns);
+        let first = &mut self.pieces[0];
+        // Where the bend comes later still, the anchors show it, and the stretch
+        // before them is as early as the rest.
+        let refined = early.from_ns < first.from;
+        let (from, until) = if refined {
+            (early.from_ns, early.until_ns.min(first.from))
+        } else {
+            (first.from, first.from)
+        };
+        // The early line meets the first one somewhere in between: that bounds the
+        // counter at which the early one shows `from`.
+        let (start, end) = (first.fit.counter_at(from), first.fit.counter_at(until));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a few seconds' cycles at most"
+        )]
+        let back = ((until - from) as f64 / 1e9 * early.hz) as u64;
         let bend = Anchor {
-            before: lo.0,
-            boot_ns: until_ns,
-            after: hi.0,
+            before: start.lo.0.min(end.lo.0.saturating_sub(back)),
+            boot_ns: from,
+            after: start.hi.0.max(end.hi.0.saturating_sub(back)),
             realtime_ns: 0,
         };
-        let prior = Prior {
-            hz: early.hz,
-            ppm: PRINTED_PPM,
-        };
-        if let Ok(fit) = Fit::with_prior(&[bend], Some(prior)) {
+        if let Ok(fit) = Fit::with_prior(&[bend], Some(early.prior())) {
+            first.from = until;
             let piece = Piece {
-                from: until_ns,
-                to: until_ns,
+                from,
+                to: from,
                 fit,
+                joint: Joint::Unknown,
             };
             self.pieces.insert(0, piece);
         }
@@ -109,24 +159,43 @@ impl Course {
     /// Counter at the instant when this clock is `boot_ns`.
     #[must_use]
     pub fn counter_at(&self, boot_ns: u64) -> Bounds<Cycles> {
-        let (before, after) = self.around(|piece| boot_ns < piece.from, |p| boot_ns <= p.to);
         let at = |piece: &Piece| piece.fit.counter_at(boot_ns);
-        // Between two pieces the clock is still on the one or already on the other.
-        hull(at(before), after.map(at), |a, b| {
-            Cycles(u64::midpoint(a.0, b.0))
-        })
+        match self.around(|piece| boot_ns < piece.from, |p| boot_ns <= p.to) {
+            (piece, None) => at(piece),
+            (before, Some(after)) => match before.joint {
+                // A clock that is ahead shows the same time sooner.
+                Joint::Ahead => pick(at(before), at(after), Ord::min),
+                Joint::Behind => pick(at(before), at(after), Ord::max),
+                Joint::Unknown => {
+                    let [x0, x1] = ends(before, after);
+                    let middle = between([before.to, after.from], [x0, x1], boot_ns);
+                    hull(at(before), at(after), Cycles(middle))
+                }
+            },
+        }
     }
 
     /// The clock at a counter value, ns; negative before it started.
     #[must_use]
     pub fn boot_at(&self, counter: Cycles) -> Bounds<i64> {
         let reached = |boot_ns: u64, fit: &Fit| counter < fit.counter_at(boot_ns).mid;
-        let (before, after) = self.around(
+        let at = |piece: &Piece| piece.fit.boot_at(counter);
+        let around = self.around(
             |piece| reached(piece.from, &piece.fit),
             |piece| reached(piece.to, &piece.fit),
         );
-        let at = |piece: &Piece| piece.fit.boot_at(counter);
-        hull(at(before), after.map(at), i64::midpoint)
+        match around {
+            (piece, None) => at(piece),
+            (before, Some(after)) => match before.joint {
+                Joint::Ahead => pick(at(before), at(after), Ord::max),
+                Joint::Behind => pick(at(before), at(after), Ord::min),
+                Joint::Unknown => {
+                    let middle = between(ends(before, after), [before.to, after.from], counter.0);
+                    let middle = i64::try_from(middle).unwrap_or(i64::MAX);
+                    hull(at(before), at(after), middle)
+                }
+            },
+        }
     }
 
     /// The piece that something lies on, or the two that it lies between.
@@ -161,45 +230,147 @@ impl Course {
     }
 }
 
-fn hull<T: Copy + Ord>(
-    one: Bounds<T>,
-    other: Option<Bounds<T>>,
-    middle: impl Fn(T, T) -> T,
-) -> Bounds<T> {
-    other.map_or(one, |other| Bounds {
-        lo: one.lo.min(other.lo),
-        mid: middle(one.mid, other.mid),
-        hi: one.hi.max(other.hi),
-    })
+impl Piece {
+    fn over(fit: Fit, anchors: &[Anchor]) -> Self {
+        let stamps = || anchors.iter().map(|a| a.boot_ns);
+        Self {
+            from: stamps().min().unwrap_or(0),
+            to: stamps().max().unwrap_or(0),
+            fit,
+            joint: Joint::Unknown,
+        }
+    }
+}
+
+/// Where the lines cross between the pieces, a clock that only bends once is known:
+/// it is the earlier line up to there, the later one from there on.
+fn joint(before: &Piece, after: &Piece) -> Joint {
+    let (old, new) = (before.fit.hz, after.fit.hz);
+    // What the counter shows at the end of one piece, and at the start of the other,
+    // on both lines.
+    let [x0, x1] = ends(before, after).map(Cycles);
+    let (start, end) = (
+        [before.fit.boot_at(x0), after.fit.boot_at(x0)],
+        [before.fit.boot_at(x1), after.fit.boot_at(x1)],
+    );
+    // A clock that takes the counter for slower runs faster.
+    if new.hi < old.lo && start[0].hi >= start[1].lo && end[1].hi >= end[0].lo {
+        Joint::Ahead
+    } else if new.lo > old.hi && start[0].lo <= start[1].hi && end[1].lo <= end[0].hi {
+        Joint::Behind
+    } else {
+        Joint::Unknown
+    }
+}
+
+/// Counter at the end of one piece and at the start of the next.
+fn ends(before: &Piece, after: &Piece) -> [u64; 2] {
+    [
+        before.fit.counter_at(before.to).mid.0,
+        after.fit.counter_at(after.from).mid.0,
+    ]
+}
+
+fn pick<T: Copy>(one: Bounds<T>, other: Bounds<T>, which: impl Fn(T, T) -> T) -> Bounds<T> {
+    Bounds {
+        lo: which(one.lo, other.lo),
+        mid: which(one.mid, other.mid),
+        hi: which(one.hi, other.hi),
+    }
+}
+
+/// The clock is still on the one line or already on the other.
+fn hull<T: Copy + Ord>(one: Bounds<T>, other: Bounds<T>, middle: T) -> Bounds<T> {
+    Bounds {
+        lo: one.lo.min(other.lo).min(middle),
+        mid: middle,
+        hi: one.hi.max(other.hi).max(middle),
+    }
+}
+
+/// On the line from `(x[0], y[0])` to `(x[1], y[1])`.
+fn between(x: [u64; 2], y: [u64; 2], at: u64) -> u64 {
+    let wide = |n: u64| i128::from(n);
+    let width = (wide(x[1]) - wide(x[0])).max(1);
+    let since = (wide(at) - wide(x[0])).clamp(0, width);
+    let value = wide(y[0]) + (wide(y[1]) - wide(y[0])) * since / width;
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Cuts the anchors where the log says that the clock bent, if that is in their midst.
+/// Those that may lie on either side of it are left out.
+fn cut(anchors: &[Anchor], early: Early) -> Option<Vec<Piece>> {
+    let mut sorted = anchors.to_vec();
+    sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
+    let until = early.from_ns.saturating_sub(UNSURE_NS);
+    let from = early.until_ns.saturating_add(UNSURE_NS);
+    let before = &sorted[..sorted.partition_point(|anchor| anchor.boot_ns <= until)];
+    let after = &sorted[sorted.partition_point(|anchor| anchor.boot_ns < from)..];
+    if after.len() < FEWEST || after.len() == sorted.len() {
+        return None;
+    }
+    let after = straight_pieces(after)?;
+    if before.is_empty() {
+        return Some(after);
+    }
+    let fit = Fit::with_prior(before, Some(early.prior())).ok()?;
+    let first = fit.is_linear().then(|| Piece::over(fit, before))?;
+    Some(std::iter::once(first).chain(after).collect())
 }
 
 /// Cuts the anchors into the fewest straight pieces, each as long as can be.
-fn pieces(anchors: &[Anchor]) -> Option<Vec<Piece>> {
+fn pieces(anchors: &[Anchor], early: Option<Early>) -> Option<Vec<Piece>> {
     let mut sorted = anchors.to_vec();
     sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
-    let mut rest = sorted.as_slice();
+    // The bend may come right after the first anchors, too few to show a line.
+    (0..FEWEST).find_map(|few| {
+        let rest = straight_pieces(sorted.get(few..)?)?;
+        let first = &sorted[..few];
+        if first.is_empty() {
+            return Some(rest);
+        }
+        let known = early.filter(|early| first[few - 1].boot_ns <= early.until_ns);
+        let prior = known.map_or_else(|| about(&rest[0]), |early| early.prior());
+        let fit = Fit::with_prior(first, Some(prior)).ok()?;
+        fit.is_linear().then(|| {
+            let first = Piece::over(fit, first);
+            std::iter::once(first).chain(rest).collect()
+        })
+    })
+}
+
+fn straight_pieces(anchors: &[Anchor]) -> Option<Vec<Piece>> {
+    let mut rest = anchors;
     let mut pieces: Vec<Piece> = Vec::new();
     while !rest.is_empty() {
         let (len, fit) = longest_straight(rest).or_else(|| {
-            // Too few to tell their pace: about that of the piece before.
-            let prior = Prior {
-                hz: pieces.last()?.fit.hz.mid,
-                ppm: BEND_PPM,
-            };
+            let prior = about(pieces.last()?);
             let last = (rest.len() < FEWEST).then(|| Fit::with_prior(rest, Some(prior)))?;
             Some((rest.len(), last.ok()?))
         })?;
-        pieces.push(Piece {
-            from: rest[0].boot_ns,
-            to: rest[len - 1].boot_ns,
-            fit,
-        });
+        let (mut fit, mut own) = (fit, &rest[..len]);
+        // Its last anchor may already lie beyond the bend, too little to show.
+        if len < rest.len()
+            && len > FEWEST
+            && let Ok(sure) = Fit::new(&own[..len - 1])
+        {
+            (fit, own) = (sure, &own[..len - 1]);
+        }
+        pieces.push(Piece::over(fit, own));
         rest = &rest[len..];
         if pieces.len() > MOST_PIECES {
             return None;
         }
     }
-    Some(pieces)
+    (!pieces.is_empty()).then_some(pieces)
+}
+
+/// The pace of a piece next to one of too few anchors to tell its own.
+fn about(neighbour: &Piece) -> Prior {
+    Prior {
+        hz: neighbour.fit.hz.mid,
+        ppm: BEND_PPM,
+    }
 }
 
 /// What is not straight stays so with more anchors: a search by halves.

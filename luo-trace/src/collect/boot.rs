@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reports::model::{Handoff, Hole, Source};
 
 use crate::boot_trace::{self, BootTrace};
+use crate::clock::printk::Past;
 use crate::clock::{Bridge, Course, Cycles, Early, PrintkOffset};
 use crate::join::{Boot, BootMark, Initcall, Stamp, hole};
 use crate::kmsg::{self, Line, Log};
@@ -37,10 +38,15 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn take() -> Self {
-        Self {
-            log: Log::read(),
-            offset: kmsg::offset(),
+        let mut offset = kmsg::offset();
+        let log = Log::read();
+        if let (Ok(log), Ok(offset)) = (&log, &mut offset) {
+            offset.past = Past {
+                refined: log.refined(),
+                lost: log.lost(),
+            };
         }
+        Self { log, offset }
     }
 
     pub(super) fn log(&self) -> Option<&Log> {
@@ -49,12 +55,14 @@ impl Reading {
 
     /// What the log tells of the clock before the first anchor.
     pub(super) fn early(&self) -> Option<Early> {
-        let (Ok(log), Ok(offset)) = (&self.log, &self.offset) else {
-            return None;
-        };
-        let (stamp_us, hz) = log.refined_clock()?;
-        let until_ns = u64::try_from(offset.boot_ns(stamp_us)).ok()?;
-        Some(Early { until_ns, hz })
+        let offset = self.offset.as_ref().ok()?;
+        let refined = offset.past.refined?;
+        let boot_ns = |stamp_us| u64::try_from(offset.place(stamp_us).0).ok();
+        Some(Early {
+            from_ns: boot_ns(refined.refined_us)?,
+            until_ns: boot_ns(refined.switched_us)?,
+            hz: refined.hz_early,
+        })
     }
 
     /// The boot's stages; what cannot be had becomes a hole.
@@ -94,10 +102,13 @@ impl Reading {
                 return;
             }
         };
-        let stamp = |line: &Line| Stamp {
-            boot_ns: offset.boot_ns(line.stamp_us),
-            error_ns: offset.error_ns,
-            source: Source::Kmsg,
+        let stamp = |line: &Line| {
+            let (boot_ns, error_ns) = offset.place(line.stamp_us);
+            Stamp {
+                boot_ns,
+                error_ns,
+                source: Source::Kmsg,
+            }
         };
         // Where the log has wrapped, its first line is not the boot's.
         let complete = log.lines.first().is_some_and(|l| l.seq == 0);

@@ -92,6 +92,8 @@ pub struct Options {
 pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let (name, ready) = options.tracing.check()?;
     writable(&options.output)?;
+    // The clock may bend while the probes are placed.
+    let before = Anchor::sample();
     let probes =
         Probes::arm_for_restore(options.tracing.mechanism).map_err(Failure::environment)?;
     let armed = Armed {
@@ -106,11 +108,14 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         let _inside = runtime.enter();
         Ending::catch()?
     };
+    let mut watch = Watch::new(probes, options, name);
+    // So that whatever the agent does lies after an anchor.
+    watch.anchors = vec![before, Anchor::sample()];
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    let watched = runtime.block_on(Watch::new(probes, options, name).run(ending))?;
+    let watched = runtime.block_on(watch.run(ending))?;
     let (run, session) = finish(options, &armed, watched);
     let found = run.old_kernel.is_some();
     reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;

@@ -82,11 +82,11 @@ pub(super) fn hits(
 
 pub(super) fn find(input: &Input<'_>) -> Found {
     let mut found = Found::default();
-    let (Some(_), Some(bridge)) = (input.kexec, input.bridge) else {
+    let (Some(_), Some(_)) = (input.kexec, input.bridge) else {
         found.coverage.unknown = 1.0;
         return found;
     };
-    let boundaries = boundaries(input, bridge.error_ns);
+    let boundaries = boundaries(input);
     let Some(end) = boundaries.last().and_then(|b| b.at) else {
         found.holes.push(hole(
             DEFAULT_WINDOW,
@@ -119,7 +119,7 @@ fn kernel_window(boundaries: &[Boundary]) -> Option<Window> {
 }
 
 /// Phase ends in order of time, as product and docs list them.
-fn boundaries(input: &Input<'_>, clock_error: u64) -> Vec<Boundary> {
+fn boundaries(input: &Input<'_>) -> Vec<Boundary> {
     let old = |id, kind| old_stamp(input, id, kind);
     let boot = |stamp: Option<Stamp>| {
         stamp.map(|s| At {
@@ -131,7 +131,7 @@ fn boundaries(input: &Input<'_>, clock_error: u64) -> Vec<Boundary> {
     let new = |t: Option<i64>| {
         t.map(|t| At {
             t,
-            error_ns: clock_error,
+            error_ns: error_of_record(input, t),
             source: Source::Probe,
         })
     };
@@ -221,6 +221,16 @@ fn last_retrieve(input: &Input<'_>) -> Option<i64> {
         .filter(|s| sessions::is_command(s, "RETRIEVE_FD"))
         .filter_map(|s| Some(s.start_t + s.duration_ns?))
         .max()
+}
+
+/// Bound of the error of the new kernel's record that lies at `t`, ns.
+fn error_of_record(input: &Input<'_>, t: i64) -> u64 {
+    let stamps = input.new.iter().map(|e| e.boot_ns);
+    let there = stamps.filter(|boot_ns| input.timeline.of_new(boot_ns.cast_signed()) == t);
+    let errors = there.filter_map(|boot_ns| Some(input.bridge?.error_at(boot_ns)));
+    errors
+        .max()
+        .unwrap_or_else(|| input.bridge.map_or(0, |bridge| bridge.error_ns))
 }
 
 /// Cuts the window at the boundaries that are known and in order. A phase whose
