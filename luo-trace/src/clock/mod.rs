@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod counter;
 pub mod course;
 pub mod fit;
+pub mod perf;
 pub mod printk;
 mod region;
 #[cfg(test)]

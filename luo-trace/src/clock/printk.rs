@@ -6,7 +6,8 @@
 //! both clocks are the counter at one pace. What the log tells of the time before
 //! ([`Past`]) is taken back from it.
 
-use super::ClockError;
+use super::perf::Conversion;
+use super::{Anchor, ClockError, Cycles};
 
 /// A line written to the kernel log between two readings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,15 +135,34 @@ impl PrintkOffset {
             .collect();
         let (common, agreeing) = best_overlap(&intervals).ok_or(ClockError::NoPrintk)?;
         let middle = common.lo + (common.hi - common.lo) / 2;
-        let half = (common.hi - common.lo + 1) / 2;
         Ok(Self {
             offset_ns: clamp(middle),
-            // The stamp to be placed is rounded to the us, too.
-            error_ns: u64::try_from(half + HALF_US).unwrap_or(u64::MAX),
+            error_ns: error_of(&common),
             n: sandwiches.len(),
             outliers: sandwiches.len() - agreeing,
             sampled_us: sandwiches.iter().map(|s| s.stamp_us).min().unwrap_or(0),
             past: Past::default(),
+        })
+    }
+
+    /// The same, narrowed down by an anchor and the kernel's own conversion of the
+    /// counter; nothing where that contradicts what was seen.
+    #[must_use]
+    pub fn narrowed(&self, by: Conversion, anchor: &Anchor) -> Option<Self> {
+        let at = |counter| i128::from(by.ns(Cycles(counter)));
+        let boot = i128::from(anchor.boot_ns);
+        // Both clocks are read in whole ns.
+        let by_perf = Interval {
+            lo: boot - at(anchor.after) - 1,
+            hi: boot - at(anchor.before) + 1,
+        };
+        let half = i128::from(self.error_ns);
+        let seen = i128::from(self.offset_ns) - half..=i128::from(self.offset_ns) + half;
+        let middle = by_perf.lo + (by_perf.hi - by_perf.lo) / 2;
+        seen.contains(&middle).then(|| Self {
+            offset_ns: clamp(middle),
+            error_ns: error_of(&by_perf),
+            ..*self
         })
     }
 
@@ -161,6 +181,12 @@ impl PrintkOffset {
 
 /// A stamp of n us stands for `n * 1000 ..= n * 1000 + 999` ns.
 const HALF_US: i128 = 500;
+
+/// The stamp to be placed is rounded to the us, too.
+fn error_of(offset: &Interval) -> u64 {
+    let half = (offset.hi - offset.lo + 1) / 2;
+    u64::try_from(half + HALF_US).unwrap_or(u64::MAX)
+}
 
 fn interval(s: &PrintkSandwich) -> Interval {
     let stamp = i128::from(s.stamp_us) * 1000;

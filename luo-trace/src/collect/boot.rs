@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reports::model::{Handoff, Hole, Source};
 
 use crate::boot_trace::{self, BootTrace};
+use crate::clock::perf::Conversion;
 use crate::clock::printk::Past;
-use crate::clock::{Bridge, Course, Cycles, Early, PrintkOffset};
+use crate::clock::{Anchor, Bridge, Course, Cycles, Early, PrintkOffset};
 use crate::join::{Boot, BootMark, Initcall, Stamp, hole};
 use crate::kmsg::{self, Line, Log};
 
@@ -34,11 +35,14 @@ const STAGES: [(&str, &str); 11] = [
 pub(super) struct Reading {
     log: io::Result<Log>,
     offset: io::Result<PrintkOffset>,
+    /// Whether the kernel's own conversion of the counter narrowed it down.
+    by_perf: bool,
 }
 
 impl Reading {
     pub(super) fn take() -> Self {
         let mut offset = kmsg::offset();
+        let by_perf = narrow(&mut offset);
         let log = Log::read();
         if let (Ok(log), Ok(offset)) = (&log, &mut offset) {
             offset.past = Past {
@@ -46,7 +50,21 @@ impl Reading {
                 lost: log.lost(),
             };
         }
-        Self { log, offset }
+        Self {
+            log,
+            offset,
+            by_perf,
+        }
+    }
+
+    /// How the log's stamps were placed, as a check of the clock.
+    pub(super) fn how(&self) -> Option<String> {
+        let how = if self.by_perf {
+            "perf's conversion of the counter"
+        } else {
+            "lines written between readings of the clock"
+        };
+        self.offset.is_ok().then(|| format!("printk by {how}"))
     }
 
     pub(super) fn log(&self) -> Option<&Log> {
@@ -127,6 +145,15 @@ impl Reading {
         }
         boot.exec_init = lines.iter().find(|l| is_exec_init(&l.text)).map(&stamp);
     }
+}
+
+fn narrow(offset: &mut io::Result<PrintkOffset>) -> bool {
+    let (Ok(offset), Ok(conversion)) = (offset, Conversion::read()) else {
+        return false;
+    };
+    let narrowed = offset.narrowed(conversion, &Anchor::sample());
+    *offset = narrowed.unwrap_or(*offset);
+    narrowed.is_some()
 }
 
 fn stage(text: &str) -> Option<&'static str> {

@@ -340,7 +340,8 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         early: reading.early(),
         last_old_ns: old.last_ns(),
     });
-    let checks = sides.map_or(Vec::new(), |sides| sides.checks());
+    let mut checks = sides.map_or(Vec::new(), |sides| sides.checks());
+    checks.extend(reading.how());
     let bridge = match (sides, &absent) {
         (Some(sides), _) => sides.bridge(options.clock).map_err(|e| e.to_string()),
         (None, why) => Err(why.clone().unwrap_or_default()),

@@ -180,11 +180,21 @@ fn a_locked_down_kernel_costs_the_tail_and_says_so() {
 #[test]
 #[ignore = "boots a VM"]
 fn without_perf_nothing_is_missing() {
-    let lab = lab(KERNEL_BTF, "--scenario without-perf").succeeded();
-    let run = lab.run(1);
+    let with_perf = lab(KERNEL_BTF, "").succeeded().run(1);
+    let run = lab(KERNEL_BTF, "--scenario without-perf")
+        .succeeded()
+        .run(1);
     assert_eq!(holes(&run), "");
     assert_eq!(run.phases.len(), 8);
     assert_eq!(run.attach[0].mechanism, "kprobe.session");
+    // How the kernel log was placed.
+    let printk = |run: &Run| {
+        let checks = run.clock.checks.iter();
+        let ours = checks.filter(|check| check.starts_with("printk by "));
+        ours.cloned().collect::<String>()
+    };
+    assert!(printk(&run).contains("lines written"), "{:?}", run.clock);
+    assert!(printk(&with_perf).contains("perf"), "{:?}", with_perf.clock);
 }
 
 /// The kernels joined by the time of day: it is said, and the bound is honest.
