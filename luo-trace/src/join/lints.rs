@@ -117,7 +117,9 @@ fn loaded_inside(run: &Run) -> Option<Lint> {
     ))
 }
 
-/// What was printed on a console while nothing else ran.
+/// What was printed on a console. Bytes that the printing thread wrote are waited for
+/// by whoever needs its CPU, on which each line keeps interrupts off: some of them, so
+/// half is taken, and both ends are told.
 fn console(boot: &Boot) -> Option<Lint> {
     let Console {
         level,
@@ -128,30 +130,34 @@ fn console(boot: &Boot) -> Option<Lint> {
     if level <= Console::QUIET || bytes == 0 {
         return None;
     }
-    let cost = per_byte_ns.map(|per_byte| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            reason = "an estimate"
-        )]
-        let cost = (per_byte * waited_bytes as f64) as i64;
-        cost
-    });
-    let waited = if waited_bytes < bytes {
-        format!(", and waited for {waited_bytes} of them")
-    } else {
-        String::new()
-    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "an estimate"
+    )]
+    let price = |bytes: u64| per_byte_ns.map(|per_byte| (per_byte * bytes as f64) as i64);
+    let (least, most) = (price(waited_bytes), price(bytes));
     let how = match per_byte_ns {
         Some(ns) => format!(", at {:.1} us each as measured on this console", ns / 1e3),
         None => String::new(),
     };
+    let waited = match (least, most) {
+        (Some(least), Some(most)) if waited_bytes < bytes => format!(
+            "; {waited_bytes} of them were waited for, the others by whoever needed the CPU that \
+             printed: {} to {} ms",
+            least / 1_000_000,
+            most / 1_000_000
+        ),
+        _ => String::new(),
+    };
     Some(warning(
         "console.noisy",
         format!(
-            "the new kernel printed {bytes} bytes on its console{waited}{how}: boot it with `quiet`"
+            "the new kernel printed {bytes} bytes on its console{how}{waited}: boot it with `quiet`"
         ),
-        cost,
+        least
+            .zip(most)
+            .map(|(least, most)| i64::midpoint(least, most)),
     ))
 }
 
@@ -222,4 +228,30 @@ fn big_handoff(run: &Run) -> Option<Lint> {
             run.phase("gap.handoff").map(|gap| gap.duration_ns),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_costs_what_was_waited_for_and_half_of_what_a_thread_printed() {
+        let boot = |level, waited_bytes, per_byte_ns| Boot {
+            console: Some(Console {
+                level,
+                bytes: 3000,
+                waited_bytes,
+                per_byte_ns,
+            }),
+            ..Boot::default()
+        };
+        let lint = console(&boot(7, 1000, Some(80_000.0))).unwrap();
+        assert_eq!(lint.cost_ns, Some(160_000_000));
+        assert!(lint.text.contains("80 to 240 ms"), "{}", lint.text);
+        let alone = console(&boot(7, 3000, Some(80_000.0))).unwrap();
+        assert_eq!(alone.cost_ns, Some(240_000_000));
+        assert!(!alone.text.contains("others"), "{}", alone.text);
+        assert_eq!(console(&boot(7, 1000, None)).unwrap().cost_ns, None);
+        assert!(console(&boot(Console::QUIET, 1000, Some(1.0))).is_none());
+    }
 }
