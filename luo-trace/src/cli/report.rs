@@ -154,7 +154,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
         ));
     }
     let keep = match format {
-        Format::Html => Keep::All,
+        Format::Html => html::KEEP,
         _ => Keep::Figures,
     };
     let set = read(&options.runs, keep, options.strict)?;

@@ -1,6 +1,7 @@
 //! The calls of a run by place and function: what the figures of a set need of
 //! them, in a twentieth of the memory.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -59,18 +60,13 @@ impl Calls {
     /// The calls of a run that was read whole.
     #[must_use]
     pub fn of(run: &Run) -> Self {
-        let mut gathering = Gathering::default();
-        for span in &run.spans {
-            let Span {
-                name,
-                kernel,
-                start_t,
-                duration_ns,
-                ..
-            } = span;
-            gathering.add(name, *kernel, *start_t, *duration_ns);
-        }
-        gathering.finish(&run.phases)
+        Gathering::default().of(run)
+    }
+
+    /// How many calls there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.functions.iter().map(|function| function.calls).sum()
     }
 
     /// The functions, each with the lengths of its calls that returned, ns.
@@ -100,7 +96,35 @@ struct Call {
     duration_ns: Option<i64>,
 }
 
+/// By length, longest first: a call that did not return lasted until its kernel
+/// ended. A call comes before those inside it.
+pub(crate) fn by_length(span: &Span) -> (Reverse<i64>, u32) {
+    (Reverse(span.duration_ns.unwrap_or(i64::MAX)), span.id)
+}
+
+/// Drops all but the `most` longest calls, in the order they are in.
+pub(super) fn keep_longest(spans: &mut Vec<Span>, most: usize) {
+    if spans.len() <= most {
+        return;
+    }
+    let mut order: Vec<usize> = (0..spans.len()).collect();
+    order.sort_unstable_by_key(|number| by_length(&spans[*number]));
+    let kept: HashSet<usize> = order.into_iter().take(most).collect();
+    let mut number = 0..;
+    spans.retain(|_| number.next().is_some_and(|number| kept.contains(&number)));
+    spans.shrink_to_fit();
+}
+
 impl Gathering {
+    /// The calls of a run that was read whole.
+    pub(super) fn of(&mut self, run: &Run) -> Calls {
+        self.clear();
+        for span in &run.spans {
+            self.add(&span.name, span.kernel, span.start_t, span.duration_ns);
+        }
+        self.finish(&run.phases)
+    }
+
     /// Adds a call.
     pub(super) fn add(
         &mut self,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use super::calls::{Calls, Gathering};
+use super::calls::{Calls, Gathering, keep_longest};
 use super::durable::{Output, WriteError};
 use super::{Run, SCHEMA, figures};
 
@@ -154,9 +154,14 @@ impl FiguresReader {
         if let Some((run, calls)) = figures::read(text, &mut self.gathering) {
             return Ok((checked(run, path)?, calls));
         }
-        let mut run = read_str(text, path)?;
-        let calls = Calls::of(&run);
-        run.spans.clear();
+        self.read_longest(path, 0)
+    }
+
+    /// Reads one run with as many of its longest calls, the figures of all beside it.
+    pub fn read_longest(&mut self, path: &Path, most: usize) -> Result<(Run, Calls), FileError> {
+        let mut run = read_str(text_of(path, &mut self.bytes)?, path)?;
+        let calls = self.gathering.of(&run);
+        keep_longest(&mut run.spans, most);
         Ok((run, calls))
     }
 }

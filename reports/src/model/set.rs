@@ -22,8 +22,8 @@ pub const SUFFIX: &str = ".run.json";
 pub struct Set {
     /// The runs, in the order of their paths.
     pub runs: Vec<Run>,
-    /// The figures of the calls of each of `runs`, where the calls were dropped;
-    /// else nothing.
+    /// The figures of all calls of each of `runs`, where calls were dropped; else
+    /// nothing.
     pub calls: Vec<Calls>,
     /// Where each of `runs` came from.
     pub paths: Vec<PathBuf>,
@@ -97,6 +97,25 @@ pub enum Keep {
     /// Where there are several runs, only figures of the calls: what those of a
     /// set are made from, in little memory.
     Figures,
+    /// The same, and the longest calls: what a page shows of each.
+    Longest {
+        /// Calls of all runs together, shared out evenly.
+        of_all: usize,
+        /// Calls that a run keeps in any case.
+        of_each: usize,
+    },
+}
+
+impl Keep {
+    /// How many calls each of `runs` keeps; nothing where that is all.
+    #[must_use]
+    pub fn most(self, runs: usize) -> Option<usize> {
+        match self {
+            Self::All => None,
+            Self::Figures => Some(0),
+            Self::Longest { of_all, of_each } => Some((of_all / runs.max(1)).max(of_each)),
+        }
+    }
 }
 
 /// Reads the runs that `paths` name: files, directories for the `*.run.json` in
@@ -154,7 +173,7 @@ fn read_files(
     keep: Keep,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Vec<Result<(Run, Option<Calls>), FileError>> {
-    let drop_calls = keep == Keep::Figures && files.len() > 1;
+    let most = keep.most(files.len()).filter(|_| files.len() > 1);
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut figures = FiguresReader::default();
@@ -164,10 +183,11 @@ fn read_files(
             let Some(path) = files.get(number) else {
                 return read;
             };
-            let run = if drop_calls {
-                figures.read(path).map(|(run, calls)| (run, Some(calls)))
-            } else {
-                file::read(path).map(|run| (run, None))
+            let with_calls = |(run, calls)| (run, Some(calls));
+            let run = match most {
+                None => file::read(path).map(|run| (run, None)),
+                Some(0) => figures.read(path).map(with_calls),
+                Some(most) => figures.read_longest(path, most).map(with_calls),
             };
             read.push((number, run));
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use reports::model::Run;
 use reports::model::file::FileError;
-use reports::model::set::Set;
-use reports::render::html::render;
+use reports::model::set::{Keep, Set, read_set_with};
+use reports::render::html::{KEEP, render};
 
 use crate::made::{full_run, kernel, run, run_without_carrier, spread};
-use crate::recorded::recorded_set;
+use crate::recorded::{recorded_directory, recorded_set};
 
 fn set(runs: Vec<Run>) -> Set {
     Set {
@@ -52,6 +52,15 @@ fn a_thousand_runs_of_500_calls_fit_in_a_megabyte_and_say_what_was_left_out() {
         (first["s"].as_array().unwrap().len(), &first["n"]),
         (9, &500.into())
     );
+}
+
+#[test]
+fn a_page_is_the_same_of_runs_that_were_read_for_it_alone() {
+    let directory = recorded_directory();
+    let read = |keep| read_set_with(&[directory.path()], keep, &|_, _| ()).unwrap();
+    let (all, kept) = (read(Keep::All), read(KEEP));
+    assert!(kept.runs[0].spans.len() < all.runs[0].spans.len());
+    assert_eq!(render(&kept).unwrap(), render(&all).unwrap());
 }
 
 #[test]

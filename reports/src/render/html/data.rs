@@ -1,21 +1,25 @@
 //! What the charts are drawn from: the runs, without what nobody could look at.
 //!
 //! A report of a thousand runs must stay below 1 MB, so the spans are shared
-//! out: each run keeps its longest, as many as its share of [`SPANS`] allows,
+//! out: each run keeps its longest, as many as its share of [`KEEP`] allows,
 //! and says how many it had. Strings are written once.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::model::calls::by_length;
+use crate::model::set::Keep;
 use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 use crate::render::figure::count;
 use crate::render::text::provenance;
+use crate::stats::group::Group;
 
-/// Spans of all runs together.
-const SPANS: usize = 9_000;
-/// Spans that a run keeps in any case.
-const FEWEST: usize = 8;
+/// Spans of all runs together, and those that a run keeps in any case.
+pub const KEEP: Keep = Keep::Longest {
+    of_all: 9_000,
+    of_each: 8,
+};
 
 /// The data of the page; names are short since each is written per run.
 #[derive(Serialize)]
@@ -74,19 +78,19 @@ impl Words {
 
 impl<'a> Data<'a> {
     /// The data of grouped runs.
-    pub(super) fn of(groups: &[Vec<&'a Run>]) -> Self {
-        let total: usize = groups.iter().map(Vec::len).sum();
-        let most = (SPANS / total.max(1)).max(FEWEST);
+    pub(super) fn of(groups: &'a [Group<'a>]) -> Self {
+        let total: usize = groups.iter().map(|group| group.runs.len()).sum();
+        let most = KEEP.most(total).unwrap_or(usize::MAX);
         let mut words = Words::default();
         let mut runs = Vec::with_capacity(total);
         for (setup, group) in groups.iter().enumerate() {
-            let mut group = group.clone();
-            group.sort_by(|a, b| (&a.captured_at, &a.id).cmp(&(&b.captured_at, &b.id)));
-            runs.extend(
-                group
-                    .iter()
-                    .map(|run| run_data(run, setup, most, &mut words)),
-            );
+            let counts = group.calls.iter().map(|calls| calls.count());
+            let mut group: Vec<(&Run, usize)> = group.runs.iter().copied().zip(counts).collect();
+            group.sort_by_key(|(run, _)| (&run.captured_at, &run.id));
+            runs.extend(group.into_iter().map(|(run, calls)| RunData {
+                n: calls,
+                ..run_data(run, setup, most, &mut words)
+            }));
         }
         let kept = runs.iter().map(|run| run.s.len()).sum();
         let had = runs.iter().map(|run| run.n).sum();
@@ -157,13 +161,7 @@ fn run_data<'a>(run: &'a Run, setup: usize, most: usize, words: &mut Words) -> R
 fn spans(run: &Run, most: usize, words: &mut Words) -> Vec<SpanRow> {
     let depths = depths(&run.spans);
     let mut kept: Vec<(&Span, usize)> = run.spans.iter().zip(depths).collect();
-    // A call that did not return lasted until its kernel ended.
-    kept.sort_by_key(|(span, _)| {
-        (
-            std::cmp::Reverse(span.duration_ns.unwrap_or(i64::MAX)),
-            span.id,
-        )
-    });
+    kept.sort_by_key(|(span, _)| by_length(span));
     kept.truncate(most);
     kept.sort_by_key(|(span, _)| (span.start_t, span.id));
     let row = |(span, depth): (&Span, usize)| {

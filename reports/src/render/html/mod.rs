@@ -6,9 +6,10 @@
 mod data;
 mod setup;
 
+pub use data::KEEP;
+
 use std::fmt::Write as _;
 
-use crate::model::Run;
 use crate::model::set::Set;
 use crate::render::figure::count;
 use crate::stats::group::groups;
@@ -23,7 +24,7 @@ const THEME: &str = include_str!("theme.js");
 /// The report of a set.
 pub fn render(set: &Set) -> Result<String, serde_json::Error> {
     let overview = Overview::of(set);
-    let groups: Vec<Vec<&Run>> = groups(set).into_iter().map(|group| group.runs).collect();
+    let groups = groups(set);
     let data = data::Data::of(&groups);
     // `<` in JSON is only found in strings; escaped, no string ends the element.
     let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
@@ -35,7 +36,7 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
             number,
             overview.setups.len(),
             setup,
-            &groups[number],
+            &groups[number].runs,
         );
     }
     skipped(&mut page, &overview);
