@@ -53,9 +53,7 @@ pub(super) fn measure(
             .sum()
     };
     let freeze = freeze(own, spans);
-    let freeze_ns = freeze
-        .and_then(|s| u64::try_from(s.duration_ns?).ok())
-        .unwrap_or(0);
+    let freeze_ns = freeze.and_then(|s| u64::try_from(s.duration_ns?).ok());
     let window = windows
         .iter()
         .find(|w| w.name == reports::model::DEFAULT_WINDOW);
@@ -83,7 +81,7 @@ pub(super) fn measure(
         retrieve_ns: ours(KernelSide::New, "RETRIEVE_FD"),
         hits_in_window: if window.is_some() { hits } else { 0 },
         per_hit_ns: new.per_hit_ns,
-        in_window_ns: freeze_ns
+        in_window_ns: freeze_ns.unwrap_or(0)
             + retrieve_inside
             + attach_inside
             + window.map_or(0, |_| hits * new.per_hit_ns.unwrap_or(0)),

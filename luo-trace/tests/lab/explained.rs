@@ -37,7 +37,7 @@ fn a_session_that_a_broker_made_carries_the_trace() {
     assert_eq!(holes(&run), "");
     // Known as ours, although it was made before anything was recorded.
     let cost = &run.self_cost;
-    assert!(cost.preserve_ns > 0 && cost.freeze_ns > 0, "{cost:?}");
+    assert!(cost.preserve_ns > 0 && cost.freeze_ns > Some(0), "{cost:?}");
     let preserved = run.spans.iter().filter(|s| {
         s.name == "luo_session_ioctl" && s.args.get("session") == Some(&"brokered".into())
     });

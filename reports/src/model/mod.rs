@@ -310,8 +310,10 @@ pub struct SelfCost {
     pub attach_old_ns: Option<u64>,
     /// Preserving the carrier, before the window.
     pub preserve_ns: u64,
-    /// Freezing the carrier, inside the window.
-    pub freeze_ns: u64,
+    /// Freezing the carrier, inside the window; nothing where it could not be told which
+    /// of the freezes that was.
+    #[serde(default)]
+    pub freeze_ns: Option<u64>,
     /// Retrieving the carrier.
     pub retrieve_ns: u64,
     /// Probe hits inside the default window, entries and returns.

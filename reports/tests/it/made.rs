@@ -61,7 +61,7 @@ pub fn run(number: i64) -> Run {
             attach_ns: 99_999_999,
             attach_old_ns: Some(88_888_888),
             preserve_ns: 1_111_111,
-            freeze_ns: 22_222,
+            freeze_ns: Some(22_222),
             retrieve_ns: 333_333,
             hits_in_window: 60,
             per_hit_ns: Some(800),

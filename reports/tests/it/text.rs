@@ -22,6 +22,18 @@ fn a_full_run() {
     insta::assert_snapshot!(render_run(&full_run(), &TextOptions::default()));
 }
 
+#[test]
+fn a_cost_that_could_not_be_told_is_not_nothing() {
+    let mut run = full_run();
+    run.self_cost.freeze_ns = None;
+    let text = render_run(&run, &TextOptions::default());
+    let line = text.lines().find(|line| line.contains("freeze it"));
+    assert_eq!(
+        line.unwrap().split_whitespace().collect::<Vec<_>>()[2..],
+        ["not", "told"]
+    );
+}
+
 /// The calls of the old kernel's shutdown alone: a notifier and devices of three
 /// buses, one of which did not come back.
 #[test]

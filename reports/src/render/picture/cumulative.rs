@@ -87,7 +87,7 @@ fn marks(plot: &Plot<'_>, x: &Scale, values: &[i64], place: usize) -> Drawn {
     for (name, value, percent) in marks {
         let colour = plot.theme.sample(place);
         let pen = Pen::new(colour, LABEL).bold();
-        let (at, y) = (plot.x(x.of(value)), plot.y(percent));
+        let (at, y) = (plot.x(x.of(value)), plot.y(height(values, value, percent)));
         plot.area
             .draw(&Circle::new((at, y), 5, colour.stroke_width(2)))?;
         let text = format!("{name} {}", micro(&brief(value)));
@@ -105,6 +105,28 @@ fn marks(plot: &Plot<'_>, x: &Scale, values: &[i64], place: usize) -> Drawn {
     Ok(())
 }
 
+/// Height of the curve at `value`, %: on a step as near to `percent` as it goes.
+fn height(values: &[i64], value: i64, percent: f64) -> f64 {
+    let below = values.iter().filter(|v| **v < value).count();
+    let reached = values.iter().filter(|v| **v <= value).count();
+    percent.clamp(share(below, values.len()), share(reached, values.len()))
+}
+
 fn share(done: usize, of: usize) -> f64 {
     100.0 * done as f64 / of as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_lies_on_the_curve() {
+        let values = [10, 20, 30];
+        // On the step of the second run, from 33 to 67 %.
+        assert!((height(&values, 20, 50.0) - 50.0).abs() < 1e-9);
+        // Between two steps the curve is level.
+        assert!((height(&values, 25, 90.0) - 200.0 / 3.0).abs() < 1e-9);
+        assert!((height(&values, 30, 100.0) - 100.0).abs() < 1e-9);
+    }
 }

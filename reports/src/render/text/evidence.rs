@@ -27,12 +27,12 @@ fn self_cost(page: &mut Page, run: &Run) {
         in_window_ns,
     } = run.self_cost;
     page.section("what luo-trace itself cost");
-    let old = attach_old_ns.map(|ns| ("attach, old kernel", ns));
+    let old = attach_old_ns.map(|ns| ("attach, old kernel", Some(ns)));
     let rest = [
-        ("attach, new kernel", attach_ns),
-        ("preserve the carrier", preserve_ns),
+        ("attach, new kernel", Some(attach_ns)),
+        ("preserve the carrier", Some(preserve_ns)),
         ("freeze it", freeze_ns),
-        ("retrieve it", retrieve_ns),
+        ("retrieve it", Some(retrieve_ns)),
     ];
     // The cost of the carrier is told by the carrier.
     let known = if run.old_kernel.is_some() {
@@ -41,7 +41,8 @@ fn self_cost(page: &mut Page, run: &Run) {
         1
     };
     for (what, ns) in old.into_iter().chain(rest.into_iter().take(known)) {
-        page.line(&format!("  {what:<24} {:>9}", column(i128::from(ns))));
+        let cost = ns.map_or_else(|| "not told".to_owned(), |ns| column(i128::from(ns)));
+        page.line(&format!("  {what:<24} {cost:>9}"));
     }
     if let Some(window) = run.default_window() {
         if let Some(ns) = per_hit_ns {
