@@ -77,6 +77,8 @@ fn marks(plot: &Plot<'_>, x: &Scale, values: &[i64], place: usize) -> Drawn {
     let Some(summary) = Summary::of(values) else {
         return Ok(());
     };
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
     let mut marks = vec![("median".to_owned(), summary.median, 50.0)];
     for (percent, value) in &summary.percentiles {
         marks.push((format!("p{percent:.0}"), *value, *percent));
@@ -87,7 +89,9 @@ fn marks(plot: &Plot<'_>, x: &Scale, values: &[i64], place: usize) -> Drawn {
     for (name, value, percent) in marks {
         let colour = plot.theme.sample(place);
         let pen = Pen::new(colour, LABEL).bold();
-        let (at, y) = (plot.x(x.of(value)), plot.y(height(values, value, percent)));
+        // The figure is rounded to three digits; the curve is not.
+        let at = crossing(&sorted, percent).unwrap_or(value);
+        let (at, y) = (plot.x(x.of(at)), plot.y(percent));
         plot.area
             .draw(&Circle::new((at, y), 5, colour.stroke_width(2)))?;
         let text = format!("{name} {}", micro(&brief(value)));
@@ -105,11 +109,16 @@ fn marks(plot: &Plot<'_>, x: &Scale, values: &[i64], place: usize) -> Drawn {
     Ok(())
 }
 
-/// Height of the curve at `value`, %: on a step as near to `percent` as it goes.
-fn height(values: &[i64], value: i64, percent: f64) -> f64 {
-    let below = values.iter().filter(|v| **v < value).count();
-    let reached = values.iter().filter(|v| **v <= value).count();
-    percent.clamp(share(below, values.len()), share(reached, values.len()))
+/// Where the curve crosses `percent`: the step that does, or half way between two.
+fn crossing(sorted: &[i64], percent: f64) -> Option<i64> {
+    let reach = |percent: f64| {
+        let reaches = |done: &usize| share(*done, sorted.len()) >= percent;
+        let done = (1..=sorted.len()).find(reaches)?;
+        sorted.get(done - 1)
+    };
+    // Just above, for where the curve is level.
+    let above = reach(percent + 1e-9).or(sorted.last());
+    Some(i64::midpoint(*reach(percent)?, *above?))
 }
 
 fn share(done: usize, of: usize) -> f64 {
@@ -122,11 +131,10 @@ mod tests {
 
     #[test]
     fn a_mark_lies_on_the_curve() {
-        let values = [10, 20, 30];
-        // On the step of the second run, from 33 to 67 %.
-        assert!((height(&values, 20, 50.0) - 50.0).abs() < 1e-9);
-        // Between two steps the curve is level.
-        assert!((height(&values, 25, 90.0) - 200.0 / 3.0).abs() < 1e-9);
-        assert!((height(&values, 30, 100.0) - 100.0).abs() < 1e-9);
+        let values = [10, 20, 30, 40];
+        assert_eq!(crossing(&values, 50.0), Some(25), "level there");
+        assert_eq!(crossing(&values, 60.0), Some(30), "a step");
+        assert_eq!(crossing(&values, 100.0), Some(40));
+        assert_eq!(crossing(&[], 50.0), None);
     }
 }
