@@ -70,9 +70,9 @@ pub(super) fn write(page: &mut String, number: usize, of: usize, setup: &Setup, 
     table(page, setup);
     let _ = write!(
         page,
-        "<h3>Run by run</h3>\n<p class=\"hint\">In the order of capture. Choose a run to see where its time went: \
+        "<div class=\"together\">\n<h3>Run by run</h3>\n<p class=\"hint\">In the order of capture. Choose a run to see where its time went: \
          click it, or use ← → and Enter.</p>\n<div class=\"legend\"></div>\n\
-         <div class=\"chart stack scroll\" tabindex=\"0\" role=\"listbox\" aria-label=\"Runs\"></div>\n"
+         <div class=\"chart stack scroll\" tabindex=\"0\" role=\"listbox\" aria-label=\"Runs\"></div>\n</div>\n"
     );
     functions(page, setup);
     page.push_str("</section>\n");
