@@ -1,6 +1,6 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
-use super::course::Joint;
+use super::course::{Joint, straight_end};
 use super::fit::{Bounds, Fit, Prior};
 use super::{Anchor, ClockError, Course, Early};
 
@@ -11,10 +11,6 @@ const STEERING_PPM: f64 = 500.0;
 const NOTEWORTHY_PPM: f64 = 1.0;
 /// Two counters whose rates differ by more than this share are two counters.
 const SAME_COUNTER: f64 = 0.01;
-/// Fewest anchors of a part that is taken for the whole when the whole is not
-/// linear.
-const FEWEST: usize = 8;
-
 /// Each kernel's clock is steered and calibrated by this much at most, both
 /// together: what an interval of the new one may differ from the old one's, ppm.
 const APART_PPM: u64 = 1_000;
@@ -366,9 +362,9 @@ fn fit_both(
     }
 }
 
-/// The line through all anchors of the old kernel or, where its clock was stepped
-/// or steered, through the longest part next to the kexec that is straight: only
-/// that is extrapolated.
+/// The line through all anchors of the old kernel or, where its clock was stepped,
+/// steered or refined, through the longest end of them that is straight: only that is
+/// extrapolated.
 fn fit_old(anchors: &[Anchor], warnings: &mut Vec<String>) -> Result<Fit, ClockError> {
     let whole = Fit::new(anchors)?;
     if whole.is_linear() {
@@ -376,18 +372,15 @@ fn fit_old(anchors: &[Anchor], warnings: &mut Vec<String>) -> Result<Fit, ClockE
     }
     let mut sorted = anchors.to_vec();
     sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
-    let mut part = sorted.as_slice();
-    while part.len() / 2 >= FEWEST {
-        part = &part[part.len() - part.len() / 2..];
-        if let Some(fit) = Fit::new(part).ok().filter(Fit::is_linear) {
-            warnings.push(format!(
-                "the old kernel's clock was stepped or steered: only the {} of {} anchors nearest to \
-                 the kexec are used",
-                part.len(),
-                anchors.len()
-            ));
-            return Ok(fit);
-        }
+    // Not those that most others contradict: after a bend the last few are the ones
+    // that count.
+    if let Some((len, fit)) = straight_end(&sorted) {
+        warnings.push(format!(
+            "the old kernel's clock was stepped, steered or refined: only the {len} of {} anchors \
+             nearest to the kexec are used",
+            anchors.len()
+        ));
+        return Ok(fit);
     }
     warnings.push(format!(
         "the old kernel's clock does not follow the counter: {}",

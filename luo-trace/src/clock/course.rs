@@ -373,13 +373,31 @@ fn about(neighbour: &Piece) -> Prior {
     }
 }
 
-/// What is not straight stays so with more anchors: a search by halves.
+/// The longest straight end of anchors that are in order: how many, and their line.
+pub(super) fn straight_end(anchors: &[Anchor]) -> Option<(usize, Fit)> {
+    let end = |n: usize| &anchors[anchors.len() - n..];
+    let (len, fit) = longest(anchors.len(), |n| straight(end(n)))?;
+    // Its first anchor may lie before the bend, too little to show.
+    let sure = (FEWEST < len && len < anchors.len()).then(|| straight(end(len - 1)));
+    Some(match sure.flatten() {
+        Some(fit) => (len - 1, fit),
+        None => (len, fit),
+    })
+}
+
 fn longest_straight(anchors: &[Anchor]) -> Option<(usize, Fit)> {
-    let straight = |n: usize| Fit::new(&anchors[..n]).ok().filter(Fit::is_linear);
+    longest(anchors.len(), |n| straight(&anchors[..n]))
+}
+
+fn straight(anchors: &[Anchor]) -> Option<Fit> {
+    Fit::new(anchors).ok().filter(Fit::is_linear)
+}
+
+/// What is not straight stays so with more anchors: a search by halves.
+fn longest(of: usize, straight: impl Fn(usize) -> Option<Fit>) -> Option<(usize, Fit)> {
     let mut fits = FEWEST;
-    anchors.get(..fits)?;
-    let mut best = straight(fits)?;
-    let mut fails = anchors.len() + 1;
+    let mut best = (fits <= of).then(|| straight(fits))??;
+    let mut fails = of + 1;
     while fails - fits > 1 {
         let middle = usize::midpoint(fits, fails);
         match straight(middle) {

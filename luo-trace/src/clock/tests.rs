@@ -274,6 +274,41 @@ proptest! {
         }
     }
 
+    /// A kernel that was itself just booted may refine its clock up to the kexec.
+    #[test]
+    fn an_old_kernel_whose_clock_bends_is_extrapolated_from_behind_the_bend(
+        update in update(2),
+        ppm in prop_oneof![-2000_i64..-200, 200_i64..2000],
+        recorded in 10_i128..40,
+        bend in 0_u64..1_100_000_000,
+    ) {
+        let hz = i128::from(update.new.hz);
+        let cycles = |us: i128| us * hz / 1_000_000;
+        // One every 25 ms, and eight in a row before the kexec.
+        let start = update.boot + hz;
+        let end = start + cycles(recorded * 25_000);
+        let times = (0..recorded).map(|n| start + cycles(n * 25_000));
+        let times: Vec<i128> = times.chain((0..8).map(|n| end + cycles(n * 1_500))).collect();
+        let bend_ns = bend % u64::try_from(recorded * 25_000_000 + 6_000_000).unwrap();
+        let refined = Refined::new(update.new, update.boot, 1_000_000_000 + bend_ns, ppm);
+        // What is left behind it must show a line.
+        prop_assume!(refined.bend < times[times.len() - 5]);
+        let wide = halves(100, update.new.hz);
+        let old: Vec<Anchor> = times.iter().map(|&counter| Anchor {
+            boot_ns: u64::try_from(refined.boot(counter)).unwrap(),
+            ..update.new.anchor(counter, wide.0, wide.1)
+        }).collect();
+        let kexec = end + cycles(15_000);
+        let new = Truth { hz: update.new.hz, zero: kexec };
+        let (anchors, _) = sample(new, kexec + hz, &vec![(100_000_000, 50, 50); 6]);
+        let bridge = Bridge::new(&old, &anchors).unwrap();
+        let stamp = 1_500_000_000;
+        let truth = refined.boot(kexec + 3 * hz / 2);
+        let error = (i128::from(bridge.to_old(stamp)) - truth).unsigned_abs();
+        let bound = bridge.error_at(stamp);
+        prop_assert!(error <= u128::from(bound), "off by {error}, bound {bound}, {:?}", bridge.warnings);
+    }
+
     /// A bend that no anchor is near shows where the lines cross.
     #[test]
     fn a_bend_between_two_anchors_costs_no_precision(
