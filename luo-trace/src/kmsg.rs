@@ -4,8 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use crate::clock::perf::Conversion;
 use crate::clock::printk::{Lost, Refined};
-use crate::clock::{PrintkOffset, PrintkSandwich};
+use crate::clock::{Anchor, PrintkOffset, PrintkSandwich};
 use crate::ready::boot_ns;
 
 const PATH: &str = "/dev/kmsg";
@@ -160,7 +161,8 @@ pub fn kexec_count() -> Option<u64> {
 }
 
 /// How the kernel's stamps lie to its boot clock: writes a few lines between two
-/// readings of the clock and looks up the stamps they got.
+/// readings of the clock and looks up the stamps they got. Where perf is there, the
+/// kernel's own conversion of the counter narrows that down.
 ///
 /// # Errors
 /// /dev/kmsg cannot be written, or does not give the lines back.
@@ -168,11 +170,14 @@ pub fn offset() -> io::Result<PrintkOffset> {
     let tag = format!("luo-trace[{}]: clock sample", std::process::id());
     let mut file = open(true)?;
     let mut times = Vec::new();
+    let conversion = Conversion::read();
     for i in 0..SANDWICHES {
         let before = boot_ns();
         file.write_all(format!("<7>{tag} {i}").as_bytes())?;
         times.push((before, boot_ns()));
     }
+    // Right here: while the kernel refines its clocks they drift apart.
+    let anchor = Anchor::sample();
     let log = Log::read()?;
     let sandwiches: Vec<_> = times
         .iter()
@@ -187,7 +192,9 @@ pub fn offset() -> io::Result<PrintkOffset> {
             })
         })
         .collect();
-    PrintkOffset::new(&sandwiches).map_err(io::Error::other)
+    let offset = PrintkOffset::new(&sandwiches).map_err(io::Error::other)?;
+    let narrowed = conversion.ok().and_then(|by| offset.narrowed(by, &anchor));
+    Ok(narrowed.unwrap_or(offset))
 }
 
 pub(crate) fn open(write: bool) -> io::Result<File> {

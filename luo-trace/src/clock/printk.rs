@@ -35,6 +35,8 @@ pub struct PrintkOffset {
     pub sampled_us: u64,
     /// What came before.
     pub past: Past,
+    /// Whether the kernel's own conversion of the counter narrowed it down.
+    pub by_perf: bool,
 }
 
 /// What the log tells of how the scheduler's clock and `CLOCK_BOOTTIME` came apart
@@ -142,6 +144,7 @@ impl PrintkOffset {
             outliers: sandwiches.len() - agreeing,
             sampled_us: sandwiches.iter().map(|s| s.stamp_us).min().unwrap_or(0),
             past: Past::default(),
+            by_perf: false,
         })
     }
 
@@ -162,6 +165,7 @@ impl PrintkOffset {
         seen.contains(&middle).then(|| Self {
             offset_ns: clamp(middle),
             error_ns: error_of(&by_perf),
+            by_perf: true,
             ..*self
         })
     }

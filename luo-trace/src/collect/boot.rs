@@ -6,9 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use reports::model::{Handoff, Hole, Source};
 
 use crate::boot_trace::{self, BootTrace};
-use crate::clock::perf::Conversion;
 use crate::clock::printk::Past;
-use crate::clock::{Anchor, Bridge, Course, Cycles, Early, PrintkOffset};
+use crate::clock::{Bridge, Course, Cycles, Early, PrintkOffset};
 use crate::join::{Boot, BootMark, Initcall, Stamp, hole};
 use crate::kmsg::{self, Line, Log};
 
@@ -35,14 +34,11 @@ const STAGES: [(&str, &str); 11] = [
 pub(super) struct Reading {
     log: io::Result<Log>,
     offset: io::Result<PrintkOffset>,
-    /// Whether the kernel's own conversion of the counter narrowed it down.
-    by_perf: bool,
 }
 
 impl Reading {
     pub(super) fn take() -> Self {
         let mut offset = kmsg::offset();
-        let by_perf = narrow(&mut offset);
         let log = Log::read();
         if let (Ok(log), Ok(offset)) = (&log, &mut offset) {
             offset.past = Past {
@@ -50,21 +46,17 @@ impl Reading {
                 lost: log.lost(),
             };
         }
-        Self {
-            log,
-            offset,
-            by_perf,
-        }
+        Self { log, offset }
     }
 
     /// How the log's stamps were placed, as a check of the clock.
     pub(super) fn how(&self) -> Option<String> {
-        let how = if self.by_perf {
+        let how = if self.offset.as_ref().ok()?.by_perf {
             "perf's conversion of the counter"
         } else {
             "lines written between readings of the clock"
         };
-        self.offset.is_ok().then(|| format!("printk by {how}"))
+        Some(format!("printk by {how}"))
     }
 
     pub(super) fn log(&self) -> Option<&Log> {
@@ -145,15 +137,6 @@ impl Reading {
         }
         boot.exec_init = lines.iter().find(|l| is_exec_init(&l.text)).map(&stamp);
     }
-}
-
-fn narrow(offset: &mut io::Result<PrintkOffset>) -> bool {
-    let (Ok(offset), Ok(conversion)) = (offset, Conversion::read()) else {
-        return false;
-    };
-    let narrowed = offset.narrowed(conversion, &Anchor::sample());
-    *offset = narrowed.unwrap_or(*offset);
-    narrowed.is_some()
 }
 
 fn stage(text: &str) -> Option<&'static str> {
