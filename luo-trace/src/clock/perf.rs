@@ -4,18 +4,18 @@
 //! `arch/x86/events/core.c` and `drivers/perf/arm_pmuv3.c`; v7.3).
 
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 
 use aya_obj::generated::{perf_event_attr, perf_event_mmap_page};
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::Cycles;
+use crate::probes::bpf::{Target, open_event};
 
 const PERF_TYPE_SOFTWARE: u32 = 1;
 /// Counts nothing.
 const PERF_COUNT_SW_DUMMY: u64 = 9;
-const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 /// Reads tried while the kernel writes.
 const TRIES: usize = 1000;
 
@@ -91,22 +91,7 @@ fn open_dummy() -> io::Result<OwnedFd> {
     event.type_ = PERF_TYPE_SOFTWARE;
     event.size = u32::try_from(size_of::<perf_event_attr>()).map_err(io::Error::other)?;
     event.config = PERF_COUNT_SW_DUMMY;
-    // SAFETY: the attribute outlives the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const event,
-            0,
-            -1,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    };
-    match i32::try_from(fd) {
-        // SAFETY: the kernel has just made it for us.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+    open_event(&event, Target::Ourselves)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! of it in one go, and say what could not be placed.
 
 mod attach;
-mod bpf;
+pub(crate) mod bpf;
 mod btf;
 mod kallsyms;
 mod object;
