@@ -18,9 +18,6 @@ const BEND_PPM: f64 = 10_000.0;
 /// its multiplier: together less than this, ppm.
 const PRINTED_PPM: f64 = 1.0;
 
-/// A line of the log is placed to less, ns.
-const UNSURE_NS: u64 = 100_000;
-
 /// What the kernel ran its clock by until it refined it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Early {
@@ -302,10 +299,8 @@ fn between(x: [u64; 2], y: [u64; 2], at: u64) -> u64 {
 fn cut(anchors: &[Anchor], early: Early) -> Option<Vec<Piece>> {
     let mut sorted = anchors.to_vec();
     sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
-    let until = early.from_ns.saturating_sub(UNSURE_NS);
-    let from = early.until_ns.saturating_add(UNSURE_NS);
-    let before = &sorted[..sorted.partition_point(|anchor| anchor.boot_ns <= until)];
-    let after = &sorted[sorted.partition_point(|anchor| anchor.boot_ns < from)..];
+    let before = &sorted[..sorted.partition_point(|anchor| anchor.boot_ns <= early.from_ns)];
+    let after = &sorted[sorted.partition_point(|anchor| anchor.boot_ns < early.until_ns)..];
     if after.len() < FEWEST || after.len() == sorted.len() {
         return None;
     }

@@ -67,10 +67,11 @@ impl Reading {
     pub(super) fn early(&self) -> Option<Early> {
         let offset = self.offset.as_ref().ok()?;
         let refined = offset.past.refined?;
-        let boot_ns = |stamp_us| u64::try_from(offset.place(stamp_us).0).ok();
+        let (from, early) = offset.place(refined.refined_us);
+        let (until, late) = offset.place(refined.switched_us);
         Some(Early {
-            from_ns: boot_ns(refined.refined_us)?,
-            until_ns: boot_ns(refined.switched_us)?,
+            from_ns: u64::try_from(from).ok()?.saturating_sub(early),
+            until_ns: u64::try_from(until).ok()?.saturating_add(late),
             hz: refined.hz_early,
         })
     }
