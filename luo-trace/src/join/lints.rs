@@ -117,9 +117,9 @@ fn loaded_inside(run: &Run) -> Option<Lint> {
     ))
 }
 
-/// What was printed on a console. Bytes that the printing thread wrote are waited for
-/// by whoever needs its CPU, on which each line keeps interrupts off: some of them, so
-/// half is taken, and both ends are told.
+/// What was printed on a console. Of the bytes that the printing thread wrote some are
+/// waited for by whoever needs its CPU (65 % in the lab): half is taken, and both ends
+/// are told.
 fn console(boot: &Boot) -> Option<Lint> {
     let Console {
         level,
