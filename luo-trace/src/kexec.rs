@@ -12,12 +12,12 @@ use aya::maps::{Array, Map, MapData};
 use luo_trace_ebpf::maps::TailTarget;
 use rustix::system::RebootCommand;
 
-use crate::boot_trace::{self, Traced};
 use crate::carrier::Tail;
 use crate::clock::Anchor;
 use crate::exit::{Exit, Failure};
+use crate::host::state::State;
 use crate::liveupdate;
-use crate::record::state::State;
+use crate::sources::boot_trace::{self, Traced};
 
 /// Anchors taken right before the end: the closer, the shorter the stretch over
 /// which the old kernel's clock is extended.
@@ -88,7 +88,7 @@ fn load(options: &Options) -> anyhow::Result<()> {
     };
     let cmdline = match &options.cmdline {
         Some(text) => text.clone(),
-        None if options.reuse_cmdline => crate::facts::kernel().cmdline,
+        None if options.reuse_cmdline => crate::sources::facts::kernel().cmdline,
         None => {
             return Err(Failure::bad_input(
                 "say what the new kernel's command line is: --cmdline TEXT or --reuse-cmdline",

@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::boot_trace;
 use crate::clock::counter;
 use crate::exit::Exit;
-use crate::facts;
-use crate::kmsg;
 use crate::liveupdate::DEVICE_PATH;
 use crate::probes::{ArmError, Mechanism, Probes};
+use crate::sources::boot_trace;
+use crate::sources::facts;
+use crate::sources::kmsg;
 
 /// What `doctor` was asked for.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! `luo-trace mark`.
 
 use crate::exit::{Exit, Failure};
-use crate::marks;
+use crate::sources::marks;
 
 /// What `mark` was asked for.
 #[derive(Debug, clap::Args)]

@@ -16,10 +16,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
+use crate::host::ready::{Ready, Started};
 pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
 use crate::liveupdate::{DEVICE_PATH, SessionName};
 use crate::probes::Mechanism;
-use crate::ready::{Ready, Started};
 use crate::{collect, kexec, record};
 
 /// Blackout-window profiler for Linux live update

@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use reports::model::{Handoff, Hole, Source};
 
-use crate::boot_trace::{self, BootTrace};
 use crate::clock::printk::Past;
 use crate::clock::{Bridge, Course, Cycles, Early, PrintkOffset};
 use crate::join::{Boot, BootMark, Initcall, Stamp, hole};
-use crate::kmsg::{self, Line, Log};
+use crate::sources::boot_trace::{self, BootTrace};
+use crate::sources::kmsg::{self, Line, Log};
 
 /// Lines of the log that mark a stage, by how they begin, and the stage's name
 /// (v7.3; what a kernel does not say is not there).

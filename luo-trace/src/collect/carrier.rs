@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::carrier::{self as format, Contents};
 use crate::clock::Anchor;
-use crate::facts::Meta;
 use crate::join::{Boot, OldHalf};
 use crate::liveupdate::{Device, Error, Session, SessionName};
 use crate::record::CARRIER_TOKEN;
+use crate::sources::facts::Meta;
 
 /// What became of the carrier.
 pub(super) enum Arrival {
@@ -116,10 +116,10 @@ mod tests {
             };
             Meta {
                 luo_trace: "0".to_owned(),
-                host: crate::facts::host(),
+                host: crate::sources::facts::host(),
                 kernel: reports::model::Kernel {
                     release: release.to_owned(),
-                    ..crate::facts::kernel()
+                    ..crate::sources::facts::kernel()
                 },
                 kexec_count,
                 pid: 1,

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use luo_trace_ebpf::{Event, Kind, ProbeId};
 
+use crate::host::ready::boot_ns;
 use crate::join::Console;
-use crate::kmsg::{self, Line, Log};
 use crate::probes::Probes;
-use crate::ready::boot_ns;
+use crate::sources::kmsg::{self, Line, Log};
 
 /// Lines printed to time the console; of more than ten the kernel drops some.
 const LINES: usize = 8;

@@ -17,15 +17,15 @@ use reports::model::{KernelSide, Run};
 use crate::cli::Tracing;
 use crate::clock::trust::Sides;
 use crate::clock::{Anchor, Choice, ClockFacts};
-use crate::ending::Ending;
 use crate::exit::{Exit, Failure};
-use crate::facts;
+use crate::host::ending::Ending;
+use crate::host::ready::Started;
 use crate::join::{self, Halves, NewHalf};
 use crate::liveupdate::{Session, SessionName};
-use crate::marks::Marks;
 use crate::probes::Probes;
-use crate::ready::Started;
 use crate::record;
+use crate::sources::facts;
+use crate::sources::marks::Marks;
 pub(crate) use boot::now_rfc3339;
 use carrier::{Arrival, Retrieved};
 use progress::Progress;
@@ -98,7 +98,7 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
         Probes::arm_for_restore(options.tracing.mechanism).map_err(Failure::environment)?;
     let armed = Armed {
         attach_ns: started.elapsed_ns(),
-        boot_ns: crate::ready::boot_ns(),
+        boot_ns: crate::host::ready::boot_ns(),
         slept: facts::slept_ns(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,7 +3,7 @@
 use reports::model::{KernelSide, SelfCost, Span, Window};
 
 use super::{NewHalf, Timeline, sessions};
-use crate::facts::Meta;
+use crate::sources::facts::Meta;
 
 /// What is ours in the trace.
 pub(super) struct Own {

@@ -18,7 +18,7 @@ use reports::model::{
 };
 
 use crate::clock::Bridge;
-use crate::facts::Meta;
+use crate::sources::facts::Meta;
 
 pub use sessions::Outstanding;
 

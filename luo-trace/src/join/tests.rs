@@ -6,7 +6,7 @@ use reports::model::{Attach, DEFAULT_WINDOW, Host, Kernel, KernelSide, Run, Sour
 
 use super::{Boot, Halves, NewHalf, OldHalf, Stamp, join};
 use crate::clock::{Anchor, Bridge};
-use crate::facts::Meta;
+use crate::sources::facts::Meta;
 
 const HZ: u64 = 2_000_000_000;
 /// When the old kernel started and the new one did, in ns of the counter.

@@ -20,9 +20,9 @@ use super::processes::{Ended, Processes};
 use super::refusal;
 use super::ship;
 use super::witness;
-use crate::kmsg::Log;
+use crate::host::ready::boot_ns;
 use crate::liveupdate::kexec;
-use crate::ready::boot_ns;
+use crate::sources::kmsg::Log;
 
 /// Steps run the program under this name, which is then their task name too.
 pub(super) const PROGRAM: &str = "/run/luo-trace";

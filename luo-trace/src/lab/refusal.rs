@@ -12,9 +12,9 @@ use super::guest::StageResult;
 use super::processes::{Ended, ProcessError};
 use super::qemu::QemuError;
 use super::summary::VmSummary;
-use crate::kmsg::Log;
 use crate::liveupdate::kexec::LoadError;
 use crate::liveupdate::{DEVICE_PATH, Error};
+use crate::sources::kmsg::Log;
 
 /// The exit status of the lab's agent when the kernel did not do what it asked for.
 pub const REFUSED: i32 = 3;
@@ -160,7 +160,7 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
-    use crate::kmsg::Line;
+    use crate::sources::kmsg::Line;
 
     /// Linux 7.3.4 booted by a kernel whose LUO state is of another version.
     const INCOMPATIBLE_CONSOLE: &str = "\

@@ -15,7 +15,7 @@ use reports::model::{Run, Witness};
 
 use super::ship;
 use crate::clock::{Anchor, Bounds, Fit};
-use crate::marks;
+use crate::sources::marks;
 
 /// The port's name, in QEMU and in the guest's sysfs.
 pub const PORT: &str = "luo-trace.witness";

@@ -1,8 +1,6 @@
 //! The old kernel's half: attach, preserve the carrier, drain into it until the
 //! kexec.
 
-pub mod state;
-
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -13,15 +11,15 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use crate::carrier::{Carrier, Counters, Plan};
 use crate::cli::Tracing;
 use crate::clock::Anchor;
-use crate::ending::Ending;
 use crate::exit::{Exit, Failure};
-use crate::facts::{self, Meta};
-use crate::kmsg;
+use crate::host::ending::Ending;
+use crate::host::ready::Started;
+use crate::host::state::State;
 use crate::liveupdate::{Device, Session, SessionName};
-use crate::marks::Marks;
 use crate::probes::Probes;
-use crate::ready::Started;
-use state::State;
+use crate::sources::facts::{self, Meta};
+use crate::sources::kmsg;
+use crate::sources::marks::Marks;
 
 /// Token of the carrier in our session.
 pub const CARRIER_TOKEN: u64 = 1;
@@ -216,7 +214,7 @@ fn un_preserve(session: Session, options: &Options, carrier: &Carrier) {
 
 /// The session that a broker handed over; checked before anything is armed.
 fn session_of_broker(fd: RawFd) -> anyhow::Result<Session> {
-    let session = crate::ready::take_inherited(fd, "--session-fd").map(Session::from_fd);
+    let session = crate::host::ready::take_inherited(fd, "--session-fd").map(Session::from_fd);
     let session = session.map_err(Failure::bad_input)?;
     session.name().map_err(|e| not_a_session(&e))?;
     Ok(session)

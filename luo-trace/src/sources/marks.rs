@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use luo_trace_ebpf::Event;
 
-use crate::tracefs::{self, Line};
+use crate::sources::tracefs::{self, Line};
 
 /// Room for marks, KiB a CPU: a few hundred between two looks.
 const BUFFER_KB: &str = "16";
@@ -115,7 +115,7 @@ fn mark(line: &str) -> Option<[Event; 2]> {
     let boot_ns = whole.checked_mul(1_000_000_000)? + part * 1000;
     // What ftrace prints of a task whose name it did not keep.
     let known = (line.comm != "<...>").then(|| line.comm.to_owned());
-    let comm = known.or_else(|| crate::facts::comm(line.tid));
+    let comm = known.or_else(|| crate::sources::facts::comm(line.tid));
     let comm = comm.unwrap_or_default();
     Some(Event::mark(
         boot_ns,

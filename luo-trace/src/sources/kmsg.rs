@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use crate::clock::perf::Conversion;
 use crate::clock::printk::{Lost, Refined};
 use crate::clock::{Anchor, PrintkOffset, PrintkSandwich};
-use crate::ready::boot_ns;
+use crate::host::ready::boot_ns;
 
 const PATH: &str = "/dev/kmsg";
 /// Longest record, prefix included (`PRINTKRB_RECORD_MAX` and its header, v7.3).

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 
-use crate::tracefs::{self, Line};
+use crate::sources::tracefs::{self, Line};
 
 /// What to boot the new kernel with. The counter is the one clock that both
 /// kernels share.
