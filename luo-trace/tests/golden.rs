@@ -8,7 +8,7 @@ use std::io::Read as _;
 
 use flate2::read::GzDecoder;
 use luo_trace::carrier;
-use luo_trace::sources::facts::Meta;
+use luo_trace::carrier::Meta;
 use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 
 fn golden() -> Vec<u8> {

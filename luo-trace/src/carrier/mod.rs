@@ -5,6 +5,7 @@
 
 pub mod layout;
 mod mapping;
+pub mod meta;
 pub mod reader;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod wire;
 pub mod writer;
 
 pub use layout::{Counters, Plan};
+pub use meta::Meta;
 pub use reader::{Contents, Facts, Ring, read, read_fd};
 pub use writer::{Carrier, Tail};
 

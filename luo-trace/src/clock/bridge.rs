@@ -2,7 +2,7 @@
 
 use super::course::{Joint, straight_end};
 use super::fit::{Bounds, Fit, Prior};
-use super::{Anchor, ClockError, Course, Early};
+use super::{Anchor, BootNs, ClockError, Course, Early, New, Old};
 
 /// How far a kernel's clock may be steered off the counter's rate by NTP, and
 /// so how well one kernel's frequency predicts the other's, ppm.
@@ -133,7 +133,7 @@ impl Bridge {
         };
         bridge.error_ns = ends
             .into_iter()
-            .map(|at| bridge.error_at(at))
+            .map(|at| bridge.error_at(BootNs::stamped(at)))
             .max()
             .unwrap_or(0);
         Ok(bridge)
@@ -180,7 +180,9 @@ impl Bridge {
             new: new_clock,
         };
         let last = new.iter().map(|a| a.boot_ns).max().unwrap_or(0);
-        bridge.error_ns = bridge.error_at(0).max(bridge.error_at(last));
+        bridge.error_ns = bridge
+            .error_at(BootNs::new(0))
+            .max(bridge.error_at(BootNs::stamped(last)));
         Ok(bridge)
     }
 
@@ -193,21 +195,23 @@ impl Bridge {
         }
     }
 
-    /// The old kernel's `CLOCK_BOOTTIME` at the instant when the new kernel's
-    /// is `boot_new_ns`, ns. Never goes backwards.
+    /// The old kernel's clock at an instant of the new kernel's. Never goes backwards.
     #[must_use]
-    pub fn to_old(&self, boot_new_ns: u64) -> i64 {
-        let new = i64::try_from(boot_new_ns).unwrap_or(i64::MAX);
-        match &self.crossing {
+    pub fn to_old(&self, at: BootNs<New>) -> BootNs<Old> {
+        // A stamp from before the new clock started lies as far before its zero.
+        let new = at.ns().max(0);
+        let old = match &self.crossing {
             Crossing::Counter { maps, .. } => mapped(maps, new),
             Crossing::Realtime { offset, .. } => new.saturating_add(*offset),
-        }
+        };
+        BootNs::new(old) + at.ns().min(0)
     }
 
     /// Bound of the error of [`Bridge::to_old`] at one instant, and so of an
     /// interval from any stamp of the old kernel to this one, ns.
     #[must_use]
-    pub fn error_at(&self, boot_new_ns: u64) -> u64 {
+    pub fn error_at(&self, at: BootNs<New>) -> u64 {
+        let boot_new_ns = at.since_start();
         let (old, new) = match &self.crossing {
             Crossing::Counter { old, new, .. } => (old, new),
             Crossing::Realtime { error_ns, at, .. } => {
@@ -218,7 +222,7 @@ impl Bridge {
         let counter = new.counter_at(boot_new_ns);
         let lo = old.boot_at(counter.lo).lo;
         let hi = old.boot_at(counter.hi).hi;
-        let value = self.to_old(boot_new_ns);
+        let value = self.to_old(BootNs::stamped(boot_new_ns)).ns();
         // Both ends of the interval are stamps, rounded to the ns.
         value.abs_diff(lo).max(value.abs_diff(hi)).saturating_add(2)
     }

@@ -11,6 +11,7 @@ pub mod printk;
 mod region;
 #[cfg(test)]
 mod tests;
+pub mod time;
 pub mod trust;
 
 pub use anchor::{Anchor, AnchorRecord};
@@ -19,6 +20,7 @@ pub use counter::Cycles;
 pub use course::{Course, Early};
 pub use fit::{Bounds, Fit, Prior};
 pub use printk::{PrintkOffset, PrintkSandwich};
+pub use time::{BootNs, New, Old, RunNs};
 pub use trust::{Choice, ClockFacts};
 
 /// Why no time axis can be had from the anchors at hand.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::bridge::epoch;
-use super::{Anchor, Bridge, ClockError, Early, TimeOfDay, counter};
+use super::{Anchor, BootNs, Bridge, ClockError, Early, TimeOfDay, counter};
 
 /// A sleep shorter than this is the two clocks being read one after the other, ns.
 const SLEEP_NS: u64 = 1_000_000;
@@ -198,8 +198,8 @@ impl Sides<'_> {
             return None;
         }
         let by_day = epoch(new_start) - epoch(old_end);
-        let by_counter =
-            i128::from(bridge.to_old(new_start.boot_ns)) - i128::from(new_start.boot_ns);
+        let by_counter = i128::from(bridge.to_old(BootNs::stamped(new_start.boot_ns)).ns())
+            - i128::from(new_start.boot_ns);
         let apart = by_day - by_counter;
         (apart.abs() > CONTRADICTS_NS).then(|| {
             Doubt::minor(format!(
@@ -523,11 +523,11 @@ mod tests {
             let stamp = 2 * S + since_boot;
             let true_ns = since_boot.cast_signed() * (1_000_000 + steered_ppm) / 1_000_000;
             let truth = (new_boot + 2 * S - old_boot).cast_signed() + true_ns;
-            let error = bridge.to_old(stamp).abs_diff(truth);
-            prop_assert!(error <= bridge.error_at(stamp), "{error} > {}", bridge.error_at(stamp));
+            let error = bridge.to_old(BootNs::stamped(stamp)).ns().abs_diff(truth);
+            prop_assert!(error <= bridge.error_at(BootNs::stamped(stamp)), "{error} > {}", bridge.error_at(BootNs::stamped(stamp)));
             // And the bound is of use: never worse than the rule of thumb in clock.md.
             let most = if is_read { S } else { 3 * S / 2 };
-            prop_assert!(bridge.error_at(2 * S) <= most + 2);
+            prop_assert!(bridge.error_at(BootNs::stamped(2 * S)) <= most + 2);
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use crate::carrier::Meta;
 use crate::carrier::{self as format, Contents};
 use crate::clock::Anchor;
 use crate::join::{Boot, OldHalf};
 use crate::liveupdate::{Device, Error, Session, SessionName};
 use crate::record::CARRIER_TOKEN;
-use crate::sources::facts::Meta;
 
 /// What became of the carrier.
 pub(super) enum Arrival {

@@ -3,6 +3,8 @@
 
 use reports::model::{KernelSide, Span, Stage};
 
+use crate::clock::BootNs;
+
 use super::{Boot, Initcall, Stamp, Timeline};
 
 /// Stages in order.
@@ -24,7 +26,7 @@ pub(super) fn stages(boot: &Boot, timeline: &Timeline<'_>) -> Vec<Stage> {
 
 /// Bound on the error of a stamp on the run's timeline, ns.
 pub(super) fn error(stamp: &Stamp, timeline: &Timeline<'_>) -> u64 {
-    let at = u64::try_from(stamp.boot_ns).unwrap_or(0);
+    let at = BootNs::new(stamp.boot_ns);
     stamp.error_ns + timeline.bridge.map_or(0, |bridge| bridge.error_at(at))
 }
 

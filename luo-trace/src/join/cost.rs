@@ -3,7 +3,7 @@
 use reports::model::{KernelSide, SelfCost, Span, Window};
 
 use super::{NewHalf, Timeline, sessions};
-use crate::sources::facts::Meta;
+use crate::carrier::Meta;
 
 /// What is ours in the trace.
 pub(super) struct Own {

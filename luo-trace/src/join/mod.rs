@@ -17,8 +17,8 @@ use reports::model::{
     Aggregate, Attach, Clock, Handoff, Hole, Host, Kernel, KernelSide, Loss, Run, SCHEMA,
 };
 
-use crate::clock::Bridge;
-use crate::sources::facts::Meta;
+use crate::carrier::Meta;
+use crate::clock::{BootNs, Bridge};
 
 pub use sessions::Outstanding;
 
@@ -201,10 +201,8 @@ impl Timeline<'_> {
     }
 
     fn of_new(&self, boot_ns: i64) -> i64 {
-        // A stamp from before the boot clock started lies as far before its zero.
-        let from_zero = u64::try_from(boot_ns).unwrap_or(0);
         self.bridge
-            .map_or(boot_ns, |b| b.to_old(from_zero) + boot_ns.min(0))
+            .map_or(boot_ns, |b| b.to_old(BootNs::new(boot_ns)).ns())
             - self.zero
     }
 }

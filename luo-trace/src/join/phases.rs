@@ -5,7 +5,7 @@ use reports::model::{Coverage, DEFAULT_WINDOW, Hole, KernelSide, Phase, Source, 
 
 use super::cost::Own;
 use super::{Boot, Stamp, Timeline, hole, sessions};
-use crate::clock::Bridge;
+use crate::clock::{BootNs, Bridge};
 
 /// Everything that boundaries are found in.
 pub(super) struct Input<'a> {
@@ -227,7 +227,7 @@ fn last_retrieve(input: &Input<'_>) -> Option<i64> {
 fn error_of_record(input: &Input<'_>, t: i64) -> u64 {
     let stamps = input.new.iter().map(|e| e.boot_ns);
     let there = stamps.filter(|boot_ns| input.timeline.of_new(boot_ns.cast_signed()) == t);
-    let errors = there.filter_map(|boot_ns| Some(input.bridge?.error_at(boot_ns)));
+    let errors = there.filter_map(|boot_ns| Some(input.bridge?.error_at(BootNs::stamped(boot_ns))));
     errors
         .max()
         .unwrap_or_else(|| input.bridge.map_or(0, |bridge| bridge.error_ns))

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::sessions::Sessions;
 use super::text;
-use crate::sources::facts::Meta;
+use crate::carrier::Meta;
 
 /// Spans of one or both sides, numbered by start.
 #[derive(Debug, Default)]

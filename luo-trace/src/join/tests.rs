@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use reports::model::{Attach, DEFAULT_WINDOW, Host, Kernel, KernelSide, Run, Source};
 
 use super::{Boot, Halves, NewHalf, OldHalf, Stamp, join};
+use crate::carrier::Meta;
 use crate::clock::{Anchor, Bridge};
-use crate::sources::facts::Meta;
 
 const HZ: u64 = 2_000_000_000;
 /// When the old kernel started and the new one did, in ns of the counter.

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use reports::model::{Attach, KernelSide};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
+use crate::carrier::Meta;
 use crate::carrier::{Carrier, Counters, Plan};
 use crate::cli::Tracing;
 use crate::clock::Anchor;
@@ -17,7 +18,7 @@ use crate::host::ready::Started;
 use crate::host::state::State;
 use crate::liveupdate::{Device, Session, SessionName};
 use crate::probes::Probes;
-use crate::sources::facts::{self, Meta};
+use crate::sources::facts;
 use crate::sources::kmsg;
 use crate::sources::marks::Marks;
 

@@ -6,37 +6,8 @@ use std::path::Path;
 
 use reports::model::{Host, Kernel};
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 
 use crate::clock::ClockFacts;
-
-/// Facts of the side that records, carried over the kexec as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meta {
-    /// Version of luo-trace that wrote it.
-    pub luo_trace: String,
-    /// The machine.
-    pub host: Host,
-    /// The old kernel.
-    pub kernel: Kernel,
-    /// Kexecs that this kernel itself was the result of, as KHO counts; 0 after a cold boot.
-    pub kexec_count: u64,
-    /// Process id of `record`.
-    pub pid: u32,
-    /// LUO session that holds the carrier.
-    pub session: String,
-    /// How the probes were attached.
-    pub attach: reports::model::Attach,
-    /// From exec of `record` to all probes armed, ns.
-    pub attach_ns: u64,
-    /// Probes that could not be placed, and why.
-    pub missing: Vec<(String, String)>,
-    /// Why the tail could not be written, if so.
-    pub tail_refused: Option<String>,
-    /// What this kernel says of its clocks.
-    #[serde(default)]
-    pub clock: ClockFacts,
-}
 
 fn read_trimmed(path: &str) -> String {
     fs::read_to_string(path)

@@ -1,0 +1,118 @@
+//! One type for each clock, so that stamps of two kernels cannot be mixed.
+
+use std::marker::PhantomData;
+use std::ops::{Add, Sub};
+
+use serde::{Deserialize, Serialize};
+
+/// The kernel before the kexec, as a mark on a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Old {}
+/// The kernel after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum New {}
+
+/// `CLOCK_BOOTTIME` of one kernel, ns; negative for what it stamped before that
+/// clock started. Stamps of one kernel can be subtracted, those of two cannot:
+///
+/// ```compile_fail
+/// use luo_trace::clock::{BootNs, New, Old};
+/// let _ = BootNs::<New>::new(2) - BootNs::<Old>::new(1);
+/// ```
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct BootNs<K> {
+    ns: i64,
+    #[serde(skip)]
+    kernel: PhantomData<K>,
+}
+
+impl<K> BootNs<K> {
+    /// `ns` on this kernel's clock.
+    #[must_use]
+    pub const fn new(ns: i64) -> Self {
+        Self {
+            ns,
+            kernel: PhantomData,
+        }
+    }
+
+    /// The stamp of a record or an anchor that this kernel made, ns.
+    #[must_use]
+    pub fn stamped(ns: u64) -> Self {
+        Self::new(i64::try_from(ns).unwrap_or(i64::MAX))
+    }
+
+    /// The bare number, ns.
+    #[must_use]
+    pub const fn ns(self) -> i64 {
+        self.ns
+    }
+
+    /// The same, with what lies before the clock's start at its start.
+    #[must_use]
+    pub fn since_start(self) -> u64 {
+        u64::try_from(self.ns).unwrap_or(0)
+    }
+}
+
+impl<K> Sub for BootNs<K> {
+    type Output = i64;
+
+    fn sub(self, earlier: Self) -> i64 {
+        self.ns.saturating_sub(earlier.ns)
+    }
+}
+
+impl<K> Add<i64> for BootNs<K> {
+    type Output = Self;
+
+    fn add(self, ns: i64) -> Self {
+        Self::new(self.ns.saturating_add(ns))
+    }
+}
+
+/// Time of a run, ns since the entry of `kernel_kexec`; negative before it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct RunNs(pub i64);
+
+impl RunNs {
+    /// Where an instant of the old kernel lies in the run that begins at `kexec`.
+    #[must_use]
+    pub fn since(kexec: BootNs<Old>, at: BootNs<Old>) -> Self {
+        Self(at - kexec)
+    }
+}
+
+impl Sub for RunNs {
+    type Output = i64;
+
+    fn sub(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_a_bare_number_where_it_is_carried() {
+        let at = BootNs::<Old>::new(-5);
+        assert_eq!(serde_json::to_string(&at).unwrap(), "-5");
+        assert_eq!(serde_json::from_str::<BootNs<Old>>("-5").unwrap(), at);
+    }
+
+    #[test]
+    fn differences_end_at_the_ends_of_the_scale() {
+        let (first, last) = (BootNs::<New>::new(i64::MIN), BootNs::stamped(u64::MAX));
+        assert_eq!(last - first, i64::MAX);
+        assert_eq!(last + 1, last);
+        assert_eq!(first.since_start(), 0);
+    }
+}
