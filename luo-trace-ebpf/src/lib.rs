@@ -17,8 +17,10 @@
 )]
 
 pub mod event;
+pub mod ioctl;
 pub mod maps;
 pub mod probes;
 
 pub use event::{Event, Kind};
+pub use ioctl::Command;
 pub use probes::{Capture, Class, PROBES, Phase, Probe, ProbeId, Site};

@@ -49,7 +49,7 @@ use luo_trace_ebpf::maps::{
     CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, NOTHING, SESSION_IOCTL, TailTarget,
     cookie_capture, cookie_hot, cookie_probe, cookie_returning, marker,
 };
-use luo_trace_ebpf::{Event, Kind, ProbeId};
+use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
 /// Bytes of the ring buffer; wake the reader once it is a quarter full, else it
 /// comes by itself every few milliseconds.
@@ -209,19 +209,19 @@ fn capture(capture: u8, args: [u64; 3], event: &mut Event, name: *mut c_void) ->
     unsafe {
         match capture {
             SESSION_IOCTL => {
-                // PRESERVE_FD and RETRIEVE_FD: { u32 size; s32 fd; u64 token }.
-                let token = match second & 0xff {
-                    0x40 | 0x41 => bpf_probe_read_user((third as *const u64).wrapping_add(1)),
-                    _ => Ok(0),
+                let token = if Command::from_register(second).has_token() {
+                    bpf_probe_read_user((third as *const u64).wrapping_add(1))
+                } else {
+                    Ok(0)
                 };
                 [event.a, event.b, event.c] = [second, token.unwrap_or(0), first];
                 false
             }
             DEVICE_IOCTL => {
-                // CREATE_SESSION and RETRIEVE_SESSION: { u32 size; s32 fd; u8 name[64] }.
                 let from = (third as *const c_void).wrapping_add(8);
                 [event.a, event.b, event.c] = [second, first, 0];
-                bpf_probe_read_user_str(name, SESSION_NAME_LEN as u32, from) > 0
+                Command::from_register(second).has_name()
+                    && bpf_probe_read_user_str(name, SESSION_NAME_LEN as u32, from) > 0
             }
             KERNEL_NAME => {
                 bpf_probe_read_kernel_str(name, SESSION_NAME_LEN as u32, first as *const c_void) > 0

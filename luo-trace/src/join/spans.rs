@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use luo_trace_ebpf::event::NAME_CHUNK;
-use luo_trace_ebpf::{Capture, Event, Kind, Probe, ProbeId};
+use luo_trace_ebpf::{Capture, Command, Event, Kind, Probe, ProbeId};
 use reports::model::{KernelSide, Span};
 use serde_json::{Map, Value};
 
@@ -75,7 +75,7 @@ pub(super) fn build(
                 if let Some(meta) = recorder
                     && probe.id == ProbeId::LuoSessionIoctl
                     && event.tgid == meta.pid
-                    && command(event.a) == "GET_NAME"
+                    && Command::from_register(event.a) == Command::GetName
                 {
                     sessions.answered(event.c, &meta.session);
                 }
@@ -259,10 +259,13 @@ fn arguments(
     let mut args = Map::new();
     let mut put = |key: &str, value: Value| drop(args.insert(key.to_owned(), value));
     match probe.capture {
-        Capture::DeviceIoctl => put("cmd", command(event.a)),
+        Capture::DeviceIoctl => {
+            put("cmd", Command::from_register(event.a).to_string().into());
+        }
         Capture::SessionIoctl => {
-            put("cmd", command(event.a));
-            if matches!(event.a & 0xff, 0x40 | 0x41) {
+            let command = Command::from_register(event.a);
+            put("cmd", command.to_string().into());
+            if command.has_token() {
                 put("token", event.b.into());
             }
             if let Some(session) = sessions.of_file(event.c) {
@@ -303,19 +306,6 @@ fn arguments(
         _ => {}
     }
     args
-}
-
-/// The uapi name of an ioctl command (include/uapi/linux/liveupdate.h, v7.3).
-fn command(cmd: u64) -> Value {
-    match cmd & 0xffff {
-        0xba00 => "CREATE_SESSION".into(),
-        0xba01 => "RETRIEVE_SESSION".into(),
-        0xba40 => "PRESERVE_FD".into(),
-        0xba41 => "RETRIEVE_FD".into(),
-        0xba42 => "FINISH".into(),
-        0xba43 => "GET_NAME".into(),
-        other => format!("{other:#06x}").into(),
-    }
 }
 
 /// The return value as the prototype has it; pointers are not for reports, so
