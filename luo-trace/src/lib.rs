@@ -3,6 +3,7 @@
 //! Data goes one way: kernel → [`probes`] → [`record`] → [`carrier`] ═kexec═>
 //! [`collect`] → [`join`] → a [`reports::model::Run`], which `reports` renders.
 
+pub mod arch;
 pub mod carrier;
 pub mod cli;
 pub mod clock;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::clock::counter;
+use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
 use crate::probes::{ArmError, Mechanism, Probes};
@@ -183,7 +183,7 @@ fn lockdown() -> Check {
 
 fn clock() -> Check {
     let source = facts::clocksource();
-    let name = counter::NAME;
+    let name = arch::COUNTER;
     if !facts::counter_is_invariant() {
         return check(
             "clock",
@@ -193,7 +193,7 @@ fn clock() -> Check {
             ),
         );
     }
-    if source == name || source.starts_with("arch_sys_counter") {
+    if arch::is_clocksource(&source) {
         check("clock", Status::Ok, format!("{name}, invariant"))
     } else {
         check(
@@ -214,7 +214,7 @@ fn boot_trace() -> Check {
             format!(
                 "off: `luo-trace kexec --boot-trace` boots the new kernel with {} to see its \
                  initcalls",
-                boot_trace::PARAMETERS
+                boot_trace::parameters()
             ),
         )
     }

@@ -1,6 +1,6 @@
 //! Anchors: readings of `CLOCK_BOOTTIME` between two readings of the counter.
 
-use super::counter;
+use crate::arch;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Sandwiches tried per sample; the narrowest is kept, so that one interrupt
@@ -43,9 +43,9 @@ impl Anchor {
     }
 
     fn sandwich() -> Self {
-        let before = counter::read().0;
+        let before = arch::read_counter();
         let boot = clock_gettime(ClockId::Boottime);
-        let after = counter::read().0;
+        let after = arch::read_counter();
         let realtime = clock_gettime(ClockId::Realtime);
         Self {
             before,
@@ -68,7 +68,7 @@ fn nanos(time: Timespec) -> u64 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct AnchorRecord {
     anchor: Anchor,
-    /// [`counter::KIND`] of the writer.
+    /// [`arch::COUNTER_KIND`] of the writer.
     kind: u32,
     /// CRC-32 of the record with this field zero.
     check: u32,
@@ -83,7 +83,7 @@ impl AnchorRecord {
     pub fn seal(anchor: Anchor) -> Self {
         let mut record = Self {
             anchor,
-            kind: counter::KIND,
+            kind: arch::COUNTER_KIND,
             check: 0,
             reserved: 0,
         };
@@ -94,7 +94,7 @@ impl AnchorRecord {
     /// The anchor, if the record is whole and of this architecture's counter.
     #[must_use]
     pub fn open(&self) -> Option<Anchor> {
-        (self.kind == counter::KIND && self.check == self.checksum()).then_some(self.anchor)
+        (self.kind == arch::COUNTER_KIND && self.check == self.checksum()).then_some(self.anchor)
     }
 
     /// Whether the slot was never written.

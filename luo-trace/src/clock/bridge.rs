@@ -190,7 +190,7 @@ impl Bridge {
     #[must_use]
     pub fn source(&self) -> &'static str {
         match self.crossing {
-            Crossing::Counter { .. } => super::counter::NAME,
+            Crossing::Counter { .. } => crate::arch::COUNTER,
             Crossing::Realtime { .. } => REALTIME,
         }
     }

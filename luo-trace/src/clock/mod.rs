@@ -3,7 +3,6 @@
 
 pub mod anchor;
 pub mod bridge;
-pub mod counter;
 pub mod course;
 pub mod fit;
 pub mod perf;
@@ -16,11 +15,10 @@ pub mod trust;
 
 pub use anchor::{Anchor, AnchorRecord};
 pub use bridge::{Bridge, TimeOfDay};
-pub use counter::Cycles;
 pub use course::{Course, Early};
 pub use fit::{Bounds, Fit, Prior};
 pub use printk::{PrintkOffset, PrintkSandwich};
-pub use time::{BootNs, New, Old, RunNs};
+pub use time::{BootNs, Cycles, New, Old, RunNs};
 pub use trust::{Choice, ClockFacts};
 
 /// Why no time axis can be had from the anchors at hand.

@@ -5,6 +5,10 @@ use std::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
 
+/// A reading of the counter, cycles: the one clock that runs on through a kexec.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cycles(pub u64);
+
 /// The kernel before the kexec, as a mark on a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Old {}

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch;
+
 use super::bridge::epoch;
-use super::{Anchor, BootNs, Bridge, ClockError, Early, TimeOfDay, counter};
+use super::{Anchor, BootNs, Bridge, ClockError, Early, TimeOfDay};
 
 /// A sleep shorter than this is the two clocks being read one after the other, ns.
 const SLEEP_NS: u64 = 1_000_000;
@@ -23,9 +25,9 @@ pub struct ClockFacts {
     /// Whether the CPU promises a counter that neither stops nor changes its pace.
     #[serde(default)]
     pub invariant: Option<bool>,
-    /// `IA32_TSC_ADJUST` by CPU, cycles; `None` where it cannot be read.
-    #[serde(default)]
-    pub tsc_adjust: Option<BTreeMap<u32, i64>>,
+    /// What was added to the counter of each CPU, cycles ([`arch::ADJUST`]).
+    #[serde(default, rename = "tsc_adjust")]
+    pub counter_adjust: Option<BTreeMap<u32, i64>>,
     /// What the machine has slept by the start of the watch, ns.
     #[serde(default)]
     pub slept_before_ns: u64,
@@ -135,7 +137,7 @@ impl Sides<'_> {
 
     fn of_facts(&self) -> impl Iterator<Item = Doubt> {
         let sides = [("old", self.old_facts), ("new", self.new_facts)];
-        let name = counter::NAME;
+        let name = arch::COUNTER;
         let not_invariant = sides.iter().any(|(_, f)| f.invariant == Some(false));
         let promise = not_invariant.then(|| {
             Doubt::minor(format!(
@@ -145,7 +147,7 @@ impl Sides<'_> {
         });
         let sources = sides.into_iter().filter_map(|(side, facts)| {
             let source = facts.clocksource.as_str();
-            let other = !source.is_empty() && !is_counter(source);
+            let other = !source.is_empty() && !arch::is_clocksource(source);
             other.then(|| {
                 Doubt::minor(format!(
                     "the {side} kernel keeps its time by {source}, not by {name}: its anchors join \
@@ -172,19 +174,20 @@ impl Sides<'_> {
         doubts.into_iter()
     }
 
-    /// A write to `IA32_TSC_ADJUST` moves the counter by as much (Intel SDM 3B 19.17.3).
+    /// Whether a CPU's counter was moved on purpose.
     fn adjusted(&self) -> Option<Doubt> {
         let (old, new) = (
-            self.old_facts.tsc_adjust.as_ref()?,
-            self.new_facts.tsc_adjust.as_ref()?,
+            self.old_facts.counter_adjust.as_ref()?,
+            self.new_facts.counter_adjust.as_ref()?,
         );
         let moved = old.iter().find_map(|(cpu, before)| {
             let after = new.get(cpu)?;
             (before != after).then(|| (cpu, after.wrapping_sub(*before)))
         });
         moved.map(|(cpu, by)| {
+            let register = arch::ADJUST.unwrap_or_default();
             Doubt::void(format!(
-                "IA32_TSC_ADJUST of CPU {cpu} was changed by {by} cycles between the kernels, and \
+                "{register} of CPU {cpu} was changed by {by} cycles between the kernels, and \
                  its counter with it"
             ))
         })
@@ -237,7 +240,7 @@ impl Sides<'_> {
             }
             .to_owned()
         });
-        let adjust = match (&old.tsc_adjust, &new.tsc_adjust) {
+        let adjust = match (&old.counter_adjust, &new.counter_adjust) {
             (Some(old), Some(new)) if old == new => "unchanged",
             (Some(_), Some(_)) => "changed",
             _ => "unknown",
@@ -251,16 +254,9 @@ impl Sides<'_> {
             format!("invariant counter {invariant}"),
             format!("suspended {slept}"),
         ];
-        if cfg!(target_arch = "x86_64") {
-            checks.push(format!("IA32_TSC_ADJUST {adjust}"));
-        }
+        checks.extend(arch::ADJUST.map(|register| format!("{register} {adjust}")));
         checks
     }
-}
-
-/// Whether this clocksource is the counter itself, or one that is made of it.
-fn is_counter(source: &str) -> bool {
-    source == counter::NAME || source.starts_with("arch_sys_counter") || source == "tsc-early"
 }
 
 /// Anchors of which a later one has the counter at less than an earlier one.
@@ -305,9 +301,9 @@ mod tests {
 
     fn facts() -> ClockFacts {
         ClockFacts {
-            clocksource: counter::NAME.to_owned(),
+            clocksource: arch::COUNTER.to_owned(),
             invariant: Some(true),
-            tsc_adjust: Some(BTreeMap::from([(0, -7), (1, -7)])),
+            counter_adjust: Some(BTreeMap::from([(0, -7), (1, -7)])),
             ..ClockFacts::default()
         }
     }
@@ -336,7 +332,7 @@ mod tests {
     fn a_counter_that_nothing_speaks_against_is_used_without_a_word() {
         assert_eq!(
             joined(Choice::Auto, |_, _| {}),
-            (counter::NAME.to_owned(), String::new())
+            (arch::COUNTER.to_owned(), String::new())
         );
     }
 
@@ -367,7 +363,7 @@ mod tests {
         ];
         for (edit, words) in cases {
             let (source, warnings) = joined(Choice::Auto, edit);
-            assert_eq!(source, counter::NAME, "{warnings}");
+            assert_eq!(source, arch::COUNTER, "{warnings}");
             assert!(
                 warnings.contains(words) && warnings.lines().count() == 1,
                 "{warnings}"
@@ -383,7 +379,7 @@ mod tests {
     #[test]
     fn an_adjusted_counter_is_given_up_for_the_time_of_day_unless_told_otherwise() {
         let edit = |_: &mut ClockFacts, new: &mut ClockFacts| {
-            new.tsc_adjust = Some(BTreeMap::from([(0, -7), (1, 93)]));
+            new.counter_adjust = Some(BTreeMap::from([(0, -7), (1, 93)]));
         };
         let (source, warnings) = joined(Choice::Auto, edit);
         assert_eq!(source, "realtime");
@@ -393,7 +389,7 @@ mod tests {
         );
         assert!(warnings.contains("joined by the time of day"), "{warnings}");
         let (source, warnings) = joined(Choice::Counter, edit);
-        assert_eq!(source, counter::NAME);
+        assert_eq!(source, arch::COUNTER);
         assert!(warnings.contains("IA32_TSC_ADJUST"), "{warnings}");
     }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use reports::model::{Handoff, Hole, Source};
+use reports::model::{Hole, Source};
 
+use crate::arch;
 use crate::clock::printk::Past;
 use crate::clock::{Bridge, Course, Cycles, Early, PrintkOffset};
 use crate::join::{Boot, BootMark, Initcall, Stamp, hole};
@@ -13,7 +14,7 @@ use crate::sources::kmsg::{self, Line, Log};
 
 /// Lines of the log that mark a stage, by how they begin, and the stage's name
 /// (v7.3; what a kernel does not say is not there).
-const STAGES: [(&str, &str); 11] = [
+const STAGES: [(&str, &str); 10] = [
     ("KHO: found kexec handover data", "kho.found"),
     ("luo: Retrieved live update data", "luo.retrieved"),
     ("smp: Bringing up secondary CPUs", "smp.start"),
@@ -26,7 +27,6 @@ const STAGES: [(&str, &str); 11] = [
     ("Unpacking initramfs", "initramfs.start"),
     ("Freeing initrd memory", "initramfs.done"),
     ("Freeing unused kernel image (initmem)", "initmem.freed"),
-    ("tsc: Refined TSC clocksource calibration", "clock.refined"),
     ("Run ", "init.exec"),
 ];
 
@@ -86,7 +86,7 @@ impl Reading {
                 format!("/dev/kmsg cannot be read ({error})"),
             )),
         }
-        boot.handoff = handoff();
+        boot.handoff = arch::handoff();
         // The trace starts before the log's stamps can be placed.
         if let (Some(course), Some(trace)) =
             (bridge.and_then(Bridge::new_course), boot_trace::read())
@@ -141,6 +141,9 @@ impl Reading {
 }
 
 fn stage(text: &str) -> Option<&'static str> {
+    if arch::refined_hz(text).is_some() {
+        return Some("clock.refined");
+    }
     let (_, name) = STAGES.iter().find(|(begin, _)| text.starts_with(begin))?;
     (*name != "init.exec" || is_exec_init(text)).then_some(*name)
 }
@@ -207,31 +210,6 @@ fn on_counter(course: &Course, cycles: u64) -> Stamp {
     }
 }
 
-/// What the kexec carried, by the header that the boot loader filled in
-/// (Documentation/arch/x86/boot.rst; sysfs has it under `boot_params`).
-fn handoff() -> Option<Handoff> {
-    let data = std::fs::read("/sys/kernel/boot_params/data").ok()?;
-    parse_handoff(&data)
-}
-
-fn parse_handoff(data: &[u8]) -> Option<Handoff> {
-    let word = |at: usize| -> Option<u64> {
-        let bytes = data.get(at..at + 4)?.first_chunk()?;
-        Some(u64::from(u32::from_le_bytes(*bytes)))
-    };
-    if data.get(0x202..0x206)? != b"HdrS" {
-        return None;
-    }
-    let (kernel_bytes, payload) = (word(0x1f4)? * 16, word(0x24c)?);
-    Some(Handoff {
-        kernel_bytes,
-        initrd_bytes: word(0x21c)?,
-        // Room that the kernel needs in place, which it unpacks itself into.
-        unpacked_bytes: word(0x260)?,
-        compressed: payload > 0,
-    })
-}
-
 /// The time of day, RFC 3339 in UTC.
 pub(crate) fn now_rfc3339() -> String {
     let seconds = SystemTime::now()
@@ -252,24 +230,5 @@ mod tests {
         assert_eq!(stage("Run /init as init process"), Some("init.exec"));
         assert_eq!(stage("Run /init"), None);
         assert_eq!(stage("pci 0000:00:01.0"), None);
-    }
-
-    #[test]
-    fn the_boot_header_tells_what_was_carried() {
-        let mut data = vec![0; 4096];
-        assert_eq!(parse_handoff(&data), None);
-        data[0x202..0x206].copy_from_slice(b"HdrS");
-        data[0x1f4..0x1f8].copy_from_slice(&100_u32.to_le_bytes());
-        data[0x21c..0x220].copy_from_slice(&5000_u32.to_le_bytes());
-        data[0x24c..0x250].copy_from_slice(&1500_u32.to_le_bytes());
-        data[0x260..0x264].copy_from_slice(&9000_u32.to_le_bytes());
-        let expected = Handoff {
-            kernel_bytes: 1600,
-            initrd_bytes: 5000,
-            unpacked_bytes: 9000,
-            compressed: true,
-        };
-        assert_eq!(parse_handoff(&data), Some(expected));
-        assert_eq!(parse_handoff(&data[..0x210]), None);
     }
 }

@@ -20,6 +20,7 @@ use super::processes::{Ended, Processes};
 use super::refusal;
 use super::ship;
 use super::witness;
+use crate::arch;
 use crate::host::ready::boot_ns;
 use crate::liveupdate::kexec;
 use crate::sources::kmsg::Log;
@@ -103,10 +104,9 @@ fn wait_for_steady_clock() {
     const SETTLED_NS: u64 = 3_000_000_000;
     let refined = || {
         Log::read().is_ok_and(|log| {
-            log.lines.iter().any(|line| {
-                line.text
-                    .starts_with("tsc: Refined TSC clocksource calibration")
-            })
+            log.lines
+                .iter()
+                .any(|line| arch::refined_hz(&line.text).is_some())
         })
     };
     while boot_ns() < SETTLED_NS && !refined() {

@@ -1,16 +1,9 @@
 //! What a kernel image says that it is.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// Offset of the pointer to the version (`kernel_version`, `setup_header`,
-/// Documentation/arch/x86/boot.rst).
-const VERSION_POINTER: u64 = 0x20e;
-/// What that pointer counts from.
-const BASE: u64 = 0x200;
-/// Longest version that is believed.
-const LONGEST: usize = 512;
+use crate::arch;
 
 /// A kernel image's version: `uname -r`, and the rest of the line.
 ///
@@ -25,29 +18,21 @@ pub fn version(image: &Path) -> (String, String) {
 }
 
 fn line(image: &Path) -> Option<String> {
-    let file = File::open(image).ok()?;
-    let mut pointer = [0; 2];
-    file.read_exact_at(&mut pointer, VERSION_POINTER).ok()?;
-    let offset = u16::from_le_bytes(pointer);
-    if offset == 0 {
-        return None;
-    }
-    let mut text = [0; LONGEST];
-    let read = file.read_at(&mut text, BASE + u64::from(offset)).ok()?;
-    let end = text[..read].iter().position(|byte| *byte == 0)?;
-    let text = std::str::from_utf8(&text[..end]).ok()?;
-    (!text.chars().any(char::is_control)).then(|| text.trim().to_owned())
+    let text = arch::image_version(&File::open(image).ok()?)?;
+    (!text.chars().any(char::is_control)).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     fn image(pointer: u16, text: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(0x1000).unwrap();
         file.as_file()
-            .write_all_at(&pointer.to_le_bytes(), VERSION_POINTER)
+            .write_all_at(&pointer.to_le_bytes(), 0x20e)
             .unwrap();
         file.as_file().write_all_at(text, 0x200 + 0x500).unwrap();
         file

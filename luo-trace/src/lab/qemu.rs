@@ -1,7 +1,7 @@
 //! Virtual machines: one QEMU each, watched until it ends.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::arch::{self, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE};
+
 use super::accel::Accel;
 use super::console::Console;
 use super::line;
 use super::ship::PORT;
 use super::witness;
-
-const QEMU: &str = "qemu-system-x86_64";
 
 /// How often the console is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -28,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
     /// QEMU is not there.
-    #[error("{QEMU} is not installed; install it (Debian: qemu-system-x86)")]
+    #[error("{QEMU} is not installed; install it (Debian: {QEMU_PACKAGE})")]
     NoQemu,
     /// The kernel image cannot be read.
     #[error("kernel image {}: {source}", path.display())]
@@ -39,7 +39,7 @@ pub enum QemuError {
         source: io::Error,
     },
     /// The kernel image is something else.
-    #[error("{} is not an x86 kernel image (bzImage)", path.display())]
+    #[error("{} is not {IMAGE}", path.display())]
     NotAKernel {
         /// The image.
         path: PathBuf,
@@ -154,16 +154,10 @@ pub fn check_installed() -> Result<(), QemuError> {
 }
 
 /// Fails if the file is no kernel that QEMU and kexec can load.
-///
-/// `Documentation/arch/x86/boot.rst`: "`HdrS`" at 0x202.
 pub fn check_image(path: &Path) -> Result<(), QemuError> {
-    let mut magic = [0; 4];
-    let read = File::open(path).and_then(|mut file| {
-        file.seek(SeekFrom::Start(0x202))?;
-        file.read_exact(&mut magic)
-    });
+    let read = File::open(path).and_then(|file| arch::is_image(&file));
     match read {
-        Ok(()) if &magic == b"HdrS" => Ok(()),
+        Ok(true) => Ok(()),
         Err(source) if source.kind() != io::ErrorKind::UnexpectedEof => Err(QemuError::Kernel {
             path: path.to_owned(),
             source,
@@ -383,7 +377,7 @@ fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
         "-vga",
         "none",
         "-machine",
-        "q35",
+        QEMU_MACHINE,
         "-accel",
         accel,
         "-cpu",

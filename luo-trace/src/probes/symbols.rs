@@ -6,6 +6,8 @@ use std::io::{self, BufRead as _, BufReader};
 
 use luo_trace_ebpf::Probe;
 
+use crate::arch;
+
 use super::kallsyms::Kallsyms;
 use super::{Missing, Placed};
 
@@ -37,7 +39,7 @@ pub fn look_up(table: &[&'static Probe]) -> io::Result<Resolved> {
         }
         match found {
             Some(one) => placed.push(one),
-            None if probe.optional => {}
+            None if probe.optional || arch::passes_by(probe) => {}
             None => missing.push(Missing {
                 probe,
                 why: "this kernel has no such function (renamed, inlined or not built)".to_owned(),
@@ -73,7 +75,7 @@ pub fn resolve(table: &[&'static Probe]) -> Resolved {
                 symbol,
                 address: None,
             }),
-            None if probe.optional => {}
+            None if probe.optional || arch::passes_by(probe) => {}
             None => missing.push(Missing {
                 probe,
                 why: list.to_owned(),

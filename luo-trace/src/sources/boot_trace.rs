@@ -1,15 +1,22 @@
 //! The kernel's own trace of its boot, on the cycle counter: there when it was
-//! booted with [`PARAMETERS`].
+//! booted with [`parameters`].
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 
+use crate::arch::TRACE_CLOCK;
 use crate::sources::tracefs::{self, Line};
 
-/// What to boot the new kernel with. The counter is the one clock that both
+/// What to boot the new kernel with: the counter is the one clock that both
 /// kernels share.
-pub const PARAMETERS: &str = "trace_event=initcall:initcall_level,initcall:initcall_start,\
-                              initcall:initcall_finish trace_clock=x86-tsc trace_buf_size=1M";
+#[must_use]
+pub fn parameters() -> String {
+    format!(
+        "trace_event=initcall:initcall_level,initcall:initcall_start,initcall:initcall_finish \
+         trace_clock={} trace_buf_size=1M",
+        TRACE_CLOCK.name()
+    )
+}
 
 /// A command line with the boot trace on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +29,7 @@ pub struct Traced {
     pub in_the_way: Option<String>,
 }
 
-/// Adds to a command line what of [`PARAMETERS`] it lacks. What it has stays: of
+/// Adds to a command line what of [`parameters`] it lacks. What it has stays: of
 /// the events the missing ones are added, another clock or size is the user's wish.
 #[must_use]
 pub fn add_to(cmdline: &str) -> Traced {
@@ -38,7 +45,7 @@ pub fn add_to(cmdline: &str) -> Traced {
             .collect()
     };
     let (mut added, mut in_the_way) = (Vec::new(), None);
-    for parameter in PARAMETERS.split_ascii_whitespace() {
+    for parameter in parameters().split_ascii_whitespace() {
         let Some((key, wanted)) = parameter.split_once('=') else {
             continue;
         };
@@ -137,7 +144,7 @@ impl BootTrace {
 pub fn read() -> Option<BootTrace> {
     let base = tracefs::mount().ok()?;
     let clock = fs::read_to_string(base.join("trace_clock")).ok()?;
-    if !clock.contains("[x86-tsc]") {
+    if !clock.contains(&format!("[{}]", TRACE_CLOCK.name())) {
         return None;
     }
     let trace = BufReader::new(File::open(base.join("trace")).ok()?);
@@ -260,12 +267,12 @@ mod tests {
         let traced = add_to("console=ttyS0 quiet -- single");
         assert_eq!(
             traced.cmdline,
-            format!("console=ttyS0 quiet {PARAMETERS} -- single")
+            format!("console=ttyS0 quiet {} -- single", parameters())
         );
-        assert_eq!(traced.added.join(" "), PARAMETERS);
+        assert_eq!(traced.added.join(" "), parameters());
         let again = add_to(&traced.cmdline);
         assert_eq!((again.cmdline, again.added), (traced.cmdline, Vec::new()));
-        assert_eq!(add_to("").cmdline, PARAMETERS);
+        assert_eq!(add_to("").cmdline, parameters());
     }
 
     #[test]
@@ -278,7 +285,10 @@ mod tests {
             ["trace_event=initcall:initcall_level,initcall:initcall_finish"]
         );
         assert_eq!(traced.in_the_way.as_deref(), Some("trace_clock=local"));
-        let all = add_to("trace_event=initcall:* trace_clock=local trace_clock=x86-tsc");
+        let all = add_to(&format!(
+            "trace_event=initcall:* trace_clock=local trace_clock={}",
+            TRACE_CLOCK.name()
+        ));
         assert_eq!(all.added, ["trace_buf_size=1M"]);
         assert_eq!(all.in_the_way, None);
     }

@@ -1,18 +1,22 @@
 //! What this machine and kernel are, in their own words.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use reports::model::{Host, Kernel};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::arch::{self, field};
 use crate::clock::ClockFacts;
 
 fn read_trimmed(path: &str) -> String {
     fs::read_to_string(path)
         .map(|s| s.trim().to_owned())
         .unwrap_or_default()
+}
+
+fn cpuinfo() -> String {
+    read_trimmed("/proc/cpuinfo")
 }
 
 /// The running kernel.
@@ -30,16 +34,14 @@ pub fn kernel() -> Kernel {
 /// The machine.
 #[must_use]
 pub fn host() -> Host {
-    let cpuinfo = read_trimmed("/proc/cpuinfo");
+    let cpuinfo = cpuinfo();
     let meminfo = read_trimmed("/proc/meminfo");
     Host {
         machine: rustix::system::uname()
             .machine()
             .to_string_lossy()
             .into_owned(),
-        cpu_model: field(&cpuinfo, "model name")
-            .unwrap_or("unknown")
-            .to_owned(),
+        cpu_model: arch::cpu_model(&cpuinfo).unwrap_or_else(|| "unknown".to_owned()),
         cpus: cpuinfo
             .lines()
             .filter(|l| l.starts_with("processor"))
@@ -50,45 +52,7 @@ pub fn host() -> Host {
             .and_then(|v| v.trim_end_matches("kB").trim().parse::<u64>().ok())
             .unwrap_or(0)
             * 1024,
-        virtualization: virtualization(&cpuinfo),
-    }
-}
-
-/// Value of the first `key : value` line.
-fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name.trim() == key).then(|| value.trim())
-    })
-}
-
-fn virtualization(cpuinfo: &str) -> String {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let guest =
-            field(cpuinfo, "flags").is_some_and(|f| f.split(' ').any(|f| f == "hypervisor"));
-        if !guest {
-            return "none".to_owned();
-        }
-        let leaf = core::arch::x86_64::__cpuid(0x4000_0000);
-        let vendor: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx]
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect();
-        String::from_utf8_lossy(&vendor)
-            .trim_end_matches('\0')
-            .trim()
-            .to_owned()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = cpuinfo;
-        let model = read_trimmed("/sys/firmware/devicetree/base/hypervisor/compatible");
-        if model.is_empty() {
-            "unknown".to_owned()
-        } else {
-            model.trim_end_matches('\0').to_owned()
-        }
+        virtualization: arch::hypervisor(&cpuinfo),
     }
 }
 
@@ -112,7 +76,7 @@ pub fn clock() -> ClockFacts {
     ClockFacts {
         clocksource: clocksource(),
         invariant: Some(counter_is_invariant()),
-        tsc_adjust: tsc_adjust(),
+        counter_adjust: arch::counter_adjust(&cpuinfo()),
         slept_before_ns: slept,
         slept_ns: slept,
         ahead_of_rtc: ahead_of_rtc(),
@@ -144,23 +108,6 @@ pub fn slept_ns() -> u64 {
     u64::try_from(ns(ClockId::Boottime) - monotonic).unwrap_or(0)
 }
 
-/// `IA32_TSC_ADJUST` of each CPU, where the CPU has it and the kernel shows it
-/// (`arch/x86/kernel/msr.c`, v7.3: the file offset is the register's number).
-fn tsc_adjust() -> Option<BTreeMap<u32, i64>> {
-    use std::os::unix::fs::FileExt as _;
-    const IA32_TSC_ADJUST: u64 = 0x3b;
-    let cpuinfo = read_trimmed("/proc/cpuinfo");
-    field(&cpuinfo, "flags").filter(|f| f.split(' ').any(|f| f == "tsc_adjust"))?;
-    let mut values = BTreeMap::new();
-    for cpu in (0..).take_while(|cpu| Path::new(&format!("/dev/cpu/{cpu}")).exists()) {
-        let mut value = [0; 8];
-        let file = fs::File::open(format!("/dev/cpu/{cpu}/msr")).ok()?;
-        file.read_exact_at(&mut value, IA32_TSC_ADJUST).ok()?;
-        values.insert(cpu, i64::from_le_bytes(value));
-    }
-    (!values.is_empty()).then_some(values)
-}
-
 /// Bounds of `CLOCK_REALTIME` minus the real-time clock, ns: that shows whole seconds.
 fn ahead_of_rtc() -> Option<(i64, i64)> {
     const STEP_NS: i64 = 1_000_000_000;
@@ -181,15 +128,7 @@ pub fn has_btf() -> bool {
 /// Whether the CPU promises a counter that neither stops nor changes pace.
 #[must_use]
 pub fn counter_is_invariant() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let flags = read_trimmed("/proc/cpuinfo");
-        let flags = field(&flags, "flags").unwrap_or_default().to_owned();
-        flags.split(' ').any(|f| f == "constant_tsc")
-            && flags.split(' ').any(|f| f == "nonstop_tsc")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    true
+    arch::counter_is_invariant(&cpuinfo())
 }
 
 /// The name of a process, if it still runs.
@@ -197,17 +136,4 @@ pub fn counter_is_invariant() -> bool {
 pub fn comm(pid: u32) -> Option<String> {
     let name = read_trimmed(&format!("/proc/{pid}/comm"));
     (!name.is_empty()).then_some(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_found_whatever_the_padding() {
-        let text = "processor\t: 0\nmodel name\t: A CPU: fast\nMemTotal:   2048 kB\n";
-        assert_eq!(field(text, "model name"), Some("A CPU: fast"));
-        assert_eq!(field(text, "MemTotal"), Some("2048 kB"));
-        assert_eq!(field(text, "absent"), None);
-    }
 }

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use crate::arch;
 use crate::clock::perf::Conversion;
 use crate::clock::printk::{Lost, Refined};
 use crate::clock::{Anchor, PrintkOffset, PrintkSandwich};
@@ -71,28 +72,23 @@ impl Log {
     }
 
     /// Where and how the kernel changed the pace of its clocks
-    /// (`arch/x86/kernel/tsc.c`, `kernel/time/clocksource.c`, v7.3); nothing where it
+    /// (`kernel/time/clocksource.c`, v7.3); nothing where it
     /// has not, or went by another clock in between.
     #[must_use]
     pub fn refined(&self) -> Option<Refined> {
         let lines = self.placeable();
-        let (at, hz) = lines.iter().enumerate().find_map(|(at, l)| {
-            let rest = l.text.strip_prefix(REFINED)?;
-            Some((at, megahertz(rest, "MHz")?))
-        })?;
+        let (at, hz) = lines
+            .iter()
+            .enumerate()
+            .find_map(|(at, l)| Some((at, arch::refined_hz(&l.text)?)))?;
         let switch = lines[at..].iter().find(|l| l.text.starts_with(SWITCHED))?;
-        if switch.text.strip_prefix(SWITCHED) != Some("tsc") {
+        if switch.text.strip_prefix(SWITCHED) != Some(arch::COUNTER) {
             return None;
         }
-        let detected = |unit: &str| {
-            let rest = |l: &Line| megahertz(l.text.strip_prefix("tsc: Detected ")?, unit);
-            self.lines.iter().find_map(rest)
-        };
         Some(Refined {
             refined_us: lines[at].stamp_us,
             switched_us: switch.stamp_us,
-            // The second line is there where the CPU's frequency is another.
-            hz_early: detected("MHz TSC").or_else(|| detected("MHz processor"))?,
+            hz_early: arch::detected_hz(self.lines.iter().map(|l| l.text.as_str()))?,
             hz,
         })
     }
@@ -135,16 +131,8 @@ impl Log {
     }
 }
 
-/// What the kernel says when it has refined its clock …
-const REFINED: &str = "tsc: Refined TSC clocksource calibration: ";
-/// … and when it goes by another clock.
+/// What the kernel says when it goes by another clock.
 const SWITCHED: &str = "clocksource: Switched to clocksource ";
-
-/// `2445.383 MHz`, in Hz.
-fn megahertz(text: &str, unit: &str) -> Option<f64> {
-    let mhz: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
-    (mhz.is_finite() && mhz > 0.0).then_some(mhz * 1e6)
-}
 
 /// `KHO: exec from: 7.3.4 (count 1)` (`kernel/liveupdate/kexec_handover.c`, v7.3).
 fn exec_from(text: &str) -> Option<(&str, u64)> {
@@ -288,8 +276,8 @@ mod tests {
                 ns: 370_216_848
             })
         );
-        let refined = format!("{REFINED}2249.998 MHz");
-        log.lines.push(line(1_450_000, &refined));
+        let refined = "tsc: Refined TSC clocksource calibration: 2249.998 MHz";
+        log.lines.push(line(1_450_000, refined));
         assert_eq!(log.refined(), None, "the clock has not followed yet");
         log.lines
             .push(line(1_460_000, "clocksource: Switched to clocksource tsc"));

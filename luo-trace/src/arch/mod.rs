@@ -1,0 +1,82 @@
+//! What differs between architectures: the counter, CPU facts, the boot image and
+//! the way down, in one file each. A new one is a file and a line here; whatever it
+//! lacks does not compile.
+
+#[cfg(target_arch = "aarch64")]
+#[path = "aarch64.rs"]
+mod this;
+#[cfg(target_arch = "x86_64")]
+#[path = "x86_64.rs"]
+mod this;
+
+pub use this::{
+    ADJUST, CONSOLE, COUNTER, COUNTER_KIND, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE, TRACE_CLOCK,
+    WAY_DOWN, counter_adjust, counter_is_invariant, cpu_model, detected_hz, handoff, hypervisor,
+    image_version, is_clocksource, is_image, read_counter, refined_hz,
+};
+
+use luo_trace_ebpf::{Phase, Probe};
+
+/// The clock of a boot trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceClock {
+    /// The counter itself, under this name.
+    Counter(&'static str),
+    /// `CLOCK_BOOTTIME`, where no trace clock is the counter.
+    Boot,
+}
+
+impl TraceClock {
+    /// As `trace_clock=` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter(name) => name,
+            Self::Boot => "boot",
+        }
+    }
+}
+
+/// Whether the way down of this architecture passes a probe's function by, so that
+/// nothing is lost without it.
+#[must_use]
+pub fn passes_by(probe: &Probe) -> bool {
+    matches!(probe.phase, Phase::Stop) && !WAY_DOWN.contains(&probe.id)
+}
+
+/// Value of the first `key : value` line of `/proc/cpuinfo` and its like.
+#[must_use]
+pub fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then(|| value.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_advances() {
+        let first = read_counter();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(read_counter() > first);
+    }
+
+    #[test]
+    fn fields_are_found_whatever_the_padding() {
+        let text = "processor\t: 0\nmodel name\t: A CPU: fast\nMemTotal:   2048 kB\n";
+        assert_eq!(field(text, "model name"), Some("A CPU: fast"));
+        assert_eq!(field(text, "MemTotal"), Some("2048 kB"));
+        assert_eq!(field(text, "absent"), None);
+    }
+
+    #[test]
+    fn the_way_down_is_of_probes_on_the_way_down() {
+        for id in WAY_DOWN {
+            let phase = Probe::of(*id).phase;
+            assert!(matches!(phase, Phase::Shutdown | Phase::Stop), "{id:?}");
+        }
+    }
+}
