@@ -309,7 +309,7 @@ fn a_reader_that_goes_away_is_no_error() {
     for arguments in [
         // More than a pipe holds, so that writing meets the closed end.
         ["report", ".", "--format", "html"].as_slice(),
-        &["export", ".", "--format", "chrome"],
+        &["export", ".", "--format", "perfetto"],
     ] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_luo-trace"))
             .args(arguments)
@@ -332,7 +332,7 @@ fn metrics_are_for_other_users_and_runs_are_not() {
 
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("1.run.json"), run(1)).unwrap();
-    for (format, mode) in [("prometheus", 0o644), ("csv", 0o600), ("chrome", 0o600)] {
+    for (format, mode) in [("prometheus", 0o644), ("csv", 0o600), ("perfetto", 0o600)] {
         let line = format!("umask 022; exec \"$0\" export . --format {format} -o {format}");
         let status = Command::new("sh")
             .args(["-c", &line, env!("CARGO_BIN_EXE_luo-trace")])

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+pub mod escape;
 pub mod export;
 pub mod gate;
 pub mod history;

@@ -125,34 +125,6 @@ def check_perfetto(runs, path):
         assert (old["session"], old["token"]) == (new["session"], new["token"])
 
 
-def check_chrome(runs, path):
-    """The JSON has what the format's description asks of each kind of event."""
-    with open(path, encoding="utf-8") as file:
-        trace = json.load(file)
-    zero = trace["otherData"]["kexec_ns"]
-    slices = [e for e in trace["traceEvents"] if e["ph"] == "X"]
-    for event in trace["traceEvents"]:
-        assert {"ph", "name", "pid", "tid"} <= event.keys()
-        assert event["ph"] == "M" or event["ts"] >= 0
-    expected = sorted(p["duration_ns"] for run in runs for p in run["phases"])
-    assert sorted(round(e["dur"] * 1e3) for e in slices if e["cat"] == "phase") == expected
-    spans = sorted(s["start_t"] for run in runs for s in run["spans"])
-    assert sorted(round(e["ts"] * 1e3) - zero for e in slices if e["cat"] == "call") == spans
-    flows = {ph: sorted(e["id"] for e in trace["traceEvents"] if e["ph"] == ph) for ph in "sf"}
-    assert flows["s"] == flows["f"] and len(set(flows["s"])) == len(flows["s"]) > 0
-    # Calls of a thread nest.
-    by_thread = {}
-    for event in slices:
-        by_thread.setdefault((event["pid"], event["tid"]), []).append((round(event["ts"] * 1e3), round(event["dur"] * 1e3)))
-    for calls in by_thread.values():
-        stack = []
-        for start, lasts in sorted(calls, key=lambda call: (call[0], -call[1])):
-            while stack and stack[-1] <= start:
-                stack.pop()
-            assert not stack or start + lasts <= stack[-1]
-            stack.append(start + lasts)
-
-
 def check_hlog(runs, path):
     """The Python port of HdrHistogram reads the log and finds the same values."""
     from hdrh.histogram import HdrHistogram

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use reports::escape;
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
 use reports::model::durable::Output;
@@ -150,7 +151,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let output = open(options.output.as_deref())?;
     if output.is_none() && format == Format::Png && std::io::stdout().is_terminal() {
         return Err(Failure::bad_input(
-            "a png is nothing for a terminal; name a file with -o",
+            "refusing to write a PNG to a terminal: give -o FILE",
         ));
     }
     let keep = match format {
@@ -281,7 +282,7 @@ fn render(
 }
 
 fn json(set: &Set) -> anyhow::Result<Vec<u8>> {
-    let mut text = serde_json::to_string_pretty(&Overview::of(set))?;
+    let mut text = escape::json(&serde_json::to_string_pretty(&Overview::of(set))?);
     text.push('\n');
     Ok(text.into_bytes())
 }
@@ -338,7 +339,7 @@ fn one_setup<'a>(set: &'a Set, name: &str) -> anyhow::Result<Vec<&'a Run>> {
 /// Names what a format has no place for.
 pub(super) fn warn_of_skipped(set: &Set) {
     for (_, error) in &set.skipped {
-        log::warn!("skipped: {error}");
+        log::warn!("skipped: {}", escape::plain(&error.to_string()));
     }
 }
 

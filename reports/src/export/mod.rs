@@ -1,14 +1,56 @@
-//! Formats that other tools open. One file per format.
+//! Formats that other tools open. One file per format, with all that is known
+//! of it; a new one is its file and its line in [`EXPORTERS`].
 //!
 //! Times stay what they are in the run: ns since the entry of `kernel_kexec`,
 //! moved by a constant only where a format cannot hold what lies before it.
 
-pub mod chrome;
-pub mod csv;
-pub mod hlog;
-pub mod perfetto;
-pub mod prometheus;
+mod csv;
+mod hlog;
+mod perfetto;
+mod prometheus;
 mod timeline;
+
+use crate::model::set::{Keep, Set};
+
+/// One format.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    /// What `--format` calls it.
+    pub name: &'static str,
+    /// The usual end of its files' names, without the point.
+    pub extension: &'static str,
+    /// Its media type.
+    pub mime: &'static str,
+    /// One line for `--help`.
+    pub help: &'static str,
+    /// Whether a terminal cannot show it.
+    pub binary: bool,
+    /// Whether other users may read the file. A run is for root's eyes; what a
+    /// collector under another user reads holds figures and names of kernels.
+    pub public: bool,
+    /// Whether it has rows for functions when asked.
+    pub functions: bool,
+    /// How much of each run it needs.
+    pub keep: Keep,
+    write: fn(&Set, Functions) -> Result<Vec<u8>, ExportError>,
+}
+
+/// Every format, in the order of `--help`.
+pub static EXPORTERS: [&Exporter; 4] = [
+    &perfetto::EXPORTER,
+    &hlog::EXPORTER,
+    &csv::EXPORTER,
+    &prometheus::EXPORTER,
+];
+
+/// Whether each function in each phase has a row, where a format has rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Functions {
+    /// Windows and phases only.
+    Without,
+    /// A run has some hundred functions.
+    With,
+}
 
 /// Why an export failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,4 +66,25 @@ pub enum ExportError {
         /// What the library said.
         why: String,
     },
+}
+
+impl Exporter {
+    /// The format of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        EXPORTERS.into_iter().find(|exporter| exporter.name == name)
+    }
+
+    /// The runs of a set in this format.
+    pub fn export(&self, set: &Set, functions: Functions) -> Result<Vec<u8>, ExportError> {
+        (self.write)(set, functions)
+    }
+
+    /// Names the format in an error of its library.
+    fn failed(&self, why: impl std::fmt::Debug) -> ExportError {
+        ExportError::Library {
+            format: self.name,
+            why: format!("{why:?}"),
+        }
+    }
 }

@@ -5,7 +5,21 @@ use prost::Message as _;
 use serde_json::Value;
 
 use super::timeline::{Call, Track, offset, tracks};
-use crate::model::{KernelSide, Phase, Run};
+use super::{ExportError, Exporter, Functions};
+use crate::model::set::{Keep, Set};
+use crate::model::{KernelSide, Run};
+
+pub(super) static EXPORTER: Exporter = Exporter {
+    name: "perfetto",
+    extension: "pftrace",
+    mime: "application/x-protobuf",
+    help: "TrackEvent protobuf, for ui.perfetto.dev",
+    binary: true,
+    public: false,
+    functions: false,
+    keep: Keep::All,
+    write: export,
+};
 
 /// A clock of ours: ns since the entry of `kernel_kexec`, moved by whole seconds.
 const CLOCK: u32 = 128;
@@ -13,6 +27,10 @@ const CLOCK: u32 = 128;
 const BOOTTIME: u32 = 6;
 /// All packets are of one sequence.
 const SEQUENCE: u32 = 1;
+/// Types of events: a slice begins, ends; something happens.
+const BEGIN: i32 = 1;
+const END: i32 = 2;
+const INSTANT: i32 = 3;
 
 /// The messages of `perfetto_trace.proto` that we write, with its numbers.
 mod proto {
@@ -73,7 +91,6 @@ mod proto {
     pub(super) struct TrackEvent {
         #[prost(message, repeated, tag = "4")]
         pub(super) debug_annotations: Vec<DebugAnnotation>,
-        /// 1 begins a slice, 2 ends it, 3 is an instant.
         #[prost(int32, optional, tag = "9")]
         pub(super) r#type: Option<i32>,
         #[prost(uint64, optional, tag = "11")]
@@ -102,21 +119,21 @@ mod proto {
 use proto::{DebugAnnotation, TracePacket, TrackDescriptor, TrackEvent};
 
 /// The runs as one trace, all with their kexec at the same time.
-#[must_use]
-pub fn export(runs: &[Run]) -> Vec<u8> {
+fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
+    if set.runs.is_empty() {
+        return Err(ExportError::Nothing);
+    }
     let mut writer = Writer {
         packets: Vec::new(),
-        offset: offset(runs),
+        offset: offset(&set.runs),
         uuid: 0,
     };
     writer.clock();
-    for (number, run) in (0..).zip(runs) {
+    for (number, run) in (0..).zip(&set.runs) {
         writer.run(run, number);
     }
-    proto::Trace {
-        packet: writer.packets,
-    }
-    .encode_to_vec()
+    let packet = writer.packets;
+    Ok(proto::Trace { packet }.encode_to_vec())
 }
 
 struct Writer {
@@ -164,7 +181,12 @@ impl Writer {
         self.uuid
     }
 
-    fn event(&mut self, t: i64, event: TrackEvent) {
+    fn event(&mut self, t: i64, kind: i32, track: u64, event: TrackEvent) {
+        let event = TrackEvent {
+            r#type: Some(kind),
+            track_uuid: Some(track),
+            ..event
+        };
         self.packets.push(TracePacket {
             timestamp: Some(self.time(t)),
             timestamp_clock_id: Some(CLOCK),
@@ -175,14 +197,7 @@ impl Writer {
     }
 
     fn end(&mut self, t: i64, track: u64) {
-        self.event(
-            t,
-            TrackEvent {
-                r#type: Some(2),
-                track_uuid: Some(track),
-                ..TrackEvent::default()
-            },
-        );
+        self.event(t, END, track, TrackEvent::default());
     }
 
     fn run(&mut self, run: &Run, number: u64) {
@@ -198,14 +213,7 @@ impl Writer {
             self.slice((window.start, window.end), track, &name, "window", args);
         }
         for mark in &run.marks {
-            let mark_event = TrackEvent {
-                r#type: Some(3),
-                track_uuid: Some(windows),
-                name: Some(mark.text.clone()),
-                categories: vec!["mark".to_owned()],
-                ..TrackEvent::default()
-            };
-            self.event(mark.t, mark_event);
+            self.event(mark.t, INSTANT, windows, named(&mark.text, "mark"));
         }
         for phase in &run.phases {
             let track = match phase.id.split('.').next() {
@@ -213,7 +221,17 @@ impl Writer {
                 Some("gap") => gap,
                 _ => new,
             };
-            self.phase(phase, track);
+            let args = vec![
+                text("source", phase.source.as_str()),
+                int("error_ns", phase.error_ns.cast_signed()),
+            ];
+            self.slice(
+                (phase.start_t, phase.end_t()),
+                track,
+                &phase.id,
+                "phase",
+                args,
+            );
         }
         for (rank, track) in (1..).zip(tracks(run)) {
             let parent = match track.kernel {
@@ -225,20 +243,6 @@ impl Writer {
         }
     }
 
-    fn phase(&mut self, phase: &Phase, track: u64) {
-        let args = vec![
-            text("source", phase.source.as_str()),
-            int("error_ns", phase.error_ns.cast_signed()),
-        ];
-        self.slice(
-            (phase.start_t, phase.end_t()),
-            track,
-            &phase.id,
-            "phase",
-            args,
-        );
-    }
-
     fn slice(
         &mut self,
         (from, to): (i64, i64),
@@ -248,14 +252,10 @@ impl Writer {
         args: Vec<DebugAnnotation>,
     ) {
         let begin = TrackEvent {
-            r#type: Some(1),
-            track_uuid: Some(track),
-            name: Some(name.to_owned()),
-            categories: vec![category.to_owned()],
             debug_annotations: args,
-            ..TrackEvent::default()
+            ..named(name, category)
         };
-        self.event(from, begin);
+        self.event(from, BEGIN, track, begin);
         self.end(to, track);
     }
 
@@ -266,7 +266,7 @@ impl Writer {
             while let Some(end) = open.pop_if(|end| *end <= call.span.start_t) {
                 self.end(end, uuid);
             }
-            self.event(call.span.start_t, begin(call, uuid, run));
+            self.event(call.span.start_t, BEGIN, uuid, begin(call, run));
             open.push(call.end_t);
         }
         while let Some(end) = open.pop() {
@@ -275,7 +275,15 @@ impl Writer {
     }
 }
 
-fn begin(call: &Call<'_>, track: u64, run: u64) -> TrackEvent {
+fn named(name: &str, category: &str) -> TrackEvent {
+    TrackEvent {
+        name: Some(name.to_owned()),
+        categories: vec![category.to_owned()],
+        ..TrackEvent::default()
+    }
+}
+
+fn begin(call: &Call<'_>, run: u64) -> TrackEvent {
     let span = call.span;
     let mut args: Vec<DebugAnnotation> = span
         .args
@@ -295,13 +303,10 @@ fn begin(call: &Call<'_>, track: u64, run: u64) -> TrackEvent {
         KernelSide::New => (None, flow),
     };
     TrackEvent {
-        r#type: Some(1),
-        track_uuid: Some(track),
-        name: Some(span.name.clone()),
-        categories: vec!["call".to_owned()],
         debug_annotations: args,
         flow_ids: begins.into_iter().collect(),
         terminating_flow_ids: ends.into_iter().collect(),
+        ..named(&span.name, "call")
     }
 }
 

@@ -5,10 +5,23 @@
 
 use std::fmt::Write as _;
 
-use super::ExportError;
-use crate::model::Run;
+use super::{ExportError, Exporter, Functions};
+use crate::model::set::{Keep, Set};
+use crate::model::{Kernel, Run};
 use crate::stats::group::group;
 use crate::stats::table::{self, Row};
+
+pub(super) static EXPORTER: Exporter = Exporter {
+    name: "prometheus",
+    extension: "prom",
+    mime: "text/plain; version=0.0.4",
+    help: "Metrics for the node exporter's textfile collector",
+    binary: false,
+    public: true,
+    functions: false,
+    keep: Keep::Figures,
+    write: export,
+};
 
 /// A family of metrics: name, label of the row, help.
 struct Family {
@@ -34,8 +47,8 @@ const FAMILIES: [Family; 2] = [
 ];
 
 /// The metrics of the runs, setup by setup.
-pub fn export(runs: &[Run]) -> Result<Vec<u8>, ExportError> {
-    let groups: Vec<(String, Vec<&Run>)> = group(runs)
+fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
+    let groups: Vec<(String, Vec<&Run>)> = group(&set.runs)
         .into_iter()
         .filter_map(|runs| Some((labels(runs.first()?), runs)))
         .collect();
@@ -101,24 +114,18 @@ impl Family {
 
 /// What tells setups apart.
 fn labels(run: &Run) -> String {
-    let kernel = |kernel: &crate::model::Kernel| format!("{} {}", kernel.release, kernel.version);
+    let kernel = |kernel: &Kernel| format!("{} {}", kernel.release, kernel.version);
+    let old = run.old_kernel.as_ref().map_or(String::new(), kernel);
     let host = &run.host;
-    let workload = run.lab.as_ref().map_or(String::new(), |lab| {
+    let machine = [&host.machine, &host.cpu_model, &host.virtualization].map(String::as_str);
+    let lab = run.lab.as_ref();
+    let workload = lab.map_or(String::new(), |lab| {
         format!("{} {}", lab.workload, lab.accel)
     });
     [
-        pair(
-            "old_kernel",
-            &run.old_kernel.as_ref().map_or(String::new(), kernel),
-        ),
+        pair("old_kernel", &old),
         pair("new_kernel", &kernel(&run.new_kernel)),
-        pair(
-            "machine",
-            &format!(
-                "{} {} {}",
-                host.machine, host.cpu_model, host.virtualization
-            ),
-        ),
+        pair("machine", &machine.join(" ")),
         pair("cpus", &host.cpus.to_string()),
         pair("memory", &host.memory_bytes.to_string()),
         pair("workload", &workload),
@@ -127,10 +134,8 @@ fn labels(run: &Run) -> String {
 }
 
 fn pair(name: &str, value: &str) -> String {
-    let value = value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
+    let value = crate::escape::plain(value);
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("{name}=\"{value}\"")
 }
 

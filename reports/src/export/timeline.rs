@@ -26,16 +26,13 @@ pub(super) struct Call<'a> {
 /// Moves times so that the earliest of all runs is not negative, in whole seconds.
 pub(super) fn offset(runs: &[Run]) -> i64 {
     const SECOND: i64 = 1_000_000_000;
-    let spans = runs
-        .iter()
-        .flat_map(|run| run.spans.iter().map(|span| span.start_t));
-    let phases = runs
-        .iter()
-        .flat_map(|run| run.phases.iter().map(|phase| phase.start_t));
-    let marks = runs
-        .iter()
-        .flat_map(|run| run.marks.iter().map(|mark| mark.t));
-    let earliest = spans.chain(phases).chain(marks).min().unwrap_or(0).min(0);
+    let starts = |run: &Run| {
+        let spans = run.spans.iter().map(|span| span.start_t);
+        let phases = run.phases.iter().map(|phase| phase.start_t);
+        let marks = run.marks.iter().map(|mark| mark.t);
+        spans.chain(phases).chain(marks).min()
+    };
+    let earliest = runs.iter().filter_map(starts).min().unwrap_or(0).min(0);
     earliest
         .div_euclid(SECOND)
         .saturating_neg()

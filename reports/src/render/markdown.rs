@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+pub(super) use crate::escape::markdown as cell;
+use crate::escape::markdown_code as code;
 use crate::model::set::Set;
 use crate::model::{DEFAULT_WINDOW, Phase, Run, Source};
 use crate::render::figure::{brief, count, exact, percent};
@@ -35,8 +37,8 @@ pub fn render_run(run: &Run) -> String {
         let whole = run.default_window().map_or(0, |w| w.duration_ns);
         let _ = writeln!(
             page,
-            "| `{}` | {} | {} | {} | {} |",
-            cell(&phase.id),
+            "| {} | {} | {} | {} | {} |",
+            code(&phase.id),
             exact(phase.start_t),
             exact(phase.duration_ns),
             percent(ratio(phase.duration_ns, whole)),
@@ -97,8 +99,8 @@ pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
             };
             let _ = writeln!(
                 page,
-                "| `{}` | {} | {} | {} |",
-                cell(&change.title),
+                "| {} | {} | {} | {} |",
+                code(&change.title),
                 figure(&change.before),
                 figure(&change.after),
                 change.percent()
@@ -126,8 +128,8 @@ fn section(page: &mut String, setup: &Setup, first: &Run, runs: &[&Run]) {
         let share = |share: Option<f64>| share.map_or("–".to_owned(), percent);
         let _ = writeln!(
             page,
-            "| `{}` | {} | {} … {} | {} … {} | {} | {} |",
-            cell(&quantity.name),
+            "| {} | {} | {} … {} | {} … {} | {} | {} |",
+            code(&quantity.name),
             exact(quantity.median_ns),
             exact(quantity.ci_low_ns),
             exact(quantity.ci_high_ns),
@@ -164,7 +166,7 @@ fn functions(page: &mut String, setup: &Setup) {
     );
     let phases = setup.phases.iter().map(|phase| phase.name.as_str());
     for (place, shown, of) in costliest(&setup.functions, phases, TOP) {
-        let mut place = format!("`{}` {} of {of}", cell(place), shown.len());
+        let mut place = format!("{} {} of {of}", code(place), shown.len());
         for function in shown {
             let percentile = |percent: f64| {
                 let mut all = function.single_percentiles.iter();
@@ -173,8 +175,8 @@ fn functions(page: &mut String, setup: &Setup) {
             };
             let _ = writeln!(
                 page,
-                "| {place} | `{}` | {} | {} | {} … {} | {} | {} | {} | {} |",
-                cell(&function.name),
+                "| {place} | {} | {} | {} | {} … {} | {} | {} | {} | {} |",
+                code(&function.name),
                 function.calls,
                 exact(function.median_ns),
                 exact(function.ci_low_ns),
@@ -202,8 +204,8 @@ fn findings(page: &mut String, setup: &Setup) {
         let share = percent(pole.share.unwrap_or(f64::NAN));
         let _ = writeln!(
             page,
-            "- Long pole: `{}`, {share} of {DEFAULT_WINDOW}.",
-            cell(&pole.name)
+            "- Long pole: {}, {share} of {DEFAULT_WINDOW}.",
+            code(&pole.name)
         );
     }
     if let Some(slow) = setup.slow_phase()
@@ -211,8 +213,8 @@ fn findings(page: &mut String, setup: &Setup) {
     {
         let _ = writeln!(
             page,
-            "- What makes the slow runs slow: `{}`, {} of the spread.",
-            cell(&slow.name),
+            "- What makes the slow runs slow: {}, {} of the spread.",
+            code(&slow.name),
             percent(share)
         );
     }
@@ -252,23 +254,4 @@ fn source(phase: &Phase) -> &'static str {
         Source::Derived => "*derived*",
         other => other.as_str(),
     }
-}
-
-/// Text that stays in its cell and is taken literally.
-pub(super) fn cell(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' => safe.push(' '),
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '|' | '`' | '*' | '[' | ']' | '\\' => {
-                safe.push('\\');
-                safe.push(c);
-            }
-            c => safe.push(c),
-        }
-    }
-    safe
 }

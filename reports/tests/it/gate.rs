@@ -17,7 +17,7 @@ fn rules(toml: &str) -> Rules {
     config::read_str(toml, Path::new("gate.toml")).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn gated(base: &Set, head: &Set, toml: &str) -> Report {
+pub fn gated(base: &Set, head: &Set, toml: &str) -> Report {
     gate(base, head, &rules(toml)).unwrap()
 }
 

@@ -6,6 +6,7 @@ mod file;
 mod formats;
 mod gate;
 mod history;
+mod hostile;
 mod html;
 mod made;
 mod markdown;

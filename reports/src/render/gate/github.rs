@@ -3,6 +3,7 @@
 
 use super::{headline, sentence};
 use crate::compare::Verdict;
+use crate::escape::plain;
 use crate::gate::{Outcome, Report, Subject};
 
 /// An annotation per check that is no plain pass, and one for the verdict.
@@ -33,9 +34,11 @@ fn annotation(level: &str, name: &str, message: &str) -> String {
 
 /// What a message may not hold, as the runner decodes it.
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
+    let text = text
+        .replace('%', "%25")
         .replace('\r', "%0D")
-        .replace('\n', "%0A")
+        .replace('\n', "%0A");
+    plain(&text)
 }
 
 /// What a property may not hold beyond that.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{headline, sentence};
 use crate::compare::{Compared, Verdict};
+use crate::escape;
 use crate::gate::{Check, Report, Subject};
 use crate::render::text::compare::sentence as row_sentence;
 
@@ -93,5 +94,5 @@ fn comparison(compared: &Compared) -> Value {
 }
 
 fn text(value: &Value) -> String {
-    format!("{value:#}\n")
+    escape::json(&format!("{value:#}\n"))
 }

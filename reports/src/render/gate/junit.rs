@@ -7,6 +7,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
 use super::{SUITE, sentence};
+use crate::escape::plain;
 use crate::gate::{Check, Outcome, Report};
 use crate::render::text::compare::method;
 
@@ -106,17 +107,4 @@ fn case(writer: &mut Xml, check: &Check) -> io::Result<()> {
             Ok(())
         })?;
     Ok(())
-}
-
-/// XML has no way to write most control characters.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect()
 }

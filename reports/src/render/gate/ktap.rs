@@ -2,6 +2,7 @@
 //! (Documentation/dev-tools/ktap.rst). What could not be told is a SKIP.
 
 use super::{headline, sentence};
+use crate::escape::{log_line, plain};
 use crate::gate::{Outcome, Report};
 
 /// The verdict as KTAP.
@@ -24,8 +25,7 @@ pub fn render_ktap(report: &Report) -> String {
     format!("KTAP version 1\n1..{plan}\n{checks}# {verdict}\n")
 }
 
+/// One line of a log that several programs read.
 fn line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    log_line(&plain(text))
 }

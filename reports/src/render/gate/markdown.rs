@@ -2,6 +2,7 @@
 
 use super::{headline, sentence};
 use crate::compare::{Compared, Row, Setup};
+use crate::escape::markdown as escape;
 use crate::gate::{Outcome, Report};
 use crate::render::figure::brief;
 use crate::render::text::compare::{method, p_value, share, signed, unclear};
@@ -86,20 +87,4 @@ fn side(name: &str, setup: &Setup) -> String {
         "{name}: {}, {}, {}{workload}, n={}",
         setup.kernels, setup.machine, setup.mode, setup.runs
     )
-}
-
-/// The text as it is, whatever Markdown makes of its characters.
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' => escaped.extend(['\\', c]),
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '&' => escaped += "&amp;",
-            c if c.is_control() => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

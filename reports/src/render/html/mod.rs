@@ -10,6 +10,7 @@ pub use data::KEEP;
 
 use std::fmt::Write as _;
 
+pub(super) use crate::escape::xml as escape;
 use crate::model::set::Set;
 use crate::render::figure::count;
 use crate::stats::group::groups;
@@ -27,7 +28,7 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
     let groups = groups(set);
     let data = data::Data::of(&groups);
     // `<` in JSON is only found in strings; escaped, no string ends the element.
-    let json = serde_json::to_string(&data)?.replace('<', "\\u003c");
+    let json = crate::escape::json(&serde_json::to_string(&data)?).replace('<', "\\u003c");
     let mut page = String::new();
     head(&mut page, &overview);
     for (number, setup) in overview.setups.iter().enumerate() {
@@ -114,18 +115,3 @@ const DETAIL: &str = r#"<section id="run" hidden>
 <div class="scroll" tabindex="0" role="region" aria-label="Functions"><table id="spans"></table></div>
 </section>
 "#;
-
-/// Text inside an element or a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            c => safe.push(c),
-        }
-    }
-    safe
-}

@@ -38,7 +38,7 @@ pub(super) fn embed(svg: &str, about: &str) -> String {
             STANDARD.encode(bytes)
         )
     };
-    let about = about.replace('&', "&amp;").replace('<', "&lt;");
+    let about = crate::escape::xml(about);
     let head = format!(
         "<title>{about}</title>\n<style>{}{}</style>\n",
         face("normal", REGULAR),

@@ -17,7 +17,8 @@ pub(super) struct Page {
 impl Page {
     /// Adds one line; what is beyond the last column is cut.
     pub(super) fn line(&mut self, line: &str) {
-        self.text.push_str(fit(&ascii(line), WIDTH).trim_end());
+        let line = crate::escape::log_line(&ascii(line));
+        self.text.push_str(fit(&line, WIDTH).trim_end());
         self.text.push('\n');
     }
 

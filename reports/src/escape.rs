@@ -1,0 +1,122 @@
+//! Text from a run, made safe for the place it is written to.
+//!
+//! A run is made on another machine: its names, notes and command lines may
+//! hold anything, and what is written here is read by terminals, browsers,
+//! spreadsheets and the log parsers of CI systems.
+
+use std::fmt::Write as _;
+
+/// The text without what a terminal, a parser of XML or a reader's eye obeys
+/// rather than shows; each such character becomes a blank.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if obeyed(c) { ' ' } else { c })
+        .collect()
+}
+
+/// Control characters, line and paragraph separators, changes of the direction
+/// of writing, and the two that XML has no place for.
+fn obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Text inside an element or a quoted attribute of HTML or XML.
+pub(crate) fn xml(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in plain(text).chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Text that Markdown takes literally and that stays in its cell.
+pub(crate) fn markdown(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in plain(text).chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '|' | '`' | '*' | '#' | '~' | '[' | ']' | '\\' => safe.extend(['\\', c]),
+            c => safe.push(c),
+        }
+    }
+    // A link needs no brackets on GitHub.
+    safe.replace("://", ":&#47;&#47;").replace('@', "&#64;")
+}
+
+/// A name as code in Markdown; one that holds more than a name does is text.
+pub(crate) fn markdown_code(name: &str) -> String {
+    let usual = |c: char| c.is_ascii_alphanumeric() || " ._:/-".contains(c);
+    if name.chars().all(usual) {
+        return format!("`{name}`");
+    }
+    markdown(name)
+}
+
+/// A cell of text in CSV: no spreadsheet takes it for a formula.
+pub(crate) fn csv(text: &str) -> String {
+    let text = plain(text);
+    if text.trim_start().starts_with(['=', '+', '-', '@']) {
+        return format!("'{text}");
+    }
+    text
+}
+
+/// JSON with the characters that are legal raw but not harmless written as
+/// escapes; they are found in strings only.
+#[must_use]
+pub fn json(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) && c != '\n' {
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// A line that no CI system takes for a command: GitHub's runner obeys `::` at
+/// the start of a line, after blanks, and `##[` anywhere in it.
+pub(crate) fn log_line(line: &str) -> String {
+    let mut line = line.replace("##[", "# [");
+    while line.trim_start().starts_with("::") {
+        line = line.replacen("::", " :", 1);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_place_gets_what_it_cannot_misread() {
+        assert_eq!(plain("a\x1b[2J\u{9b}b\u{202e}c\n"), "a [2J b c ");
+        assert_eq!(
+            xml("<a href=\"&\">\x0c"),
+            "&lt;a href=&quot;&amp;&quot;&gt; "
+        );
+        assert_eq!(markdown("a|`b`<i>\n# c"), "a\\|\\`b\\`&lt;i&gt; \\# c");
+        assert_eq!(markdown_code("a`|b"), "a\\`\\|b");
+        assert_eq!(markdown_code("workload vm1"), "`workload vm1`");
+        assert_eq!(csv("=1+1"), "'=1+1");
+        assert_eq!(csv("\t@SUM(A1)"), "' @SUM(A1)");
+        assert_eq!(csv("memfd=4x1M"), "memfd=4x1M");
+        assert_eq!(json("[\"\u{9b}\"\n]"), "[\"\\u009b\"\n]");
+        assert_eq!(
+            log_line("  :::error::x ##[set-env]"),
+            "    :error::x # [set-env]"
+        );
+    }
+}
