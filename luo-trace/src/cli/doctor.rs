@@ -133,7 +133,7 @@ fn root() -> Check {
 }
 
 fn luo() -> Check {
-    match super::need_luo() {
+    match crate::host::need_luo() {
         Ok(()) => check("LUO", Status::Ok, DEVICE_PATH),
         Err(error) => check("LUO", Status::Unusable, error.to_string()),
     }

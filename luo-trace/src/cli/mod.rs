@@ -1,26 +1,28 @@
 //! The command line: one file per command, thin.
 
+mod collect;
 mod compare;
 mod doctor;
 mod export;
 mod gate;
 mod history;
+mod kexec;
 pub mod lab;
 mod mark;
+mod record;
 mod report;
 
 use std::os::fd::RawFd;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 use crate::host::ready::{Ready, Started};
+use crate::host::{need_luo, need_root};
 pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
-use crate::liveupdate::{DEVICE_PATH, SessionName};
+use crate::liveupdate::SessionName;
 use crate::probes::Mechanism;
-use crate::{collect, kexec, record};
 
 /// Blackout-window profiler for Linux live update
 #[derive(Debug, Parser)]
@@ -74,22 +76,23 @@ enum Command {
 
 /// What `record` and `collect` are asked alike.
 #[derive(Debug, clap::Args)]
-pub struct Tracing {
+struct Tracing {
     /// Name of the LUO session that carries the trace
     #[arg(long, default_value = "luo-trace", value_name = "NAME")]
-    pub session: String,
+    session: String,
     /// Write READY=1 to this descriptor once armed
     #[arg(long, value_name = "N")]
-    pub ready_fd: Option<RawFd>,
+    ready_fd: Option<RawFd>,
     /// Attach in this way only
     #[arg(long, value_name = "HOW")]
-    pub mechanism: Option<Mechanism>,
+    mechanism: Option<Mechanism>,
 }
 
 impl Tracing {
     /// What is wrong with the words, before anything is done.
-    pub(crate) fn check(&self) -> anyhow::Result<(SessionName, Ready)> {
-        let ready = Ready::on(self.ready_fd).map_err(Failure::bad_input)?;
+    fn check(&self) -> anyhow::Result<(SessionName, Ready)> {
+        let ready =
+            Ready::on(self.ready_fd).map_err(|e| Failure::bad_input(format!("--ready-fd: {e}")))?;
         let name = SessionName::new(self.session.as_str()).map_err(Failure::bad_input)?;
         need_root()?;
         need_luo()?;
@@ -141,9 +144,9 @@ fn run<C: Subcommand>(dispatch: fn(C, Started) -> anyhow::Result<Exit>) -> ExitC
 fn on_host(command: OnHost, started: Started) -> anyhow::Result<Exit> {
     match command {
         OnHost::Doctor(options) => doctor::run(&options),
-        OnHost::Record(options) => record::run(&options, started),
-        OnHost::Kexec(options) => kexec::run(&options),
-        OnHost::Collect(options) => collect::run(&options, started),
+        OnHost::Record(options) => record::run(options, started),
+        OnHost::Kexec(options) => kexec::run(options),
+        OnHost::Collect(options) => collect::run(options, started),
         OnHost::Mark(options) => mark::run(&options),
         OnHost::LabAgent(options) => crate::lab::agent::run(options),
     }
@@ -191,24 +194,4 @@ fn log_to_stderr(quiet: bool, verbose: u8) {
             }
         })
         .init();
-}
-
-/// Fails unless we are root.
-pub(crate) fn need_root() -> anyhow::Result<()> {
-    if rustix::process::geteuid().is_root() {
-        Ok(())
-    } else {
-        Err(Failure::environment("this needs root: run it with sudo"))
-    }
-}
-
-/// Fails unless this kernel has LUO.
-pub(crate) fn need_luo() -> anyhow::Result<()> {
-    if Path::new(DEVICE_PATH).exists() {
-        Ok(())
-    } else {
-        Err(Failure::environment(format!(
-            "this kernel has no {DEVICE_PATH}: boot it with liveupdate=on kho=on (CONFIG_LIVEUPDATE, Linux 6.19 or newer)"
-        )))
-    }
 }

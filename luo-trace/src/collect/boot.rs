@@ -1,7 +1,6 @@
 //! The new kernel's boot, from its own log and trace.
 
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use reports::model::{Hole, Source};
 
@@ -208,16 +207,6 @@ fn on_counter(course: &Course, cycles: u64) -> Stamp {
         error_ns: at.mid.abs_diff(at.lo).max(at.hi.abs_diff(at.mid)),
         source: Source::Ftrace,
     }
-}
-
-/// The time of day, RFC 3339 in UTC.
-pub(crate) fn now_rfc3339() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    jiff::Timestamp::from_second(seconds.try_into().unwrap_or(0))
-        .map(|t| t.to_string())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,25 +8,24 @@ mod progress;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
 
-use crate::cli::Tracing;
 use crate::clock::trust::Sides;
 use crate::clock::{Anchor, Choice, ClockFacts};
 use crate::exit::{Exit, Failure};
-use crate::host::ending::Ending;
-use crate::host::ready::Started;
+use crate::host::ending::{Ending, Every};
+use crate::host::now_rfc3339;
+use crate::host::ready::{Ready, Started};
 use crate::join::{self, Halves, NewHalf};
 use crate::liveupdate::{Session, SessionName};
-use crate::probes::Probes;
+use crate::probes::{Mechanism, Probes};
 use crate::record;
 use crate::sources::facts;
 use crate::sources::marks::Marks;
-pub(crate) use boot::now_rfc3339;
 use carrier::{Arrival, Retrieved};
 use progress::Progress;
 
@@ -59,29 +58,24 @@ impl FromStr for Until {
     }
 }
 
-/// What `collect` was asked for.
-#[derive(Debug, clap::Args)]
-pub struct Options {
-    /// What `record` is asked, too
-    #[command(flatten)]
-    pub tracing: Tracing,
-    /// Where to write the run
-    #[arg(short, long, value_name = "FILE")]
+/// What `collect` is asked for.
+#[derive(Debug)]
+pub struct Config {
+    /// Name of the session that carries the trace.
+    pub session: SessionName,
+    /// The one way of attaching to try.
+    pub mechanism: Option<Mechanism>,
+    /// Where the run goes.
     pub output: PathBuf,
-    /// When the restore counts as done: restored, finished, or mark:TEXT
-    #[arg(long, default_value = "finished", value_name = "WHEN")]
+    /// When the restore counts as done.
     pub until: Until,
-    /// Give up waiting after this long and write what there is
-    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = crate::cli::duration)]
+    /// How long to wait for that.
     pub timeout: Duration,
-    /// Which clock joins the two kernels: the cycle counter, or the time of day, to a second or two
-    #[arg(long, value_enum, default_value_t)]
+    /// Which clock joins the two kernels.
     pub clock: Choice,
-    /// Open the device before the agent does, for agents that keep it open for good
-    #[arg(long)]
+    /// Whether to open the device before the agent does.
     pub first: bool,
-    /// Keep a copy of the carrier as it arrived, to look into what a run does not tell
-    #[arg(long, value_name = "FILE")]
+    /// Where a copy of the carrier goes.
     pub keep_carrier: Option<PathBuf>,
 }
 
@@ -89,43 +83,35 @@ pub struct Options {
 ///
 /// # Errors
 /// The machine cannot do it, or the output cannot be written.
-pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let (name, ready) = options.tracing.check()?;
-    writable(&options.output)?;
+pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
+    writable(&config.output)?;
     // The clock may bend while the probes are placed.
     let before = Anchor::sample();
-    let probes =
-        Probes::arm_for_restore(options.tracing.mechanism).map_err(Failure::environment)?;
+    let probes = Probes::arm_for_restore(config.mechanism).map_err(Failure::environment)?;
     let armed = Armed {
         attach_ns: started.elapsed_ns(),
         boot_ns: crate::host::ready::boot_ns(),
         slept: facts::slept_ns(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let ending = {
-        let _inside = runtime.enter();
-        Ending::catch()?
-    };
-    let mut watch = Watch::new(probes, options, name);
+    let ending = Ending::catch()?;
+    let mut watch = Watch::new(probes, config);
     // So that whatever the agent does lies after an anchor.
     watch.anchors = vec![before, Anchor::sample()];
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    let watched = runtime.block_on(watch.run(ending))?;
-    let (run, session) = finish(options, &armed, watched);
+    let watched = watch.run(&ending)?;
+    let (run, session) = finish(config, &armed, watched);
     let found = run.old_kernel.is_some();
-    reports::model::file::write(&run, &options.output).map_err(Failure::environment)?;
+    reports::model::file::write(&run, &config.output).map_err(Failure::environment)?;
     if let Some(session) = session {
         // The run is safe on disk: the carrier may go.
         session
             .finish()
             .context("the run is written, but our session could not be finished")?;
     }
-    summary(&run, &options.output);
+    summary(&run, &config.output);
     Ok(if found { Exit::Success } else { Exit::Partial })
 }
 
@@ -163,8 +149,7 @@ struct Watched {
 /// The watch over a restore.
 struct Watch<'o> {
     probes: Probes,
-    options: &'o Options,
-    name: SessionName,
+    config: &'o Config,
     events: Vec<Event>,
     anchors: Vec<Anchor>,
     progress: Progress,
@@ -173,11 +158,10 @@ struct Watch<'o> {
 }
 
 impl<'o> Watch<'o> {
-    fn new(probes: Probes, options: &'o Options, name: SessionName) -> Self {
+    fn new(probes: Probes, config: &'o Config) -> Self {
         Self {
             probes,
-            options,
-            name,
+            config,
             events: Vec::new(),
             anchors: Vec::new(),
             progress: Progress::default(),
@@ -186,41 +170,38 @@ impl<'o> Watch<'o> {
         }
     }
 
-    async fn run(mut self, mut ending: Ending) -> std::io::Result<Watched> {
+    fn run(mut self, ending: &Ending) -> std::io::Result<Watched> {
         let mut logger = self.probes.diagnostics();
         // Else the boot trace has the marks, at no cost here.
-        if matches!(self.options.until, Until::Mark(_)) {
+        if matches!(self.config.until, Until::Mark(_)) {
             let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
             self.marks = marks.ok();
         }
-        let mut tick = tokio::time::interval(DRAIN);
-        let mut anchor = tokio::time::interval(ANCHOR);
-        let deadline = tokio::time::sleep(self.options.timeout);
-        tokio::pin!(deadline);
-        let mut holes = Vec::new();
-        loop {
-            tokio::select! {
-                _ = anchor.tick() => self.anchors.push(Anchor::sample()),
-                _ = tick.tick() => {
-                    self.drain();
-                    if let Ok(logger) = &mut logger {
-                        logger.flush();
-                    }
-                    if self.step() {
-                        break;
-                    }
+        let (mut tick, mut anchor) = (Every::new(DRAIN), Every::new(ANCHOR));
+        let deadline = Instant::now() + self.config.timeout;
+        let early = loop {
+            let next = tick.next().min(anchor.next()).min(deadline);
+            if ending.wait(&[], next)? {
+                break Some("the signal that ended collect");
+            }
+            if anchor.due() {
+                self.anchors.push(Anchor::sample());
+            }
+            if tick.due() {
+                self.drain();
+                if let Ok(logger) = &mut logger {
+                    logger.flush();
                 }
-                () = &mut deadline => {
-                    holes.extend(self.give_up("the time-out"));
-                    break;
-                }
-                () = ending.came() => {
-                    holes.extend(self.give_up("the signal that ended collect"));
-                    break;
+                if self.step() {
+                    break None;
                 }
             }
-        }
-        self.settle().await;
+            if Instant::now() >= deadline {
+                break Some("the time-out");
+            }
+        };
+        let holes = early.map_or_else(Vec::new, |what| self.give_up(what));
+        self.settle();
         let Self {
             probes,
             events,
@@ -251,16 +232,17 @@ impl<'o> Watch<'o> {
     /// One look; true when the restore is done.
     fn step(&mut self) -> bool {
         if matches!(self.arrival, Arrival::Awaited)
-            && (self.options.first || self.progress.device_is_free())
+            && (self.config.first || self.progress.device_is_free())
         {
-            self.arrival = carrier::take(&self.name, self.options.keep_carrier.as_deref());
+            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
             if let Arrival::Here(retrieved) = &self.arrival {
-                self.progress.expect(&retrieved.old, self.name.as_str());
+                self.progress
+                    .expect(&retrieved.old, self.config.session.as_str());
             }
         }
         match self.arrival {
             Arrival::Awaited => false,
-            Arrival::Here(_) => self.progress.done(&self.options.until, &self.events),
+            Arrival::Here(_) => self.progress.done(&self.config.until, &self.events),
             Arrival::Absent(_) => self.progress.quiet(),
         }
     }
@@ -277,25 +259,26 @@ impl<'o> Watch<'o> {
                     format!("nobody opened /dev/liveupdate before {what}, so collect did: the deserialisation is its own"),
                 ));
             }
-            self.arrival = carrier::take(&self.name, self.options.keep_carrier.as_deref());
+            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
             if matches!(self.arrival, Arrival::Awaited) {
                 self.arrival = Arrival::Absent(format!("/dev/liveupdate stayed busy until {what}"));
             }
         }
         if let Arrival::Here(retrieved) = &self.arrival {
-            self.progress.expect(&retrieved.old, self.name.as_str());
-            self.progress.done(&self.options.until, &self.events);
+            self.progress
+                .expect(&retrieved.old, self.config.session.as_str());
+            self.progress.done(&self.config.until, &self.events);
             holes.extend(self.progress.left_over(what));
         }
         holes
     }
 
     /// The last records, and enough anchors for a rate.
-    async fn settle(&mut self) {
+    fn settle(&mut self) {
         let since = self.anchors.first().map_or(0, |a| a.boot_ns);
         let until = since + u64::try_from(ANCHORS_FOR.as_nanos()).unwrap_or(u64::MAX);
         while self.anchors.last().is_none_or(|a| a.boot_ns < until) {
-            tokio::time::sleep(ANCHOR).await;
+            std::thread::sleep(ANCHOR);
             self.anchors.push(Anchor::sample());
         }
         self.drain();
@@ -303,7 +286,7 @@ impl<'o> Watch<'o> {
 }
 
 /// Joins what was watched with what arrived.
-fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Session>) {
+fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Session>) {
     let Watched {
         mut probes,
         events,
@@ -343,7 +326,7 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
     let mut checks = sides.map_or(Vec::new(), |sides| sides.checks());
     checks.extend(reading.how());
     let bridge = match (sides, &absent) {
-        (Some(sides), _) => sides.bridge(options.clock).map_err(|e| e.to_string()),
+        (Some(sides), _) => sides.bridge(config.clock).map_err(|e| e.to_string()),
         (None, why) => Err(why.clone().unwrap_or_default()),
     };
     let host = facts::host();
@@ -364,7 +347,7 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
             format!("no carrier arrived, so this run has the new kernel's half only: {why}"),
         ));
     }
-    if options.first {
+    if config.first {
         holes.push(join::hole(
             "new.restore",
             "collect opened the device before the agent (--first): luo_session_deserialize is in its \
@@ -376,7 +359,7 @@ fn finish(options: &Options, armed: &Armed, watched: Watched) -> (Run, Option<Se
         host,
         kernel: facts::kernel(),
         pid: std::process::id(),
-        session: options.tracing.session.clone(),
+        session: config.session.to_string(),
         events,
         hot: probes.hot(),
         attach: record::attached(&probes, KernelSide::New),
@@ -407,7 +390,7 @@ fn hit_cost(session: &Session, probes: Probes) -> Option<u64> {
     let time = || {
         let mut times = Vec::with_capacity(CALLS);
         for _ in 0..CALLS {
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             session.name().ok()?;
             times.push(start.elapsed());
         }

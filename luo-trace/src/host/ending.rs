@@ -1,34 +1,119 @@
-//! The signals that end a recording in good order.
+//! What ends a recording in good order, and what does not.
 
-use std::io;
+use std::io::{self, Read as _};
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
 
 /// SIGTERM and SIGINT, caught from the moment this exists: before anybody is
 /// told that we are ready, or the first of them would kill.
+///
+/// SIGHUP ends nothing, as under nohup(1): a trace survives the terminal that it
+/// was started from.
 #[derive(Debug)]
 pub struct Ending {
-    terminate: Signal,
-    interrupt: Signal,
+    caught: UnixStream,
+    hung_up: UnixStream,
 }
 
 impl Ending {
-    /// Catches them; within a runtime.
+    /// Catches them.
     ///
     /// # Errors
     /// The handlers cannot be installed.
     pub fn catch() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            caught: heard(&[SIGTERM, SIGINT])?,
+            hung_up: heard(&[SIGHUP])?,
         })
     }
 
-    /// Waits for one.
-    pub async fn came(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Sleeps until then, or until one of `files` can be read; true if it is to end.
+    ///
+    /// # Errors
+    /// poll(2) failed.
+    pub fn wait(&self, files: &[BorrowedFd<'_>], until: Instant) -> io::Result<bool> {
+        let mut fds = vec![PollFd::new(&self.caught, PollFlags::IN)];
+        fds.push(PollFd::new(&self.hung_up, PollFlags::IN));
+        fds.extend(files.iter().map(|f| PollFd::new(f, PollFlags::IN)));
+        let left = until.saturating_duration_since(Instant::now());
+        match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
+        if fds[1].revents().contains(PollFlags::IN) {
+            while matches!((&self.hung_up).read(&mut [0; 16]), Ok(1..)) {}
+            log::info!("the terminal is gone; going on without it: SIGTERM ends this");
+        }
+        Ok(fds[0].revents().contains(PollFlags::IN))
+    }
+}
+
+fn heard(signals: &[i32]) -> io::Result<UnixStream> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    for signal in signals {
+        pipe::register(*signal, theirs.try_clone()?)?;
+    }
+    Ok(ours)
+}
+
+/// Something that is due once in a period, at once for the first time.
+#[derive(Debug)]
+pub(crate) struct Every {
+    period: Duration,
+    next: Instant,
+}
+
+impl Every {
+    pub(crate) fn new(period: Duration) -> Self {
+        let next = Instant::now();
+        Self { period, next }
+    }
+
+    /// When it is due next.
+    pub(crate) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Whether it is due; if so, it is not again for a period.
+    pub(crate) fn due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = now >= self.next;
+        if due {
+            self.next = now + self.period;
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn a_hangup_ends_nothing_and_a_termination_does() {
+        let ending = Ending::catch().unwrap();
+        // What can be read is not slept over.
+        let (reader, mut writer) = io::pipe().unwrap();
+        io::Write::write_all(&mut writer, b"x").unwrap();
+        let hour = Instant::now() + Duration::from_hours(1);
+        assert!(!ending.wait(&[reader.as_fd()], hour).unwrap());
+        let soon = || Instant::now() + Duration::from_millis(50);
+        assert!(!ending.wait(&[], soon()).unwrap());
+        signal_hook::low_level::raise(SIGHUP).unwrap();
+        assert!(!ending.wait(&[], soon()).unwrap());
+        // It is taken note of once, or every wait would return at once.
+        let start = Instant::now();
+        assert!(!ending.wait(&[], soon()).unwrap());
+        assert!(start.elapsed() >= Duration::from_millis(45));
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert!(ending.wait(&[], Instant::now()).unwrap());
     }
 }

@@ -1,11 +1,13 @@
 //! Telling whoever started us that the probes are armed, and how long that took.
 
 use std::io::{self, Write as _};
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::liveupdate::take_inherited;
 
 /// The message on a `--ready-fd` and on systemd's notify socket.
 const READY: &[u8] = b"READY=1\n";
@@ -54,9 +56,9 @@ impl Ready {
     /// Announces on this inherited descriptor as well as through `NOTIFY_SOCKET`.
     ///
     /// # Errors
-    /// The descriptor is not open.
+    /// The descriptor is not one that this process was started with.
     pub fn on(fd: Option<RawFd>) -> io::Result<Self> {
-        let fd = fd.map(|fd| take_inherited(fd, "--ready-fd")).transpose()?;
+        let fd = fd.map(take_inherited).transpose()?;
         Ok(Self { fd })
     }
 
@@ -73,26 +75,6 @@ impl Ready {
         }
         Ok(())
     }
-}
-
-/// Takes over the descriptor that the caller of this program named by `option`.
-///
-/// # Errors
-/// It is not open, or one of the standard three.
-pub(crate) fn take_inherited(fd: RawFd, option: &str) -> io::Result<OwnedFd> {
-    if fd <= 2 || rustix::io::fcntl_getfd(borrow(fd)).is_err() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{option} {fd} is not an open descriptor above 2"),
-        ));
-    }
-    // SAFETY: it is open, and the caller of this program gave it to us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn borrow<'a>(fd: RawFd) -> std::os::fd::BorrowedFd<'a> {
-    // SAFETY: used for one fcntl, which answers EBADF for a closed descriptor.
-    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
 
 /// `sd_notify(3)`: a datagram to a path, or to an abstract name that starts with `@`.
@@ -126,5 +108,22 @@ mod tests {
     fn a_closed_descriptor_is_refused() {
         assert!(Ready::on(Some(987)).is_err());
         assert!(Ready::on(Some(1)).is_err());
+    }
+
+    #[test]
+    fn no_descriptor_gets_a_second_owner() {
+        use std::os::fd::{AsRawFd as _, IntoRawFd as _};
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        // Opened by this process, hence not handed to it.
+        assert!(Ready::on(Some(writer.as_raw_fd())).is_err());
+        rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).expect("open");
+        let inherited = writer.into_raw_fd();
+        let ready = Ready::on(Some(inherited)).expect("handed over");
+        let twice = take_inherited(inherited).expect_err("taken").to_string();
+        assert!(twice.contains("is in use"), "{twice}");
+        ready.announce().expect("somebody listens");
+        let mut said = String::new();
+        io::Read::read_to_string(&mut reader, &mut said).expect("closed after it");
+        assert_eq!(said.as_bytes(), READY);
     }
 }

@@ -4,17 +4,24 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::probes::Probes;
+use crate::exit::Failure;
+
+/// Where the files are …
+const DIRECTORY: &str = "/run";
+/// … and how their names begin; the process id follows.
+const PREFIX: &str = "luo-trace-record-";
 
 /// What the file says. Removed when `record` ends of its own accord; a stale one
 /// is told by its process.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// The session that carries the trace.
+    pub session: String,
     /// Process id of `record`.
     pub pid: u32,
     /// When that process started, in clock ticks since boot: the id's owner.
@@ -25,26 +32,49 @@ pub struct State {
     pub tail_map: u32,
     /// Why the tail cannot be written, if so.
     pub tail_refused: Option<String>,
-    #[serde(skip)]
-    path: Option<PathBuf>,
+}
+
+/// The file of this process. Dropping it removes the file.
+#[derive(Debug)]
+pub struct Published(PathBuf);
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl State {
+    /// The state of this process.
+    #[must_use]
+    pub fn own(
+        session: String,
+        carrier_fd: RawFd,
+        tail_map: u32,
+        tail_refused: Option<String>,
+    ) -> Self {
+        let pid = std::process::id();
+        let start_ticks = start_ticks(pid).unwrap_or(0);
+        Self {
+            session,
+            pid,
+            start_ticks,
+            carrier_fd,
+            tail_map,
+            tail_refused,
+        }
+    }
+
     /// Writes the file.
     ///
     /// # Errors
     /// /run cannot be written.
-    pub fn publish(session: &str, carrier_fd: RawFd, probes: &Probes) -> anyhow::Result<Self> {
-        let path = path(session);
-        let pid = std::process::id();
-        let state = Self {
-            pid,
-            start_ticks: start_ticks(pid).unwrap_or(0),
-            carrier_fd,
-            tail_map: probes.tail_id,
-            tail_refused: probes.tail_refused.clone(),
-            path: Some(path.clone()),
-        };
+    pub fn publish(&self) -> anyhow::Result<Published> {
+        self.publish_in(Path::new(DIRECTORY))
+    }
+
+    fn publish_in(&self, directory: &Path) -> anyhow::Result<Published> {
+        let path = directory.join(format!("{PREFIX}{}.json", self.pid));
         let write = || {
             let new = path.with_extension("new");
             fs::OpenOptions::new()
@@ -53,18 +83,19 @@ impl State {
                 .truncate(true)
                 .mode(0o600)
                 .open(&new)?
-                .write_all(&serde_json::to_vec(&state)?)?;
+                .write_all(&serde_json::to_vec(self)?)?;
             fs::rename(&new, &path)
         };
         write().with_context(|| format!("cannot write {}: is /run writable?", path.display()))?;
-        Ok(state)
+        Ok(Published(path))
     }
 
-    /// The state of the `record` that runs with this session, if one does.
-    #[must_use]
-    pub fn running(session: &str) -> Option<Self> {
-        let state: Self = serde_json::from_slice(&fs::read(path(session)).ok()?).ok()?;
-        (start_ticks(state.pid)? == state.start_ticks).then_some(state)
+    /// The `record` that runs with this session, or the only one that runs.
+    ///
+    /// # Errors
+    /// Several would do.
+    pub fn running(session: Option<&str>) -> anyhow::Result<Option<Self>> {
+        one_of(all_in(Path::new(DIRECTORY)), session)
     }
 
     /// Opens its carrier.
@@ -79,27 +110,27 @@ impl State {
     }
 }
 
-impl Drop for State {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
-        }
-    }
+/// The processes that run.
+fn all_in(directory: &Path) -> Vec<State> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let named = files.filter(|f| f.file_name().to_string_lossy().starts_with(PREFIX));
+    named
+        .filter_map(|f| serde_json::from_slice::<State>(&fs::read(f.path()).ok()?).ok())
+        .filter(|state| start_ticks(state.pid) == Some(state.start_ticks))
+        .collect()
 }
 
-fn path(session: &str) -> PathBuf {
-    // A session name may hold what a file name may not.
-    let name: String = session
-        .bytes()
-        .map(|b| {
-            if b.is_ascii_alphanumeric() {
-                char::from(b).to_string()
-            } else {
-                format!("_{b:02x}")
-            }
-        })
-        .collect();
-    PathBuf::from(format!("/run/luo-trace-{name}.json"))
+fn one_of(mut all: Vec<State>, session: Option<&str>) -> anyhow::Result<Option<State>> {
+    all.retain(|state| session.is_none_or(|name| name == state.session));
+    if all.len() > 1 {
+        let each = all.iter().map(|s| format!("{} (pid {})", s.session, s.pid));
+        return Err(Failure::bad_input(format!(
+            "{} recordings run: {}; name the session of one with --session",
+            all.len(),
+            each.collect::<Vec<_>>().join(", ")
+        )));
+    }
+    Ok(all.pop())
 }
 
 /// Field 22 of /proc/PID/stat (proc(5)).
@@ -117,13 +148,43 @@ fn start_ticks(pid: u32) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn state(session: &str, pid: u32) -> State {
+        let start_ticks = start_ticks(pid).unwrap_or(0);
+        State {
+            pid,
+            start_ticks,
+            ..State::own(session.to_owned(), 7, 9, None)
+        }
+    }
+
     #[test]
-    fn session_names_make_distinct_file_names() {
-        assert_eq!(
-            path("luo-trace"),
-            PathBuf::from("/run/luo-trace-luo_2dtrace.json")
+    fn two_recordings_of_one_name_leave_each_others_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
+        let ours = state("luo-trace", std::process::id());
+        let theirs = state("luo-trace", parent.cast_unsigned());
+        let published = ours.publish_in(directory.path()).unwrap();
+        let _theirs = theirs.publish_in(directory.path()).unwrap();
+        let both = one_of(all_in(directory.path()), Some("luo-trace")).unwrap_err();
+        assert!(
+            both.to_string()
+                .starts_with("2 recordings run: luo-trace (pid "),
+            "{both}"
         );
-        assert_ne!(path("a/b"), path("a_b"));
+        drop(published);
+        assert_eq!(all_in(directory.path()), [theirs]);
+    }
+
+    #[test]
+    fn the_session_tells_which_and_a_dead_process_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let ours = state("a", std::process::id());
+        let _kept = ours.publish_in(directory.path()).unwrap();
+        let _dead = state("b", u32::MAX).publish_in(directory.path()).unwrap();
+        let find = |session| one_of(all_in(directory.path()), session).unwrap();
+        assert_eq!(find(None).as_ref(), Some(&ours));
+        assert_eq!(find(Some("a")), Some(ours));
+        assert_eq!(find(Some("b")), None);
     }
 
     #[test]

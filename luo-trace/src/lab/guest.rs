@@ -22,7 +22,7 @@ use super::ship;
 use super::witness;
 use crate::arch;
 use crate::host::ready::boot_ns;
-use crate::liveupdate::kexec;
+use crate::liveupdate::image;
 use crate::sources::kmsg::Log;
 
 /// Steps run the program under this name, which is then their task name too.
@@ -183,7 +183,7 @@ impl Stage {
                 return Err(processes.unexpected(name, ended, "a kexec").into());
             }
             Step::PlainKexec => {
-                kexec::load(
+                image::load(
                     Path::new(Image::KERNEL),
                     Path::new(NEXT_INITRAMFS),
                     &plan.cmdline,

@@ -23,8 +23,8 @@ use super::summary::{SUMMARY_SCHEMA, Summary, VmSummary, to_json, write_whole};
 use super::witness;
 use super::workload::Workload;
 use crate::clock::{Anchor, Bounds};
-use crate::collect::now_rfc3339;
 use crate::exit::Failure;
+use crate::host::now_rfc3339;
 use crate::join;
 
 /// Without a byte for this long a VM is taken to hang. Instruction counting

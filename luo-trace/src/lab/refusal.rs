@@ -12,7 +12,7 @@ use super::guest::StageResult;
 use super::processes::{Ended, ProcessError};
 use super::qemu::QemuError;
 use super::summary::VmSummary;
-use crate::liveupdate::kexec::LoadError;
+use crate::liveupdate::image::LoadError;
 use crate::liveupdate::{DEVICE_PATH, Error};
 use crate::sources::kmsg::Log;
 

@@ -76,7 +76,7 @@ impl Device {
             fd: -1,
             name: name.to_kernel(),
         };
-        sys::ioctl_for_fd(self.file.as_fd(), request, &mut argument).map(Session::from_fd)
+        sys::ioctl_for_fd(self.file.as_fd(), request, &mut argument).map(Session::made)
     }
 }
 

@@ -13,7 +13,7 @@
 mod device;
 mod error;
 mod holder;
-pub mod kexec;
+pub mod image;
 mod name;
 mod session;
 mod sys;
@@ -23,4 +23,5 @@ pub use device::{DEVICE_PATH, Device};
 pub use error::Error;
 pub use holder::Holder;
 pub use name::{NameError, SessionName};
-pub use session::Session;
+pub use session::{NotASession, Session};
+pub use sys::take_inherited;

@@ -5,7 +5,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use super::uapi::{self, Finish, GetName, SESSION_NAME_LENGTH, TokenFd};
 use super::{Error, SessionName, sys};
 
-/// An open session.
+/// How /proc shows a session (`luo_session_getfile`, v7.3).
+const SESSION_LINK: &str = "anon_inode:[luo_session]";
+
+/// A descriptor that is something else, and what.
+#[derive(Debug, thiserror::Error)]
+#[error("it is {0}, no LUO session: hand over what CREATE_SESSION or RETRIEVE_SESSION returned")]
+pub struct NotASession(String);
+
+/// An open session: no ioctl goes to anything else.
 ///
 /// Made by [`Device::create_session`](super::Device::create_session) it is
 /// outgoing: files can be preserved in it, and dropping its last descriptor
@@ -19,10 +27,18 @@ pub struct Session {
 
 impl Session {
     /// Takes a session's descriptor that another process handed over.
-    ///
-    /// That it is one shows at the first call: [`Error::NotLuo`] if not.
-    #[must_use]
-    pub fn from_fd(fd: OwnedFd) -> Self {
+    pub fn from_fd(fd: OwnedFd) -> Result<Self, NotASession> {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let link = link.map_err(|e| NotASession(format!("something unknown ({e})")))?;
+        if link.as_os_str() == SESSION_LINK {
+            Ok(Self { fd })
+        } else {
+            Err(NotASession(link.display().to_string()))
+        }
+    }
+
+    /// What the kernel has just returned from an ioctl that makes one.
+    pub(super) fn made(fd: OwnedFd) -> Self {
         Self { fd }
     }
 
@@ -124,29 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_that_is_no_session_is_told_apart() {
+    fn a_descriptor_that_is_no_session_is_refused_before_any_ioctl() {
         let null = std::fs::File::open("/dev/null").unwrap();
-        let session = Session::from_fd(null.into());
-        assert!(matches!(
-            session.name(),
-            Err(Error::NotLuo { ioctl: "GET_NAME" })
-        ));
-        assert!(matches!(
-            session.finish(),
-            Err(Error::NotLuo { ioctl: "FINISH" })
-        ));
-        assert!(matches!(
-            session.retrieve_fd(1),
-            Err(Error::NotLuo {
-                ioctl: "RETRIEVE_FD"
-            })
-        ));
-        let fd = session.as_fd();
-        assert!(matches!(
-            session.preserve_fd(fd, 1),
-            Err(Error::NotLuo {
-                ioctl: "PRESERVE_FD"
-            })
-        ));
+        let error = Session::from_fd(null.into()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("it is /dev/null, no LUO session"),
+            "{error}"
+        );
     }
 }

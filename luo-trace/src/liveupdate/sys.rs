@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
 use super::uapi::{Finish, GetName, NamedSession, TokenFd};
 
 /// A struct that a LUO ioctl reads and writes within its own size.
@@ -71,6 +73,33 @@ pub(super) fn ioctl_for_fd<T: ReturnsFd>(
     // SAFETY: the ioctl succeeded, hence the kernel has just installed this
     // descriptor for us, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(argument.fd()) })
+}
+
+/// Takes over a descriptor that this process was started with.
+///
+/// Whatever this program opens closes on exec, so what was there before does not;
+/// taking it over sets that, too. Hence nothing gets a second owner.
+///
+/// # Errors
+/// It is not open, one of the standard three, or has an owner already.
+pub fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    let refused = |why: &str| Err(io::Error::other(format!("descriptor {fd} {why}")));
+    if fd < 0 {
+        return refused("is negative");
+    }
+    // SAFETY: not -1; used for two fcntl, which answer EBADF for a closed descriptor.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    match fcntl_getfd(borrowed) {
+        Err(_) => return refused("is not open: let the shell open it, e.g. 5>FILE"),
+        Ok(_) if fd <= 2 => return refused("is a standard stream: use one above 2"),
+        Ok(flags) if flags.contains(FdFlags::CLOEXEC) => {
+            return refused("is in use: give every option a descriptor of its own");
+        }
+        Ok(flags) => fcntl_setfd(borrowed, flags | FdFlags::CLOEXEC)?,
+    }
+    // SAFETY: it is open and was so before this program began, which has not taken it
+    // over before: the flag would be set.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// `kexec_file_load(2)`, for a regular image and not one for crashes.

@@ -1,23 +1,20 @@
 //! The old kernel's half: attach, preserve the carrier, drain into it until the
 //! kexec.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
-use std::time::Duration;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use reports::model::{Attach, KernelSide};
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use crate::carrier::Meta;
-use crate::carrier::{Carrier, Counters, Plan};
-use crate::cli::Tracing;
+use crate::carrier::{Carrier, Counters, Meta, Plan};
 use crate::clock::Anchor;
 use crate::exit::{Exit, Failure};
-use crate::host::ending::Ending;
-use crate::host::ready::Started;
+use crate::host::ending::{Ending, Every};
+use crate::host::ready::{Ready, Started};
 use crate::host::state::State;
-use crate::liveupdate::{Device, Session, SessionName};
-use crate::probes::Probes;
+use crate::liveupdate::{Device, Error, Session, SessionName};
+use crate::probes::{Mechanism, Probes};
 use crate::sources::facts;
 use crate::sources::kmsg;
 use crate::sources::marks::Marks;
@@ -31,48 +28,43 @@ const ANCHOR: Duration = Duration::from_millis(25);
 /// … and what the kernel says of it: a suspend, another clocksource.
 const CLOCK: Duration = Duration::from_secs(1);
 
-/// What `record` was asked for.
-#[derive(Debug, clap::Args)]
-pub struct Options {
-    /// What `collect` is asked, too
-    #[command(flatten)]
-    pub tracing: Tracing,
-    /// Size of the trace that is carried over (64K, 1M, …); the oldest detail goes first
-    #[arg(long, default_value = "1M", value_name = "SIZE", value_parser = crate::cli::size)]
+/// What `record` is asked for.
+#[derive(Debug)]
+pub struct Config {
+    /// Name of the session to make.
+    pub session: SessionName,
+    /// A session that a broker made, to preserve the trace in instead.
+    pub handed: Option<Session>,
+    /// The one way of attaching to try.
+    pub mechanism: Option<Mechanism>,
+    /// Bytes of trace to carry over; the oldest detail goes first.
     pub buffer: u64,
-    /// How long to wait for a busy /dev/liveupdate
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = crate::cli::duration)]
+    /// How long to wait for a busy /dev/liveupdate.
     pub wait: Duration,
-    /// Preserve the trace in this session, which a broker made for it and handed over;
-    /// `collect --session` takes it by its name
-    #[arg(long, value_name = "N")]
-    pub session_fd: Option<RawFd>,
 }
 
 /// Records until the kexec, or until a signal ends it.
 ///
 /// # Errors
 /// The machine cannot do it, and what to do about that.
-pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let Tracing {
-        session: session_name,
-        mechanism,
-        ..
-    } = &options.tracing;
-    let (name, ready) = options.tracing.check()?;
-    let handed = options.session_fd.map(session_of_broker).transpose()?;
-    let mut probes = Probes::arm(*mechanism).map_err(Failure::environment)?;
+pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
+    let mut probes = Probes::arm(config.mechanism).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
 
-    let (session, name) = match handed {
-        Some(session) => {
-            // Asked for while the probes are armed: the answer ties the file to its name.
-            let name = session.name().map_err(|e| not_a_session(&e))?;
-            (session, name)
-        }
-        None => (create_session(&name, options.wait)?, name),
+    let brokered = config.handed.is_some();
+    let (session, name) = match config.handed {
+        // Asked for while the probes are armed: the answer ties the file to its name.
+        Some(session) => match session.name() {
+            Ok(name) => (session, name),
+            Err(Error::NameUnsupported) => (session, config.session),
+            Err(error) => return Err(Failure::environment(format!("--session-fd: {error}"))),
+        },
+        None => (
+            create_session(&config.session, config.wait)?,
+            config.session,
+        ),
     };
-    let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(options.buffer))
+    let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(config.buffer))
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
     let mut meta = meta(name.as_str(), &probes, attach_ns);
@@ -83,30 +75,33 @@ pub fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     session
         .preserve_fd(carrier.fd(), CARRIER_TOKEN)
         .map_err(|e| Failure::environment(format!("the carrier could not be preserved: {e}")))?;
-    let state = State::publish(session_name, carrier.fd().as_raw_fd(), &probes)
+    let state = State::own(
+        name.to_string(),
+        carrier.fd().as_raw_fd(),
+        probes.tail_id,
+        probes.tail_refused.clone(),
+    );
+    let published = state
+        .publish()
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let ending = {
-        let _inside = runtime.enter();
-        Ending::catch()?
-    };
-    let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
+    let ending = Ending::catch()?;
+    let mut marks = Marks::open()
+        .inspect_err(|e| log::warn!("marks will be missing: {e}"))
+        .ok();
     tell(&probes, attach_ns, carrier.size());
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
 
-    runtime.block_on(drain(
+    drain(
         &mut probes,
         &mut carrier,
         &mut meta,
-        marks.ok(),
-        ending,
-    ))?;
-    drop(state);
-    un_preserve(session, options, &carrier);
+        marks.as_mut(),
+        &ending,
+    )?;
+    drop(published);
+    un_preserve(session, brokered, &carrier);
     Ok(Exit::Success)
 }
 
@@ -117,44 +112,37 @@ fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session>
 }
 
 /// Waits for a signal, moving records into the carrier meanwhile.
-async fn drain(
+fn drain(
     probes: &mut Probes,
     carrier: &mut Carrier,
     meta: &mut Meta,
-    marks: Option<Marks>,
-    mut ending: Ending,
+    mut marks: Option<&mut Marks>,
+    ending: &Ending,
 ) -> anyhow::Result<()> {
-    // SAFETY: the descriptor is the AsyncFd's own and lives as long as it does.
-    let ring = unsafe { AsyncFd::register(probes.events.as_fd().try_clone_to_owned()?)? };
+    let ring = probes.events.as_fd().try_clone_to_owned()?;
     let mut logger = probes.diagnostics();
-    let mut marks = match marks {
-        Some(marks) => {
-            // SAFETY: as above.
-            let pipe = unsafe { AsyncFd::register(marks.fd().try_clone_to_owned()?)? };
-            Some((marks, pipe))
-        }
-        None => None,
-    };
-    let mut tick = tokio::time::interval(DRAIN);
-    let mut anchor = tokio::time::interval(ANCHOR);
-    let mut clock = tokio::time::interval(CLOCK);
+    let (mut anchor, mut clock) = (Every::new(ANCHOR), Every::new(CLOCK));
     let mut drained = 0;
     loop {
-        tokio::select! {
-            () = ending.came() => return Ok(()),
-            _ = clock.tick() => {
-                let now = facts::clock_later(&meta.clock);
-                if now != meta.clock {
-                    meta.clock = now;
-                    carrier.set_meta(&serde_json::to_vec(meta)?)?;
-                }
-            }
-            _ = anchor.tick() => carrier.push_anchor(&Anchor::sample()),
-            _ = tick.tick() => {}
-            guard = ring.readable() => guard?.clear_ready(),
-            guard = written(marks.as_ref()) => guard?.clear_ready(),
+        let files: Vec<_> = [Some(ring.as_fd()), marks.as_ref().map(|m| m.fd())]
+            .into_iter()
+            .flatten()
+            .collect();
+        let next = anchor.next().min(Instant::now() + DRAIN);
+        if ending.wait(&files, next)? {
+            return Ok(());
         }
-        if let Some((marks, _)) = &mut marks {
+        if anchor.due() {
+            carrier.push_anchor(&Anchor::sample());
+        }
+        if clock.due() {
+            let now = facts::clock_later(&meta.clock);
+            if now != meta.clock {
+                meta.clock = now;
+                carrier.set_meta(&serde_json::to_vec(meta)?)?;
+            }
+        }
+        if let Some(marks) = &mut marks {
             marks
                 .take()
                 .iter()
@@ -164,16 +152,6 @@ async fn drain(
         if let Ok(logger) = &mut logger {
             logger.flush();
         }
-    }
-}
-
-/// Waits for a mark; for ever where there are none.
-async fn written(
-    marks: Option<&(Marks, AsyncFd<OwnedFd>)>,
-) -> std::io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
-    match marks {
-        Some((_, pipe)) => pipe.readable().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -203,28 +181,15 @@ fn move_records(probes: &mut Probes, carrier: &mut Carrier, before: u64) -> anyh
 }
 
 /// A signal came before the kexec: give the memory back and say so.
-fn un_preserve(session: Session, options: &Options, carrier: &Carrier) {
+fn un_preserve(session: Session, brokered: bool, carrier: &Carrier) {
     drop(session);
-    let kept = match options.session_fd {
-        None => "is no longer preserved",
-        Some(_) => "stays preserved until the broker closes the session",
+    let kept = if brokered {
+        "stays preserved until the broker closes the session"
+    } else {
+        "is no longer preserved"
     };
     let size = carrier.size() >> 10;
     log::info!("stopped before a kexec: the carrier ({size} KiB) {kept}");
-}
-
-/// The session that a broker handed over; checked before anything is armed.
-fn session_of_broker(fd: RawFd) -> anyhow::Result<Session> {
-    let session = crate::host::ready::take_inherited(fd, "--session-fd").map(Session::from_fd);
-    let session = session.map_err(Failure::bad_input)?;
-    session.name().map_err(|e| not_a_session(&e))?;
-    Ok(session)
-}
-
-fn not_a_session(error: &crate::liveupdate::Error) -> anyhow::Error {
-    Failure::bad_input(format!(
-        "--session-fd is no LUO session ({error}): hand over what CREATE_SESSION returned"
-    ))
 }
 
 fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {

@@ -1,6 +1,8 @@
 //! The process that calls `reboot()`: its memory takes the old kernel's last
 //! records.
 
+mod news;
+
 use std::io::{self, BufRead as _, BufReader};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
@@ -14,93 +16,106 @@ use rustix::system::RebootCommand;
 
 use crate::carrier::Tail;
 use crate::clock::Anchor;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::host::state::State;
 use crate::liveupdate;
 use crate::sources::boot_trace::{self, Traced};
+use news::News;
 
 /// Anchors taken right before the end: the closer, the shorter the stretch over
 /// which the old kernel's clock is extended.
 const LAST_ANCHORS: usize = 8;
+/// The session of the `record` that is started where none runs.
+const DEFAULT_SESSION: &str = "luo-trace";
 
-/// What `kexec` was asked for.
-#[derive(Debug, clap::Args)]
-pub struct Options {
-    /// The session of the running `record`, or of the one to start
-    #[arg(long, default_value = "luo-trace", value_name = "NAME")]
-    pub session: String,
-    /// Load this kernel image first
-    #[arg(long, value_name = "IMAGE", requires = "initrd")]
-    pub kernel: Option<PathBuf>,
-    /// … with this initial file system
-    #[arg(long, value_name = "FILE", requires = "kernel")]
-    pub initrd: Option<PathBuf>,
-    /// … and this command line
-    #[arg(
-        long,
-        value_name = "TEXT",
-        requires = "kernel",
-        conflicts_with = "reuse_cmdline"
-    )]
-    pub cmdline: Option<String>,
-    /// … and the running kernel's command line
-    #[arg(long, requires = "kernel")]
-    pub reuse_cmdline: bool,
-    /// … with what lets collect see its boot: initcalls traced on the cycle counter
-    #[arg(long, requires = "kernel")]
+/// What `kexec` is asked for.
+#[derive(Debug)]
+pub struct Config {
+    /// The session of the running `record`, where it is not the only one, or of the one to start.
+    pub session: Option<String>,
+    /// What is to be loaded first.
+    pub image: Option<Image>,
+}
+
+/// A kernel to load.
+#[derive(Debug)]
+pub struct Image {
+    /// The kernel image.
+    pub kernel: PathBuf,
+    /// Its initial file system.
+    pub initrd: PathBuf,
+    /// Its command line.
+    pub cmdline: String,
+    /// Whether what lets `collect` see its boot is added to that.
     pub boot_trace: bool,
 }
 
-/// Loads if asked to, arms the tail, and reboots into the loaded kernel.
-///
-/// # Errors
-/// Whatever keeps the kexec from happening; on success it does not return.
-pub fn run(options: &Options) -> anyhow::Result<Exit> {
-    crate::cli::need_root()?;
-    load(options)?;
+/// Loads if asked to, arms the tail, and reboots into the loaded kernel: returns only
+/// with what kept the kexec from happening.
+#[must_use]
+pub fn run(config: &Config) -> anyhow::Error {
+    match prepare(config) {
+        Ok(ready) => ready.go(),
+        Err(error) => error,
+    }
+}
+
+/// All that precedes the reboot.
+struct Prepared {
+    armed: Option<Armed>,
+    recorder: Option<Child>,
+}
+
+fn prepare(config: &Config) -> anyhow::Result<Prepared> {
+    let running = State::running(config.session.as_deref())?;
+    if let Some(image) = &config.image {
+        load(image)?;
+    }
     if std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|s| s.trim() == "0") {
         return Err(Failure::environment(
             "no kernel is loaded to jump into: give --kernel and --initrd, or run `kexec -l` first",
         ));
     }
-    let (state, recorder) = match State::running(&options.session) {
+    let (state, recorder) = match running {
         Some(state) => (state, None),
-        None => start_record(&options.session)?,
+        None => start_record(config.session.as_deref().unwrap_or(DEFAULT_SESSION))?,
     };
-    let armed = arm(&state);
-    if let Err(error) = &armed {
+    let armed = arm(&state).inspect_err(|error| {
         log::warn!("the last records of the old kernel will be missing: {error:#}");
-    }
-    rustix::fs::sync();
-    let error = jump(armed.as_ref().ok().map(|a| &a.tail));
-    if let Ok(mut armed) = armed {
-        armed.disarm();
-    }
-    if let Some(mut recorder) = recorder {
-        stop(&mut recorder);
-    }
-    Err(refused(&error))
+    });
+    Ok(Prepared {
+        armed: armed.ok(),
+        recorder,
+    })
 }
 
-fn load(options: &Options) -> anyhow::Result<()> {
-    let (Some(kernel), Some(initrd)) = (&options.kernel, &options.initrd) else {
-        return Ok(());
-    };
-    let cmdline = match &options.cmdline {
-        Some(text) => text.clone(),
-        None if options.reuse_cmdline => crate::sources::facts::kernel().cmdline,
-        None => {
-            return Err(Failure::bad_input(
-                "say what the new kernel's command line is: --cmdline TEXT or --reuse-cmdline",
-            ));
+impl Prepared {
+    fn go(self) -> anyhow::Error {
+        rustix::fs::sync();
+        let news = News::from_now();
+        let error = jump(self.armed.as_ref().map(|a| &a.tail));
+        if let Some(mut armed) = self.armed {
+            armed.disarm();
         }
-    };
-    let cmdline = if options.boot_trace {
-        traced(&cmdline)
+        if let Some(mut recorder) = self.recorder {
+            stop(&mut recorder);
+        }
+        Failure::environment(format!(
+            "the kernel did not kexec ({error}): {}",
+            news.or_else(|| refused(&error))
+        ))
+    }
+}
+
+fn load(image: &Image) -> anyhow::Result<()> {
+    let cmdline = if image.boot_trace {
+        traced(&image.cmdline)
     } else {
-        cmdline
+        image.cmdline.clone()
     };
-    liveupdate::kexec::load(kernel, initrd, &cmdline).map_err(Failure::environment)
+    let news = News::from_now();
+    liveupdate::image::load(&image.kernel, &image.initrd, &cmdline)
+        .map_err(|e| Failure::environment(news.beside(&e.to_string())))
 }
 
 /// Adds the boot trace, and says what it adds.
@@ -145,7 +160,7 @@ fn start_record(session: &str) -> anyhow::Result<(State, Option<Child>)> {
     drop(writer);
     let mut line = String::new();
     BufReader::new(reader).read_line(&mut line)?;
-    match State::running(session) {
+    match State::running(Some(session))? {
         Some(state) if line == "READY=1\n" => Ok((state, Some(child))),
         _ => {
             let status = child.wait()?;
@@ -220,14 +235,12 @@ fn jump(tail: Option<&Tail>) -> io::Error {
     }
 }
 
-fn refused(error: &io::Error) -> anyhow::Error {
-    let why = match error.raw_os_error() {
-        Some(libc::EINVAL) => {
-            "no image is loaded, or LUO refused to freeze: see the kernel log".to_owned()
-        }
-        Some(libc::EBUSY) => "another load or kexec is under way: try again".to_owned(),
-        Some(libc::EPERM) => "CAP_SYS_BOOT is needed: run as root".to_owned(),
-        _ => "see the kernel log for the file that could not be frozen".to_owned(),
-    };
-    Failure::environment(format!("the kernel did not kexec ({error}): {why}"))
+/// What an errno means where the kernel's log says no more.
+fn refused(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EINVAL) => "no image is loaded, or LUO refused to freeze: see the kernel log",
+        Some(libc::EBUSY) => "another load or kexec is under way: try again",
+        Some(libc::EPERM) => "CAP_SYS_BOOT is needed: run as root",
+        _ => "see the kernel log for the file that could not be frozen",
+    }
 }

@@ -1,0 +1,62 @@
+//! `luo-trace kexec`.
+
+use std::path::PathBuf;
+
+use crate::exit::{Exit, Failure};
+use crate::host::need_root;
+use crate::kexec::{self, Config, Image};
+use crate::sources::facts;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The session of the running `record` [default: the only one that runs], or of the one to
+    /// start [default: luo-trace]
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
+    /// Load this kernel image first
+    #[arg(long, value_name = "IMAGE", requires = "initrd")]
+    kernel: Option<PathBuf>,
+    /// … with this initial file system
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    initrd: Option<PathBuf>,
+    /// … and this command line
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernel",
+        conflicts_with = "reuse_cmdline"
+    )]
+    cmdline: Option<String>,
+    /// … and the running kernel's command line
+    #[arg(long, requires = "kernel")]
+    reuse_cmdline: bool,
+    /// … with what lets collect see its boot: initcalls traced on the cycle counter
+    #[arg(long, requires = "kernel")]
+    boot_trace: bool,
+}
+
+pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
+    need_root()?;
+    let cmdline = match options.cmdline {
+        None if options.reuse_cmdline => Some(facts::kernel().cmdline),
+        given => given,
+    };
+    let image = match (options.kernel, options.initrd, cmdline) {
+        (Some(kernel), Some(initrd), Some(cmdline)) => Some(Image {
+            kernel,
+            initrd,
+            cmdline,
+            boot_trace: options.boot_trace,
+        }),
+        (Some(_), Some(_), None) => {
+            return Err(Failure::bad_input(
+                "say what the new kernel's command line is: --cmdline TEXT or --reuse-cmdline",
+            ));
+        }
+        _ => None,
+    };
+    Err(kexec::run(&Config {
+        session: options.session,
+        image,
+    }))
+}
