@@ -23,4 +23,6 @@ pub mod probes;
 
 pub use event::{Event, Kind};
 pub use ioctl::Command;
-pub use probes::{Capture, Class, PROBES, Phase, Probe, ProbeId, Site};
+pub use probes::{
+    Activity, Capture, NeededBy, PROBES, Probe, ProbeId, Retention, Returns, Series, Site,
+};

@@ -47,7 +47,7 @@ use aya_log_ebpf::warn;
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
     CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, NOTHING, SESSION_IOCTL, TailTarget,
-    cookie_capture, cookie_hot, cookie_probe, cookie_returning, marker,
+    cookie_capture, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed, marker,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
@@ -189,9 +189,9 @@ fn hit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(
         (event, (&raw mut (*at).name).cast::<c_void>())
     };
     let returning = matches!(kind, Kind::Return);
-    if cookie_hot(cookie) && !on_tail(event.tid) {
+    if cookie_summed(cookie) && !on_tail(event.tid) {
         if returning {
-            sum_hot(event, values[0]);
+            sum_hot(event, values[0], cookie_null_fails(cookie));
         } else {
             let _ = STARTS.insert(start_key(event), event.boot_ns, 0);
         }
@@ -384,7 +384,7 @@ fn start_key(event: &Event) -> u64 {
 }
 
 #[inline(always)]
-fn sum_hot(event: &Event, ret: u64) {
+fn sum_hot(event: &Event, ret: u64, null_fails: bool) {
     let key = start_key(event);
     let Some(start) = STARTS.get_ptr(key) else {
         return;
@@ -408,16 +408,9 @@ fn sum_hot(event: &Event, ret: u64) {
     }
     // An int's upper half is not defined; an error pointer's lower half is its errno.
     let errno = (-4095..0).contains(&i64::from(ret as i32));
-    if errno || ret == 0 && is_pointer(event.probe) {
+    if errno || ret == 0 && null_fails {
         sum.failed += 1;
     }
-}
-
-/// Hot probes whose return value is a pointer, where null means failure.
-#[inline(always)]
-const fn is_pointer(probe: u8) -> bool {
-    use luo_trace_ebpf::ProbeId;
-    probe == ProbeId::KhoRestoreFolio as u8 || probe == ProbeId::KhoRestorePages as u8
 }
 
 #[cfg(not(test))]

@@ -2,7 +2,7 @@
 //! as words, little-endian), and the numbers that userspace writes into the
 //! programs before it loads them.
 
-use crate::probes::{Capture, Class, Probe};
+use crate::probes::{Capture, Probe, Retention, Returns};
 
 /// Names of the maps in the eBPF object.
 pub mod name {
@@ -38,7 +38,7 @@ pub struct CpuStats {
     pub tail_stored: u64,
     /// Stores into the tail that the kernel refused.
     pub tail_refused: u64,
-    /// Hits of [`Class::Hot`] probes, which make no record.
+    /// Hits of [`Retention::Summed`] probes, which make no record.
     pub hot: u64,
 }
 
@@ -115,8 +115,9 @@ impl From<[u64; 4]> for HotStats {
 /// The attach cookie of a probe: all that the programs need to know of it.
 #[must_use]
 pub const fn cookie(probe: &Probe) -> u64 {
-    let hot = matches!(probe.class, Class::Hot) as u64;
-    probe.id as u64 | (probe.capture as u64) << 8 | hot << 16
+    let summed = matches!(probe.retention, Retention::Summed) as u64;
+    let null_fails = matches!(probe.returns, Returns::PointerOrNull) as u64;
+    probe.id as u64 | (probe.capture as u64) << 8 | summed << 16 | null_fails << 18
 }
 
 /// [`cookie`] of a link that is hit by the probe's returns alone.
@@ -152,11 +153,18 @@ pub const fn cookie_capture(cookie: u64) -> u8 {
     (cookie >> 8) as u8
 }
 
-/// Whether the cookie is of a hot probe.
+/// Whether the probe's hits are summed.
 #[must_use]
 #[inline(always)]
-pub const fn cookie_hot(cookie: u64) -> bool {
+pub const fn cookie_summed(cookie: u64) -> bool {
     cookie >> 16 & 1 == 1
+}
+
+/// Whether a null return is a failure.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_null_fails(cookie: u64) -> bool {
+    cookie >> 18 & 1 == 1
 }
 
 /// [`Capture::DeviceIoctl`] as the programs compare it.

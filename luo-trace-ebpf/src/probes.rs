@@ -90,6 +90,14 @@ pub enum ProbeId {
     Serial8250ConsoleWrite = 140,
 }
 
+impl ProbeId {
+    /// Its name everywhere.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Probe::of(self).name
+    }
+}
+
 /// What a record of the probe holds in `a`, `b`, `c` at entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -123,18 +131,84 @@ pub enum Site {
 
 /// How a probe's hits are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// Ends a phase: kept even when the carrier is full.
-    Boundary,
-    /// A span of its own; the oldest go first when the carrier is full.
-    Span,
+pub enum Retention {
+    /// A record each, kept even when the carrier is full.
+    Always,
+    /// A record each; the oldest go first when the carrier is full.
+    WhileRoom,
     /// Once per page: summed in the kernel, no record (but in the tail).
-    Hot,
+    Summed,
 }
 
-/// Which part of a live update a probe belongs to, for grouping and docs.
+/// A series of Linux: 7.3 is `(7, 3)`.
+pub type Series = (u16, u16);
+
+/// The first series with LUO: no older one is of interest.
+pub const LUO: Series = (6, 19);
+
+/// What a function's return value means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// 0, a count or a descriptor; a negative errno is failure.
+    Errno,
+    /// A pointer; an error pointer is failure.
+    Pointer,
+    /// A pointer; null is failure.
+    PointerOrNull,
+    /// The verdict of a notifier chain; none is failure.
+    Verdict,
+    /// `void`.
+    Nothing,
+    /// It does not come back on the way into the next kernel.
+    Never,
+}
+
+impl Returns {
+    /// The value for a report: the number, or 0 for a pointer, or the errno in it.
+    /// `None` where the function has no value.
+    #[must_use]
+    pub const fn value(self, raw: u64) -> Option<i64> {
+        match self {
+            // Of an int, the register's upper half is not defined.
+            Self::Errno | Self::Verdict => Some((raw as u32).cast_signed() as i64),
+            Self::Pointer | Self::PointerOrNull => match raw.cast_signed() {
+                errno @ -4095..0 => Some(errno),
+                _ => Some(0),
+            },
+            Self::Nothing | Self::Never => None,
+        }
+    }
+
+    /// Whether the call failed.
+    #[must_use]
+    pub const fn is_failure(self, raw: u64) -> bool {
+        match self {
+            Self::Errno => ((raw as u32).cast_signed()) < 0,
+            Self::Pointer => matches!(raw.cast_signed(), -4095..0),
+            Self::PointerOrNull => raw == 0,
+            Self::Verdict | Self::Nothing | Self::Never => false,
+        }
+    }
+}
+
+/// Who cannot do without a probe. The others add detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeededBy {
+    /// Nobody: without it a run has fewer spans or names.
+    Detail,
+    /// Its entry begins every window.
+    Windows,
+    /// The end of the phase with this id, as the run file has it; a nearby stamp
+    /// stands in for it, or the phase is not told from the next.
+    EndOf(&'static str),
+    /// `collect`, to know that the device was opened and is free again, and what
+    /// has come back; it asks the kernel in other ways, more slowly, without it.
+    Collect,
+}
+
+/// What the kernel is doing when it calls the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Phase {
+pub enum Activity {
     /// Before the blackout, in the old kernel.
     Preserve,
     /// Loading of the next kernel's image.
@@ -166,14 +240,20 @@ pub struct Probe {
     pub file: &'static str,
     /// Its prototype there.
     pub proto: &'static str,
-    /// Where in a live update it runs.
-    pub phase: Phase,
+    /// First series of Linux that has it so; [`LUO`] for what is older than LUO.
+    pub since: Series,
+    /// Last series of Linux that has it so, where it is gone.
+    pub until: Option<Series>,
+    /// What the kernel does meanwhile.
+    pub activity: Activity,
+    /// Who cannot do without it.
+    pub needed_by: NeededBy,
     /// What is captured.
     pub capture: Capture,
     /// How hits are kept.
-    pub class: Class,
-    /// Whether it returns at all on the way into the next kernel.
-    pub returns: bool,
+    pub retention: Retention,
+    /// What its return value means.
+    pub returns: Returns,
     /// Function or tracepoint.
     pub site: Site,
     /// Whether a kernel that lacks it has nothing there to see: a bus that was not built.
@@ -201,14 +281,26 @@ impl Probe {
     /// Whether it is armed with the others.
     #[must_use]
     pub const fn is_of_update(&self) -> bool {
-        !matches!(self.phase, Phase::Afterwards)
+        !matches!(self.activity, Activity::Afterwards)
     }
 
     /// Whether it runs between the new kernel's init and the end of a restore: no
     /// other is armed there, inside the blackout.
     #[must_use]
     pub const fn is_of_restore(&self) -> bool {
-        matches!(self.phase, Phase::Restore | Phase::Finish)
+        matches!(self.activity, Activity::Restore | Activity::Finish)
+    }
+
+    /// The row of this name, if this build has one.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        PROBES.iter().find(|p| p.name == name)
+    }
+
+    /// Whether a kernel of this series has it, as far as is known.
+    #[must_use]
+    pub fn is_in(&self, series: Series) -> bool {
+        self.since <= series && self.until.is_none_or(|last| series <= last)
     }
 
     /// All symbols to try, best first.
@@ -236,7 +328,7 @@ const fn row(
     name: &'static str,
     file: &'static str,
     proto: &'static str,
-    phase: Phase,
+    activity: Activity,
     absence: &'static str,
 ) -> Probe {
     Probe {
@@ -245,10 +337,13 @@ const fn row(
         alternatives: &[],
         file,
         proto,
-        phase,
+        since: LUO,
+        until: None,
+        activity,
+        needed_by: NeededBy::Detail,
         capture: Capture::Args,
-        class: Class::Span,
-        returns: true,
+        retention: Retention::WhileRoom,
+        returns: returned(proto),
         site: Site::Function,
         optional: false,
         absence,
@@ -260,32 +355,58 @@ impl Probe {
         self.capture = capture;
         self
     }
-    const fn boundary(mut self) -> Self {
-        self.class = Class::Boundary;
+    /// Ends a phase of the way down, or begins the window.
+    const fn boundary(mut self, needed_by: NeededBy) -> Self {
+        self.retention = Retention::Always;
+        self.needed_by = needed_by;
         self
     }
-    const fn hot(mut self) -> Self {
-        self.class = Class::Hot;
+    const fn needed_by(mut self, needed_by: NeededBy) -> Self {
+        self.needed_by = needed_by;
+        self
+    }
+    const fn summed(mut self) -> Self {
+        self.retention = Retention::Summed;
+        self
+    }
+    const fn returns(mut self, returns: Returns) -> Self {
+        self.returns = returns;
+        self
+    }
+    const fn since(mut self, series: Series) -> Self {
+        self.since = series;
         self
     }
     const fn alternatives(mut self, symbols: &'static [&'static str]) -> Self {
         self.alternatives = symbols;
         self
     }
-    const fn no_return(mut self) -> Self {
-        self.returns = false;
-        self
-    }
     const fn tracepoint(mut self) -> Self {
         self.site = Site::Tracepoint;
+        self.returns = Returns::Nothing;
         self
+    }
+}
+
+/// What a prototype says of the return value, unless its row knows better.
+const fn returned(proto: &str) -> Returns {
+    let bytes = proto.as_bytes();
+    let (mut at, mut pointer) = (0, false);
+    while at < bytes.len() && bytes[at] != b'(' {
+        pointer |= bytes[at] == b'*';
+        at += 1;
+    }
+    match (pointer, bytes) {
+        (true, _) => Returns::Pointer,
+        (false, [b'v', b'o', b'i', b'd', ..]) => Returns::Nothing,
+        (false, _) => Returns::Errno,
     }
 }
 
 /// A row for what `device_shutdown` calls for each device of one bus or class.
 const fn device(id: ProbeId, name: &'static str, file: &'static str, proto: &'static str) -> Probe {
     let absence = "the shutdown of each device of this kind";
-    let mut row = row(id, name, file, proto, Phase::Shutdown, absence).capture(Capture::Device);
+    let mut row = row(id, name, file, proto, Activity::Shutdown, absence).capture(Capture::Device);
     row.optional = true;
     row
 }
@@ -302,177 +423,179 @@ const KHO: &str = "kernel/liveupdate/kexec_handover.c";
 pub const PROBES: &[Probe] = &[
     row(ProbeId::LuoOpen, "luo_open", CORE,
         "int luo_open(struct inode *inodep, struct file *filep)",
-        Phase::Restore, "the start of new.restore: it falls back to the first LUO ioctl"),
+        Activity::Restore, "the start of new.restore: it falls back to the first LUO ioctl")
+        .needed_by(NeededBy::EndOf("new.userspace")),
     row(ProbeId::LuoRelease, "luo_release", CORE,
         "int luo_release(struct inode *inodep, struct file *filep)",
-        Phase::Restore, "when the device became free; collect then polls for it"),
+        Activity::Restore, "when the device became free; collect then polls for it").needed_by(NeededBy::Collect),
     row(ProbeId::LuoIoctl, "luo_ioctl", CORE,
         "long luo_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
-        Phase::Restore, "which sessions were created and retrieved, and by whom")
-        .capture(Capture::DeviceIoctl),
+        Activity::Restore, "which sessions were created and retrieved, and by whom")
+        .capture(Capture::DeviceIoctl).needed_by(NeededBy::Collect),
     row(ProbeId::LuoSessionIoctl, "luo_session_ioctl", SESSION,
         "long luo_session_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
-        Phase::Restore, "the preserve, retrieve and finish ioctls with their tokens: \
-         the restore window cannot be closed").capture(Capture::SessionIoctl),
+        Activity::Restore, "the preserve, retrieve and finish ioctls with their tokens: \
+         the restore window cannot be closed").capture(Capture::SessionIoctl)
+        .needed_by(NeededBy::EndOf("new.restore")),
     row(ProbeId::LuoSessionCreate, "luo_session_create", SESSION,
         "int luo_session_create(const char *name, struct file **filep)",
-        Phase::Preserve, "the cost of creating a session").capture(Capture::KernelName),
+        Activity::Preserve, "the cost of creating a session").capture(Capture::KernelName),
     row(ProbeId::LuoSessionRetrieve, "luo_session_retrieve", SESSION,
         "int luo_session_retrieve(const char *name, struct file **filep)",
-        Phase::Restore, "the cost of retrieving a session").capture(Capture::KernelName),
+        Activity::Restore, "the cost of retrieving a session").capture(Capture::KernelName),
     row(ProbeId::LuoSessionAlloc, "luo_session_alloc", SESSION,
         "struct luo_session *luo_session_alloc(const char *name)",
-        Phase::Restore, "session names on the spans of session ioctls").capture(Capture::KernelName),
+        Activity::Restore, "session names on the spans of session ioctls").capture(Capture::KernelName),
     row(ProbeId::LuoSessionPreserveFd, "luo_session_preserve_fd", SESSION,
         "int luo_session_preserve_fd(struct luo_session *session, struct luo_ucmd *ucmd)",
-        Phase::Preserve, "session names on the spans of preserve ioctls"),
+        Activity::Preserve, "session names on the spans of preserve ioctls"),
     row(ProbeId::LuoSessionRetrieveFd, "luo_session_retrieve_fd", SESSION,
         "int luo_session_retrieve_fd(struct luo_session *session, struct luo_ucmd *ucmd)",
-        Phase::Restore, "session names on the spans of retrieve ioctls"),
+        Activity::Restore, "session names on the spans of retrieve ioctls"),
     row(ProbeId::LuoSessionFinish, "luo_session_finish", SESSION,
         "int luo_session_finish(struct luo_session *session, struct luo_ucmd *ucmd)",
-        Phase::Finish, "session names on the spans of finish ioctls"),
+        Activity::Finish, "session names on the spans of finish ioctls"),
     row(ProbeId::LuoSessionRelease, "luo_session_release", SESSION,
         "int luo_session_release(struct inode *inodep, struct file *filep)",
-        Phase::Finish, "that a session was closed: un-preserved before the kexec, finished after it"),
+        Activity::Finish, "that a session was closed: un-preserved before the kexec, finished after it"),
     row(ProbeId::LuoSessionSerialize, "luo_session_serialize", SESSION,
         "int luo_session_serialize(void)",
-        Phase::Freeze, "the share of freezing and serialising sessions in old.freeze"),
+        Activity::Freeze, "the share of freezing and serialising sessions in old.freeze"),
     row(ProbeId::LuoSessionDeserialize, "luo_session_deserialize", SESSION,
         "int luo_session_deserialize(void)",
-        Phase::Restore, "the cost of deserialisation, paid by the first opener of the device"),
+        Activity::Restore, "the cost of deserialisation, paid by the first opener of the device"),
 
     row(ProbeId::LuoPreserveFile, "luo_preserve_file", FILE,
         "int luo_preserve_file(struct luo_file_set *file_set, u64 token, int fd)",
-        Phase::Preserve, "the share of the file handler in a preserve"),
+        Activity::Preserve, "the share of the file handler in a preserve"),
     row(ProbeId::LuoRetrieveFile, "luo_retrieve_file", FILE,
         "int luo_retrieve_file(struct luo_file_set *file_set, u64 token, struct file **filep)",
-        Phase::Restore, "the share of the file handler in a retrieve"),
+        Activity::Restore, "the share of the file handler in a retrieve"),
     row(ProbeId::LuoFileFreeze, "luo_file_freeze", FILE,
         "int luo_file_freeze(struct luo_file_set *file_set, struct luo_file_set_ser *file_set_ser)",
-        Phase::Freeze, "the freeze of each session"),
+        Activity::Freeze, "the freeze of each session"),
     row(ProbeId::LuoFileUnfreeze, "luo_file_unfreeze", FILE,
         "void luo_file_unfreeze(struct luo_file_set *file_set, struct luo_file_set_ser *file_set_ser)",
-        Phase::Freeze, "the rollback of a refused freeze"),
+        Activity::Freeze, "the rollback of a refused freeze"),
     row(ProbeId::LuoFileFinish, "luo_file_finish", FILE,
         "int luo_file_finish(struct luo_file_set *file_set)",
-        Phase::Finish, "the share of the file handlers in a finish"),
+        Activity::Finish, "the share of the file handlers in a finish"),
     row(ProbeId::LuoFileDeserialize, "luo_file_deserialize", FILE,
         "int luo_file_deserialize(struct luo_file_set *file_set, struct luo_file_set_ser *file_set_ser)",
-        Phase::Restore, "the deserialisation of each session"),
+        Activity::Restore, "the deserialisation of each session"),
     row(ProbeId::LuoFileUnpreserveFiles, "luo_file_unpreserve_files", FILE,
         "void luo_file_unpreserve_files(struct luo_file_set *file_set)",
-        Phase::Preserve, "that a session was rolled back before the kexec"),
+        Activity::Preserve, "that a session was rolled back before the kexec"),
     row(ProbeId::LuoFlbFilePreserve, "luo_flb_file_preserve", FLB,
         "int luo_flb_file_preserve(struct liveupdate_file_handler *fh)",
-        Phase::Preserve, "the share of file-lifecycle-bound data in a preserve"),
+        Activity::Preserve, "the share of file-lifecycle-bound data in a preserve").since((7, 0)),
     row(ProbeId::LuoFlbSerialize, "luo_flb_serialize", FLB,
         "void luo_flb_serialize(void)",
-        Phase::Freeze, "the share of file-lifecycle-bound data in old.freeze"),
+        Activity::Freeze, "the share of file-lifecycle-bound data in old.freeze").since((7, 0)),
 
     row(ProbeId::MemfdLuoPreserve, "memfd_luo_preserve", MEMFD,
         "int memfd_luo_preserve(struct liveupdate_file_op_args *args)",
-        Phase::Preserve, "the cost of preserving each memfd"),
+        Activity::Preserve, "the cost of preserving each memfd"),
     row(ProbeId::MemfdLuoFreeze, "memfd_luo_freeze", MEMFD,
         "int memfd_luo_freeze(struct liveupdate_file_op_args *args)",
-        Phase::Freeze, "the cost of freezing each memfd"),
+        Activity::Freeze, "the cost of freezing each memfd"),
     row(ProbeId::MemfdLuoRetrieve, "memfd_luo_retrieve", MEMFD,
         "int memfd_luo_retrieve(struct liveupdate_file_op_args *args)",
-        Phase::Restore, "the cost of retrieving each memfd"),
+        Activity::Restore, "the cost of retrieving each memfd"),
     row(ProbeId::MemfdLuoFinish, "memfd_luo_finish", MEMFD,
         "void memfd_luo_finish(struct liveupdate_file_op_args *args)",
-        Phase::Finish, "the cost of finishing each memfd"),
+        Activity::Finish, "the cost of finishing each memfd"),
     row(ProbeId::MemfdLuoUnpreserve, "memfd_luo_unpreserve", MEMFD,
         "void memfd_luo_unpreserve(struct liveupdate_file_op_args *args)",
-        Phase::Preserve, "the cost of rolling back each memfd"),
+        Activity::Preserve, "the cost of rolling back each memfd"),
 
     row(ProbeId::KhoFillKimage, "kho_fill_kimage", KHO,
         "int kho_fill_kimage(struct kimage *image)",
-        Phase::Load, "the cost of adding KHO's segments to the image"),
+        Activity::Load, "the cost of adding KHO's segments to the image"),
     row(ProbeId::KhoPreserveFolio, "kho_preserve_folio", KHO,
         "int kho_preserve_folio(struct folio *folio)",
-        Phase::Preserve, "number and time of preserved folios").hot(),
+        Activity::Preserve, "number and time of preserved folios").summed(),
     row(ProbeId::KhoPreservePages, "kho_preserve_pages", KHO,
         "int kho_preserve_pages(struct page *page, unsigned long nr_pages)",
-        Phase::Preserve, "number and time of preserved page ranges").hot(),
+        Activity::Preserve, "number and time of preserved page ranges").summed(),
     row(ProbeId::KhoPreserveVmalloc, "kho_preserve_vmalloc", KHO,
         "int kho_preserve_vmalloc(void *ptr, struct kho_vmalloc *preservation)",
-        Phase::Preserve, "the cost of preserving vmalloc areas"),
+        Activity::Preserve, "the cost of preserving vmalloc areas"),
     row(ProbeId::KhoAllocPreserve, "kho_alloc_preserve", KHO,
         "void *kho_alloc_preserve(size_t size)",
-        Phase::Preserve, "the cost of preserved allocations"),
+        Activity::Preserve, "the cost of preserved allocations"),
     row(ProbeId::KhoRestoreFolio, "kho_restore_folio", KHO,
         "struct folio *kho_restore_folio(phys_addr_t phys)",
-        Phase::Restore, "number and time of restored folios").hot(),
+        Activity::Restore, "number and time of restored folios").summed().returns(Returns::PointerOrNull),
     row(ProbeId::KhoRestorePages, "kho_restore_pages", KHO,
         "struct page *kho_restore_pages(phys_addr_t phys, unsigned long nr_pages)",
-        Phase::Restore, "number and time of restored page ranges").hot(),
+        Activity::Restore, "number and time of restored page ranges").summed().returns(Returns::PointerOrNull),
     row(ProbeId::KhoRestoreVmalloc, "kho_restore_vmalloc", KHO,
         "void *kho_restore_vmalloc(const struct kho_vmalloc *preservation)",
-        Phase::Restore, "the cost of restoring vmalloc areas"),
+        Activity::Restore, "the cost of restoring vmalloc areas").returns(Returns::PointerOrNull),
     row(ProbeId::KhoAddSubtree, "kho_add_subtree", KHO,
         "int kho_add_subtree(const char *name, void *blob, size_t size)",
-        Phase::Preserve, "who adds state to KHO at run time"),
+        Activity::Preserve, "who adds state to KHO at run time"),
     row(ProbeId::KhoRetrieveSubtree, "kho_retrieve_subtree", KHO,
         "int kho_retrieve_subtree(const char *name, phys_addr_t *phys, size_t *size)",
-        Phase::Restore, "who looks state up in KHO at run time"),
+        Activity::Restore, "who looks state up in KHO at run time"),
 
     row(ProbeId::KexecFileLoad, "__x64_sys_kexec_file_load", "kernel/kexec_file.c",
         "long kexec_file_load(int kernel_fd, int initrd_fd, unsigned long cmdline_len, \
          const char *cmdline_ptr, unsigned long flags)",
-        Phase::Load, "when the next kernel was loaded, and whether inside the blackout")
+        Activity::Load, "when the next kernel was loaded, and whether inside the blackout")
         .alternatives(&["__arm64_sys_kexec_file_load"]),
     row(ProbeId::KimageLoadSegment, "kimage_load_segment", "kernel/kexec_core.c",
         "int kimage_load_segment(struct kimage *image, int idx)",
-        Phase::Load, "the cost of copying each segment of the image"),
+        Activity::Load, "the cost of copying each segment of the image"),
 
     row(ProbeId::KernelKexec, "kernel_kexec", "kernel/kexec_core.c",
         "int kernel_kexec(void)",
-        Phase::Freeze, "the start of every window: nothing can be measured").boundary(),
+        Activity::Freeze, "the start of every window: nothing can be measured").boundary(NeededBy::Windows),
     row(ProbeId::LiveupdateReboot, "liveupdate_reboot", CORE,
         "int liveupdate_reboot(void)",
-        Phase::Freeze, "the end of old.freeze").boundary(),
+        Activity::Freeze, "the end of old.freeze").boundary(NeededBy::EndOf("old.freeze")),
     row(ProbeId::KernelRestartPrepare, "kernel_restart_prepare", "kernel/reboot.c",
         "void kernel_restart_prepare(char *cmd)",
-        Phase::Shutdown, "the share of reboot notifiers and devices in old.shutdown"),
+        Activity::Shutdown, "the share of reboot notifiers and devices in old.shutdown"),
     row(ProbeId::DeviceShutdown, "device_shutdown", "drivers/base/core.c",
         "void device_shutdown(void)",
-        Phase::Shutdown, "the share of devices in old.shutdown"),
+        Activity::Shutdown, "the share of devices in old.shutdown"),
     row(ProbeId::MigrateToRebootCpu, "migrate_to_reboot_cpu", "kernel/reboot.c",
         "void migrate_to_reboot_cpu(void)",
-        Phase::Shutdown, "the wait for the reboot CPU"),
+        Activity::Shutdown, "the wait for the reboot CPU"),
     row(ProbeId::SyscoreShutdown, "syscore_shutdown", "drivers/base/syscore.c",
         "void syscore_shutdown(void)",
-        Phase::Shutdown, "the end of old.shutdown").boundary(),
+        Activity::Shutdown, "the end of old.shutdown").boundary(NeededBy::EndOf("old.shutdown")),
     row(ProbeId::MachineShutdown, "machine_shutdown", "arch/x86/kernel/reboot.c",
         "void machine_shutdown(void)",
-        Phase::Stop, "the share of the machine's shutdown in old.stop"),
+        Activity::Stop, "the share of the machine's shutdown in old.stop"),
     row(ProbeId::NativeMachineShutdown, "native_machine_shutdown", "arch/x86/kernel/reboot.c",
         "void native_machine_shutdown(void)",
-        Phase::Stop, "the share of the machine's shutdown in old.stop (x86)"),
+        Activity::Stop, "the share of the machine's shutdown in old.stop (x86)"),
     row(ProbeId::NativeStopOtherCpus, "native_stop_other_cpus", "arch/x86/kernel/smp.c",
         "void native_stop_other_cpus(int wait)",
-        Phase::Stop, "the wait for the other CPUs (x86)").alternatives(&["smp_send_stop"]),
+        Activity::Stop, "the wait for the other CPUs (x86)").alternatives(&["smp_send_stop"]),
     row(ProbeId::LapicShutdown, "lapic_shutdown", "arch/x86/kernel/apic/apic.c",
         "void lapic_shutdown(void)",
-        Phase::Stop, "the local APIC's shutdown (x86)"),
+        Activity::Stop, "the local APIC's shutdown (x86)"),
     row(ProbeId::HpetDisable, "hpet_disable", "arch/x86/kernel/hpet.c",
         "void hpet_disable(void)",
-        Phase::Stop, "the HPET's shutdown (x86)"),
+        Activity::Stop, "the HPET's shutdown (x86)"),
     row(ProbeId::KmsgDumpDesc, "kmsg_dump_desc", "kernel/printk/printk.c",
         "void kmsg_dump_desc(enum kmsg_dump_reason reason, const char *desc)",
-        Phase::Stop, "the cost of kmsg dumpers (pstore)"),
+        Activity::Stop, "the cost of kmsg dumpers (pstore)"),
     row(ProbeId::MachineKexec, "machine_kexec", "arch/x86/kernel/machine_kexec_64.c",
         "void machine_kexec(struct kimage *image)",
-        Phase::Stop, "the end of old.stop: it falls back to the last stamp of the old kernel")
-        .boundary().no_return(),
+        Activity::Stop, "the end of old.stop: it falls back to the last stamp of the old kernel")
+        .boundary(NeededBy::EndOf("old.stop")).returns(Returns::Never),
 
     row(ProbeId::BlockingNotifierCallChain, "blocking_notifier_call_chain", "kernel/notifier.c",
         "int blocking_notifier_call_chain(struct blocking_notifier_head *nh, unsigned long val, void *v)",
-        Phase::Shutdown, "the share of reboot notifiers in old.shutdown"),
+        Activity::Shutdown, "the share of reboot notifiers in old.shutdown").returns(Returns::Verdict),
     row(ProbeId::NotifierRun, "notifier_run", "include/trace/events/notifier.h",
         "TRACE_EVENT(notifier_run, TP_PROTO(void *cb))",
-        Phase::Shutdown, "which reboot notifier took how long")
+        Activity::Shutdown, "which reboot notifier took how long")
         .capture(Capture::Symbol).tracepoint(),
     device(ProbeId::PciDeviceShutdown, "pci_device_shutdown", "drivers/pci/pci-driver.c",
         "void pci_device_shutdown(struct device *dev)"),
@@ -509,7 +632,7 @@ pub const PROBES: &[Probe] = &[
     row(ProbeId::Serial8250ConsoleWrite, "serial8250_console_write",
         "drivers/tty/serial/8250/8250_port.c",
         "void serial8250_console_write(struct uart_8250_port *up, struct nbcon_write_context *wctxt, bool is_atomic)",
-        Phase::Afterwards, "what a byte on a serial console costs"),
+        Activity::Afterwards, "what a byte on a serial console costs"),
 ];
 
 #[cfg(test)]
@@ -529,6 +652,25 @@ mod tests {
         for (i, probe) in PROBES.iter().enumerate() {
             assert!(PROBES[i + 1..].iter().all(|other| other.name != probe.name));
             assert!(!probe.absence.is_empty() && probe.proto.contains('('));
+            assert!(probe.until.is_none_or(|until| probe.since <= until));
         }
+    }
+
+    #[test]
+    fn a_return_value_means_what_its_prototype_says() {
+        let of = |id: ProbeId| Probe::of(id).returns;
+        let errno = |n: i64| n.cast_unsigned();
+        let open = of(ProbeId::LuoOpen);
+        assert_eq!(open.value(0xffff_ffff_ffff_fff0), Some(-16));
+        assert_eq!(open.value(0x1234_0000_0000), Some(0));
+        assert!(open.is_failure(0x1_ffff_fff0) && !open.is_failure(3));
+        let alloc = of(ProbeId::LuoSessionAlloc);
+        assert_eq!(alloc.value(0xffff_8881_0000_0000), Some(0));
+        assert_eq!(alloc.value(errno(-12)), Some(-12));
+        assert!(alloc.is_failure(errno(-12)) && !alloc.is_failure(0));
+        let folio = of(ProbeId::KhoRestoreFolio);
+        assert!(folio.is_failure(0) && !folio.is_failure(0xffff_8881_0000_0000));
+        assert_eq!(of(ProbeId::DeviceShutdown).value(7), None);
+        assert_eq!(of(ProbeId::MachineKexec), Returns::Never);
     }
 }

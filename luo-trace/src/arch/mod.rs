@@ -15,7 +15,7 @@ pub use this::{
     image_version, is_clocksource, is_image, read_counter, refined_hz,
 };
 
-use luo_trace_ebpf::{Phase, Probe};
+use luo_trace_ebpf::{Activity, Probe};
 
 /// The clock of a boot trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl TraceClock {
 /// nothing is lost without it.
 #[must_use]
 pub fn passes_by(probe: &Probe) -> bool {
-    matches!(probe.phase, Phase::Stop) && !WAY_DOWN.contains(&probe.id)
+    matches!(probe.activity, Activity::Stop) && !WAY_DOWN.contains(&probe.id)
 }
 
 /// Value of the first `key : value` line of `/proc/cpuinfo` and its like.
@@ -75,8 +75,11 @@ mod tests {
     #[test]
     fn the_way_down_is_of_probes_on_the_way_down() {
         for id in WAY_DOWN {
-            let phase = Probe::of(*id).phase;
-            assert!(matches!(phase, Phase::Shutdown | Phase::Stop), "{id:?}");
+            let activity = Probe::of(*id).activity;
+            assert!(
+                matches!(activity, Activity::Shutdown | Activity::Stop),
+                "{id:?}"
+            );
         }
     }
 }

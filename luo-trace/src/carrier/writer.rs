@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use luo_trace_ebpf::maps::HotStats;
-use luo_trace_ebpf::{Class, Event, Kind, Probe, probes};
+use luo_trace_ebpf::{Event, Kind, Probe, Retention, probes};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{
@@ -100,11 +100,12 @@ impl Carrier {
     }
 
     /// Adds an event, overwriting the oldest of its ring when that is full.
-    /// Events of [`Class::Boundary`] have a ring of their own.
+    /// Events of [`Retention::Always`] have a ring of their own.
     pub fn push_event(&mut self, event: &Event) {
         // A mark bounds a window, too.
         let boundary = matches!(Kind::from_u8(event.kind), Some(Kind::MarkText | Kind::Mark))
-            || Probe::from_number(event.probe).is_some_and(|probe| probe.class == Class::Boundary);
+            || Probe::from_number(event.probe)
+                .is_some_and(|probe| probe.retention == Retention::Always);
         let section = if boundary {
             Section::Boundary
         } else {

@@ -211,7 +211,7 @@ fn leave(
     };
     let span = &mut spans[open.index];
     span.duration_ns = Some(end_t - span.start_t);
-    span.ret = return_value(probe, event.a);
+    span.ret = probe.returns.value(event.a);
     if probe.id == ProbeId::LuoSessionAlloc
         && let Some(name) = open.name
     {
@@ -306,51 +306,4 @@ fn arguments(
         _ => {}
     }
     args
-}
-
-/// The return value as the prototype has it; pointers are not for reports, so
-/// they become 0, or the errno that they hold.
-fn return_value(probe: &Probe, raw: u64) -> Option<i64> {
-    let (kind, _) = probe
-        .proto
-        .split_once(probe.proto.split('(').next()?.rsplit([' ', '*']).next()?)?;
-    let kind = kind.trim();
-    if kind == "void" {
-        None
-    } else if kind.ends_with('*') {
-        let errno = raw.cast_signed();
-        Some(if (-4095..0).contains(&errno) {
-            errno
-        } else {
-            0
-        })
-    } else if kind == "long" {
-        Some(raw.cast_signed())
-    } else {
-        // An int: the upper half of the register is not defined.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the lower half is the value"
-        )]
-        Some(i64::from((raw as u32).cast_signed()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn return_values_follow_the_prototype() {
-        let of = |id, raw| return_value(Probe::of(id), raw);
-        assert_eq!(of(ProbeId::LuoOpen, 0xffff_ffff_ffff_fff0), Some(-16));
-        assert_eq!(of(ProbeId::LuoOpen, 0x1234_0000_0000), Some(0));
-        assert_eq!(of(ProbeId::LuoIoctl, (-22_i64).cast_unsigned()), Some(-22));
-        assert_eq!(of(ProbeId::LuoSessionAlloc, 0xffff_8881_0000_0000), Some(0));
-        assert_eq!(
-            of(ProbeId::LuoSessionAlloc, (-12_i64).cast_unsigned()),
-            Some(-12)
-        );
-        assert_eq!(of(ProbeId::DeviceShutdown, 7), None);
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use luo_trace_ebpf::PROBES;
+use luo_trace_ebpf::Probe;
 use reports::matrix::{self, Cause, FILE, Failure, Kernel, Matrix, Pair};
 use reports::model::mode;
 
@@ -257,8 +257,7 @@ fn is_hopeless(summary: &Summary) -> bool {
 
 /// What a run lacks without a probe.
 fn lost(probe: &str) -> String {
-    let row = PROBES.iter().find(|row| row.name == probe);
-    row.map_or_else(String::new, |row| row.absence.to_owned())
+    Probe::by_name(probe).map_or_else(String::new, |row| row.absence.to_owned())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use aya::maps::{Array, Map, PerCpuArray, RingBuf};
 use luo_trace_ebpf::maps::{capturing, cookie, name, returning};
-use luo_trace_ebpf::{Capture, Probe, Site};
+use luo_trace_ebpf::{Capture, Probe, Returns, Site};
 
 use super::bpf::{self, AttachTo, Functions, KprobePmu};
 use super::object::Programs;
@@ -287,7 +287,7 @@ enum Half {
 
 impl Half {
     fn has(self, probe: &Probe) -> bool {
-        self != Self::Returns || probe.returns
+        self != Self::Returns || probe.returns != Returns::Never
     }
 
     fn cookie(self, cookie: u64) -> u64 {
@@ -389,7 +389,10 @@ fn fentry(programs: &Programs, table: &Table) -> Result<Result<Attached, Unavail
             ("luo_fentry", AttachTo::Fentry(id)),
         ];
         let mut why = None;
-        for (name, to) in halves.into_iter().skip(usize::from(!one.probe.returns)) {
+        for (name, to) in halves
+            .into_iter()
+            .skip(usize::from(one.probe.returns == Returns::Never))
+        {
             let linked = or_unavailable(programs.load(name, to, None))?.and_then(|program| {
                 let link = bpf::link_tracing(program.as_fd(), to, table.cookie(one.probe));
                 link.map(|link| (program, link)).map_err(|e| e.to_string())
