@@ -133,7 +133,10 @@ fn a_directory_that_cannot_be_listed_is_named() {
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_luo-trace"));
+    // Nobody may not reach the directory where it was built.
+    let program = directory.path().join("luo-trace");
+    fs::copy(env!("CARGO_BIN_EXE_luo-trace"), &program).unwrap();
+    let mut command = Command::new(program);
     command
         .args(["report", "closed"])
         .current_dir(directory.path());
@@ -141,10 +144,7 @@ fn a_directory_that_cannot_be_listed_is_named() {
         // Root can list any directory; nobody cannot.
         command.uid(65_534);
     }
-    let Ok(output) = command.output() else {
-        eprintln!("skipped: nobody can run the program where it was built");
-        return;
-    };
+    let output = command.output().unwrap();
     let sentence = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{sentence}");
     assert_eq!(

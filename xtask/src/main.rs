@@ -3,8 +3,10 @@
 
 mod apt;
 mod ebpf;
+mod fuzz;
 mod kernel;
 mod lab;
+mod man;
 mod packages;
 mod progress;
 mod setup;
@@ -28,7 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Install what is missing: system packages, bpf-linker, the source of core.
+    /// Install what is missing: system and Python packages, bpf-linker, the source of core.
     Setup,
     /// Build a kernel for the lab, once, and print where it is.
     Kernel(kernel::Options),
@@ -36,17 +38,12 @@ enum Chore {
     BuildEbpf,
     /// Build a static luo-trace and print where it is.
     Build,
+    /// Write man pages and shell completions.
+    Man(man::Options),
     /// From nothing to a report: set up, build, do real live updates, report.
     Demo(lab::Demo),
-    /// Everything that must hold: format, lints, tests, the lab.
-    Test {
-        /// Only what needs no kernel.
-        #[arg(long, conflicts_with = "lab")]
-        unit: bool,
-        /// Only the tests on real kernels.
-        #[arg(long)]
-        lab: bool,
-    },
+    /// Check everything: format, lints, unit tests, fuzz targets, the lab.
+    Test(verify::Options),
 }
 
 fn main() -> ExitCode {
@@ -61,7 +58,7 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<()> {
     match chore {
-        Chore::Setup => setup::run(&[Purpose::Binary, Purpose::Kernel, Purpose::Btf, Purpose::Lab]),
+        Chore::Setup => setup::run(&Purpose::ALL),
         Chore::Kernel(options) => {
             let image = kernel::ensure(&options)?;
             println!("{}", image.display());
@@ -77,8 +74,9 @@ fn run(chore: Chore) -> Result<()> {
             println!("{}", lab::binary()?.display());
             Ok(())
         }
+        Chore::Man(options) => man::run(&options),
         Chore::Demo(demo) => lab::demo(&demo),
-        Chore::Test { unit, lab } => verify::run(!lab, !unit),
+        Chore::Test(options) => verify::run(&options),
     }
 }
 

@@ -20,6 +20,19 @@ pub enum Purpose {
     Btf,
     /// Booting it.
     Lab,
+    /// Tests against programs of others, and the fuzz targets.
+    Tests,
+}
+
+impl Purpose {
+    /// Every purpose.
+    pub const ALL: [Self; 5] = [
+        Self::Binary,
+        Self::Kernel,
+        Self::Btf,
+        Self::Lab,
+        Self::Tests,
+    ];
 }
 
 /// How to see that something is there.
@@ -30,6 +43,8 @@ enum Trace {
     Header(&'static str),
     /// A file that gcc finds in its library path.
     Library(&'static str),
+    /// A module of the Python on the path.
+    Module(&'static str),
 }
 
 struct Need {
@@ -97,6 +112,27 @@ const NEEDS: &[Need] = &[
         Purpose::Lab,
         Trace::Program("qemu-system-x86_64"),
         ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"],
+    ),
+    // libFuzzer is C++.
+    need(
+        Purpose::Tests,
+        Trace::Program("g++"),
+        ["g++", "gcc-c++", "gcc"],
+    ),
+    need(
+        Purpose::Tests,
+        Trace::Module("ensurepip"),
+        ["python3-venv", "python3", "python"],
+    ),
+    need(
+        Purpose::Tests,
+        Trace::Program("chromium"),
+        ["chromium", "chromium", "chromium"],
+    ),
+    need(
+        Purpose::Tests,
+        Trace::Program("cpio"),
+        ["cpio", "cpio", "cpio"],
     ),
 ];
 
@@ -167,6 +203,10 @@ fn present(trace: Trace) -> bool {
             .arg(format!("-print-file-name={name}"))
             .output()
             .is_ok_and(|output| output.stdout.starts_with(b"/")),
+        Trace::Module(name) => Command::new("python3")
+            .args(["-c", &format!("import {name}")])
+            .output()
+            .is_ok_and(|output| output.status.success()),
     }
 }
 

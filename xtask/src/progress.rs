@@ -122,7 +122,7 @@ impl Job<'_> {
 }
 
 /// A bar on a terminal, a line now and then elsewhere.
-struct Display {
+pub struct Display {
     what: String,
     total: u64,
     started: Instant,
@@ -131,7 +131,8 @@ struct Display {
 }
 
 impl Display {
-    fn new(what: &str, total: u64) -> Self {
+    /// Shows the start of something with so many steps; 0 if nobody knows.
+    pub fn new(what: &str, total: u64) -> Self {
         let shown = io::stderr().is_terminal() && !HUSHED.load(Ordering::Relaxed);
         let bar = shown.then(|| {
             let (bar, style) = if total == 0 {
@@ -163,7 +164,8 @@ impl Display {
         }
     }
 
-    fn update(&mut self, steps: u64) {
+    /// Shows how many steps are done.
+    pub fn update(&mut self, steps: u64) {
         if let Some(bar) = &self.bar {
             if self.total > 0 && steps > self.total {
                 bar.set_length(steps);
@@ -181,7 +183,8 @@ impl Display {
         }
     }
 
-    fn finish(&self, success: bool, took: Duration) {
+    /// Shows how it ended.
+    pub fn finish(&self, success: bool, took: Duration) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::apt;
-use crate::ebpf::Toolchain;
+use crate::ebpf::{self, Toolchain};
 use crate::packages::{self, Purpose};
 use crate::progress::{Job, human, say};
+use crate::workspace;
 
 /// Crates that bpf-linker's build compiles, for the progress bar.
 const LINKER_CRATES: u64 = 75;
@@ -23,7 +24,42 @@ pub fn run(purposes: &[Purpose]) -> Result<()> {
     packages::ensure(purposes)?;
     let toolchain = Toolchain::detect().map_err(anyhow::Error::msg)?;
     core_source(&toolchain)?;
-    bpf_linker(&toolchain)
+    bpf_linker(&toolchain)?;
+    if purposes.contains(&Purpose::Tests) {
+        python()?;
+    }
+    Ok(())
+}
+
+/// The Python packages that tests compare with, in an environment of their own.
+fn python() -> Result<()> {
+    let wanted = fs::read_to_string(workspace().join("reports/tests/requirements.txt"))?;
+    let place = ebpf::cache_dir().map_err(anyhow::Error::msg)?.join("venv");
+    // Copied when all is there, so that half an environment is made anew.
+    let installed = place.join("requirements.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
+        say(&format!("Python packages: {}", place.display()));
+        return Ok(());
+    }
+    remove(&place)?;
+    let venv = Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&place)
+        .status();
+    if !venv.is_ok_and(|status| status.success()) {
+        bail!("python3 cannot make an environment in {}", place.display());
+    }
+    let job = Job {
+        what: "installing Python packages",
+        total: 0,
+        is_step: |line| line.starts_with("Collecting"),
+        log: &place.with_extension("log"),
+    };
+    let mut pip = Command::new(place.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--requirement"])
+        .arg(workspace().join("reports/tests/requirements.txt"));
+    job.run(pip)?;
+    fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))
 }
 
 fn bpf_linker(toolchain: &Toolchain) -> Result<()> {

@@ -4,26 +4,58 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 
 use crate::ebpf::{self, Toolchain};
+use crate::fuzz;
 use crate::kernel::{self, Flavor};
 use crate::lab;
+use crate::man;
 use crate::packages::Purpose;
 use crate::progress::{human, say};
 use crate::setup;
 use crate::workspace;
 
-/// Runs the checks that need no kernel, those on real kernels, or both.
-pub fn run(unit: bool, in_lab: bool) -> Result<()> {
+/// What to check; everything unless one part is asked for.
+#[derive(Args)]
+pub struct Options {
+    /// Only format, lints and the tests that need no kernel.
+    #[arg(long, conflicts_with_all = ["lab", "fuzz"])]
+    unit: bool,
+    /// Only the tests on real kernels.
+    #[arg(long, conflicts_with = "fuzz")]
+    lab: bool,
+    /// Only the fuzz targets.
+    #[arg(long)]
+    fuzz: bool,
+    /// Seconds for which each fuzz target runs.
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    fuzz_seconds: u64,
+}
+
+/// Runs the checks that are asked for.
+pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
-    if in_lab {
-        setup::run(&[Purpose::Binary, Purpose::Kernel, Purpose::Btf, Purpose::Lab])?;
-    } else {
-        setup::run(&[Purpose::Binary])?;
-    }
-    if unit {
+    let all = !(options.unit || options.lab || options.fuzz);
+    let in_lab = all || options.lab;
+    setup::run(match (in_lab, all) {
+        (_, true) => &Purpose::ALL,
+        (true, false) => &[Purpose::Binary, Purpose::Kernel, Purpose::Btf, Purpose::Lab],
+        (false, false) => &[Purpose::Binary, Purpose::Tests],
+    })?;
+    if all || options.unit {
         static_checks()?;
-        step("unit tests", lab::cargo().args(["test", "--workspace"]))?;
+        step(
+            "unit tests",
+            lab::cargo()
+                .args(["test", "--workspace"])
+                // `setup` brought what they need.
+                .env("LUO_TRACE_NO_SKIP", "1"),
+        )?;
+        man::check()?;
+    }
+    if all || options.fuzz {
+        fuzz::run(options.fuzz_seconds)?;
     }
     if in_lab {
         let binary = lab::binary()?;
@@ -39,7 +71,10 @@ pub fn run(unit: bool, in_lab: bool) -> Result<()> {
                 .env("LUO_TRACE_LAB_KERNEL_BTF", btf),
         )?;
     }
-    say(&format!("everything holds ({})", human(started.elapsed())));
+    say(&format!(
+        "all checks passed in {}",
+        human(started.elapsed())
+    ));
     Ok(())
 }
 
@@ -79,8 +114,8 @@ fn step(what: &str, command: &mut Command) -> Result<()> {
         .status()
         .with_context(|| format!("{} does not start", command.get_program().display()))?;
     if !status.success() {
-        bail!("{what}: not all is well; see above");
+        bail!("{what} failed; see above");
     }
-    say(&format!("== {what}: good ({})", human(started.elapsed())));
+    say(&format!("== {what}: passed ({})", human(started.elapsed())));
     Ok(())
 }

@@ -15,7 +15,7 @@ mod report;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 use crate::host::ready::{Ready, Started};
@@ -98,6 +98,12 @@ impl Tracing {
         need_luo()?;
         Ok((name, ready))
     }
+}
+
+/// The whole command line, for man pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::<Command>::command()
 }
 
 /// Runs the command line of this process.

@@ -8,7 +8,7 @@ use reports::history::{Entry, HistoryError, append, read};
 use reports::render::text::render_history;
 
 use crate::compare::set;
-use crate::scipy::python_with;
+use crate::foreign::python;
 
 /// The set of one commit, `number` per mille above the first.
 fn entry(day: usize, number: i64) -> Entry {
@@ -165,10 +165,7 @@ fn a_history_without_the_figure_says_so() {
 /// Apache Otava reads the CSV and finds the same change.
 #[test]
 fn otava_finds_the_same_change() {
-    let Some(python) = python_with("import otava", "apache-otava") else {
-        println!("skipped: no python3 with apache-otava could be had");
-        return;
-    };
+    let Some(python) = python() else { return };
     let directory = tempfile::tempdir().unwrap();
     written(directory.path(), "history.csv", &days());
     let config = directory.path().join("otava.yaml");

@@ -8,6 +8,7 @@ use reports::model::file::FileError;
 use reports::model::set::{Keep, Set, read_set_with};
 use reports::render::html::{KEEP, render};
 
+use crate::foreign::chromium;
 use crate::made::{full_run, kernel, run, run_without_carrier, spread};
 use crate::recorded::{recorded_directory, recorded_set};
 
@@ -163,13 +164,6 @@ addEventListener("unhandledrejection", (event) => errors.push(String(event.reaso
 for (const level of ["error", "warn"]) console[level] = (...words) => errors.push(words.join(" "));
 </script>"#;
 
-fn chromium() -> Option<&'static str> {
-    let names = ["chromium", "chromium-browser", "google-chrome", "chrome"];
-    names
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok())
-}
-
 /// Opens a page from disk, lets the script of the page run, and returns the document.
 fn visit(browser: &str, html: &str, width: u32) -> String {
     let directory = tempfile::tempdir().unwrap();
@@ -201,10 +195,7 @@ fn seen(html: &str, width: u32) -> Option<serde_json::Value> {
 /// What a script that ends in `</body>` writes down of a page; nothing where
 /// there is no browser.
 pub fn seen_by(html: &str, script: &str, width: u32) -> Option<serde_json::Value> {
-    let Some(browser) = chromium() else {
-        eprintln!("skipped: no chromium; install one to see the report in a browser");
-        return None;
-    };
+    let browser = chromium()?;
     let html = html
         .replacen("<style>", &format!("{LISTEN}<style>"), 1)
         .replacen("</body>", script, 1);

@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod file;
+mod foreign;
 mod formats;
 mod gate;
 mod history;

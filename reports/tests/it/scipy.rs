@@ -1,16 +1,15 @@
 //! The tests against scipy's, on the same data.
 //!
-//! The golden values need nothing; the comparison runs scipy in a virtual
-//! environment below the user's cache, and is skipped, saying so, where that
-//! cannot be made.
+//! The golden values need nothing; the comparison runs scipy itself.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
 use reports::stats::compare::{mann_whitney, signed_rank};
 use serde_json::{Value, json};
+
+use crate::foreign::python;
 
 const ANSWER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scipy/answer.py");
 
@@ -58,12 +57,9 @@ const GOLDEN: [f64; 5] = [
 
 #[test]
 fn every_p_is_that_of_scipy() {
-    let Some(python) = python_with("import scipy.stats", "scipy") else {
-        println!("skipped: no python3 with scipy could be had");
-        return;
-    };
+    let Some(python) = python() else { return };
     let cases = cases();
-    let theirs = ask(&python, &Value::from(cases.clone()));
+    let theirs = ask(python, &Value::from(cases.clone()));
     assert_eq!(theirs.len(), cases.len());
     for (case, theirs) in cases.iter().zip(theirs) {
         let side = |name: &str| -> Vec<i64> { serde_json::from_value(case[name].clone()).unwrap() };
@@ -136,31 +132,4 @@ fn ask(python: &Path, cases: &Value) -> Vec<f64> {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "the script failed");
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Held while the environment is made.
-static MAKING: Mutex<()> = Mutex::new(());
-
-/// The python of an environment in which `import` works, `package` having been
-/// installed on first use.
-pub fn python_with(import: &str, package: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let venv = cache.join("luo-trace/venv-stats");
-    let python = venv.join("bin/python");
-    let works = || runs(Command::new(&python).args(["-c", import]));
-    if works() {
-        return Some(python);
-    }
-    // Two tests may find it missing at the same time.
-    let _making = MAKING.lock();
-    let made = (python.exists() || runs(Command::new("python3").args(["-m", "venv"]).arg(&venv)))
-        && runs(Command::new(&python).args(["-m", "pip", "install", "-q", package]));
-    (made && works()).then_some(python)
-}
-
-fn runs(command: &mut Command) -> bool {
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
 }
