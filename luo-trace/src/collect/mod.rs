@@ -164,7 +164,7 @@ impl<'o> Watch<'o> {
             config,
             events: Vec::new(),
             anchors: Vec::new(),
-            progress: Progress::default(),
+            progress: Progress::new(),
             arrival: Arrival::Awaited,
             marks: None,
         }
@@ -225,7 +225,10 @@ impl<'o> Watch<'o> {
             events.push(event);
         });
         if let Some(marks) = &mut self.marks {
-            self.events.extend(marks.take());
+            for event in marks.take() {
+                progress.saw(&event);
+                events.push(event);
+            }
         }
     }
 
@@ -242,7 +245,7 @@ impl<'o> Watch<'o> {
         }
         match self.arrival {
             Arrival::Awaited => false,
-            Arrival::Here(_) => self.progress.done(&self.config.until, &self.events),
+            Arrival::Here(_) => self.progress.done(&self.config.until),
             Arrival::Absent(_) => self.progress.quiet(),
         }
     }
@@ -267,7 +270,6 @@ impl<'o> Watch<'o> {
         if let Arrival::Here(retrieved) = &self.arrival {
             self.progress
                 .expect(&retrieved.old, self.config.session.as_str());
-            self.progress.done(&self.config.until, &self.events);
             holes.extend(self.progress.left_over(what));
         }
         holes

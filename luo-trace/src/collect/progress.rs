@@ -1,40 +1,46 @@
 //! How far the agent is, seen from the records alone.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use luo_trace_ebpf::{Event, Kind, ProbeId};
-use reports::model::{Hole, KernelSide, Span};
+use reports::model::Hole;
 
 use super::Until;
-use crate::join::{self, OldHalf, Outstanding};
+use crate::clock::New;
+use crate::join::{self, Calls, OldHalf, Outstanding};
 
 /// Without a carrier nobody knows what is to come back: this long without a
 /// record ends the watch.
 const QUIET: Duration = Duration::from_secs(2);
 
-#[derive(Default)]
 pub(super) struct Progress {
     opened: bool,
     open_now: bool,
     last: Option<Instant>,
-    fresh: bool,
-    expected: Option<Expected>,
-}
-
-struct Expected {
-    files: Outstanding,
-    sessions: BTreeSet<String>,
+    calls: Calls<New>,
+    outstanding: Outstanding,
 }
 
 impl Progress {
+    pub(super) fn new() -> Self {
+        Self {
+            opened: false,
+            open_now: false,
+            last: None,
+            calls: Calls::new(None),
+            outstanding: Outstanding::default(),
+        }
+    }
+
     /// Takes note of a record.
     pub(super) fn saw(&mut self, event: &Event) {
+        if let Some(call) = self.calls.take(event) {
+            self.outstanding.saw(call);
+        }
         if event.tgid == std::process::id() {
             return;
         }
         self.last = Some(Instant::now());
-        self.fresh = true;
         let is =
             |probe: ProbeId, kind: Kind| event.probe == probe as u8 && event.kind == kind as u8;
         if is(ProbeId::LuoOpen, Kind::Return) && event.a.trailing_zeros() >= 32 {
@@ -56,33 +62,19 @@ impl Progress {
 
     /// The carrier is here: this is what must come back.
     pub(super) fn expect(&mut self, old: &OldHalf, own: &str) {
-        let spans = join::spans_of(&old.events, KernelSide::Old, Some(&old.meta));
-        let files = Outstanding::preserved(&spans, own);
-        let sessions = files.sessions().map(str::to_owned).collect();
-        self.expected = Some(Expected { files, sessions });
-        self.fresh = true;
+        self.outstanding.expect(&old.calls(), own);
     }
 
-    /// Whether everything expected has happened. Looks again only after new records.
-    pub(super) fn done(&mut self, until: &Until, events: &[Event]) -> bool {
-        if let Until::Mark(text) = until {
-            return join::has_mark(events, text);
-        }
-        let Some(expected) = &mut self.expected else {
-            return false;
-        };
-        if !self.fresh {
-            return expected.done(until);
-        }
-        self.fresh = false;
-        let spans = join::spans_of(events, KernelSide::New, None);
-        expected.files.settle(&spans);
-        for span in &spans {
-            if let Some(session) = finished(span) {
-                expected.sessions.remove(session);
+    /// Whether everything expected has happened.
+    pub(super) fn done(&self, until: &Until) -> bool {
+        match until {
+            Until::Mark(text) => self.calls.has_mark(text),
+            Until::Restored | Until::Finished if !self.outstanding.is_known() => false,
+            Until::Restored => self.outstanding.files().next().is_none(),
+            Until::Finished => {
+                self.outstanding.files().next().is_none() && self.outstanding.sessions().is_empty()
             }
         }
-        expected.done(until)
     }
 
     /// Nothing has happened for a while.
@@ -91,42 +83,26 @@ impl Progress {
     }
 
     /// What did not come back in time.
-    pub(super) fn left_over(&self, what: &str) -> Vec<Hole> {
-        let Some(expected) = &self.expected else {
-            return Vec::new();
-        };
-        let mut holes = Vec::new();
-        if !expected.files.is_empty() {
-            let sessions: Vec<_> = expected.files.sessions().collect();
-            holes.push(join::hole(
+    pub(super) fn left_over(&self, what: &str) -> Option<Hole> {
+        let files: Vec<_> = self.outstanding.files().collect();
+        let unfinished = Vec::from_iter(self.outstanding.sessions());
+        if !files.is_empty() {
+            let mut sessions: Vec<_> = files.iter().map(|(session, _)| session.as_str()).collect();
+            sessions.dedup();
+            return Some(join::hole(
                 "new.restore",
                 format!(
                     "{} preserved files were not retrieved before {what}, of: {}",
-                    expected.files.len(),
+                    files.len(),
                     sessions.join(", ")
                 ),
             ));
-        } else if !expected.sessions.is_empty() {
-            let sessions: Vec<_> = expected.sessions.iter().map(String::as_str).collect();
-            holes.push(join::hole(
-                "new.finish",
-                format!("not finished before {what}: {}", sessions.join(", ")),
-            ));
         }
-        holes
+        (!unfinished.is_empty()).then(|| {
+            join::hole(
+                "new.finish",
+                format!("not finished before {what}: {}", unfinished.join(", ")),
+            )
+        })
     }
-}
-
-impl Expected {
-    fn done(&self, until: &Until) -> bool {
-        self.files.is_empty() && (*until == Until::Restored || self.sessions.is_empty())
-    }
-}
-
-/// The session that the span finished, by ioctl or by closing it.
-fn finished(span: &Span) -> Option<&str> {
-    let by_ioctl = span.name == "luo_session_ioctl"
-        && span.args.get("cmd").and_then(|c| c.as_str()) == Some("FINISH");
-    let by_close = span.name == "luo_session_release";
-    (span.ret == Some(0) && (by_ioctl || by_close)).then(|| span.args.get("session")?.as_str())?
 }

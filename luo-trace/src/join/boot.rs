@@ -3,9 +3,8 @@
 
 use reports::model::{KernelSide, Span, Stage};
 
-use crate::clock::BootNs;
-
-use super::{Boot, Initcall, Stamp, Timeline};
+use super::{Boot, Initcall, Side as _, Stamp, Timeline};
+use crate::clock::{BootNs, New};
 
 /// Stages in order.
 pub(super) fn stages(boot: &Boot, timeline: &Timeline<'_>) -> Vec<Stage> {
@@ -15,7 +14,7 @@ pub(super) fn stages(boot: &Boot, timeline: &Timeline<'_>) -> Vec<Stage> {
         .chain(&boot.stages)
         .map(|(name, stamp)| Stage {
             name: name.clone(),
-            t: timeline.of_new(stamp.boot_ns),
+            t: place(stamp, timeline),
             source: stamp.source,
             error_ns: error(stamp, timeline),
         })
@@ -30,20 +29,20 @@ pub(super) fn error(stamp: &Stamp, timeline: &Timeline<'_>) -> u64 {
     stamp.error_ns + timeline.bridge.map_or(0, |bridge| bridge.error_at(at))
 }
 
-/// Initcalls as spans, in order, numbered from `first`. They carry the function's
-/// name behind `initcall:`, so that none is taken for a probe's.
-pub(super) fn initcalls(calls: &[Initcall], timeline: &Timeline<'_>, first: u32) -> Vec<Span> {
-    let mut spans: Vec<Span> = calls.iter().map(|call| span(call, timeline)).collect();
-    spans.sort_by_key(|span| span.start_t);
-    for (id, span) in (first..).zip(&mut spans) {
-        span.id = id;
-    }
-    spans
+/// Where a stamp lies on the run's timeline, ns.
+pub(super) fn place(stamp: &Stamp, timeline: &Timeline<'_>) -> i64 {
+    New::place(timeline, BootNs::new(stamp.boot_ns))
+}
+
+/// Initcalls as spans. They carry the function's name behind `initcall:`, so that
+/// none is taken for a probe's.
+pub(super) fn initcalls(calls: &[Initcall], timeline: &Timeline<'_>) -> impl Iterator<Item = Span> {
+    calls.iter().map(|call| span(call, timeline))
 }
 
 fn span(call: &Initcall, timeline: &Timeline<'_>) -> Span {
-    let start_t = timeline.of_new(call.start.boot_ns);
-    let end = call.end.map(|end| timeline.of_new(end.boot_ns));
+    let start_t = place(&call.start, timeline);
+    let end = call.end.map(|end| place(&end, timeline));
     let mut args = serde_json::Map::new();
     if let Some(level) = &call.level {
         args.insert("level".to_owned(), level.as_str().into());

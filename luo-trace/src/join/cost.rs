@@ -1,91 +1,108 @@
 //! What luo-trace itself added.
 
-use reports::model::{KernelSide, SelfCost, Span, Window};
+use luo_trace_ebpf::{Command, ProbeId};
+use reports::model::{DEFAULT_WINDOW, SelfCost, Window};
 
-use super::{NewHalf, Timeline, sessions};
+use super::calls::{Call, Calls};
+use super::{NewHalf, Side as _, Timeline};
 use crate::carrier::Meta;
+use crate::clock::{BootNs, New, Old};
 
 /// What is ours in the trace.
 pub(super) struct Own {
-    pids: Vec<u32>,
+    pid: u32,
     session: String,
 }
 
 impl Own {
     pub(super) fn of(meta: Option<&Meta>, new: &NewHalf) -> Self {
         Self {
-            pids: vec![new.pid],
+            pid: new.pid,
             session: meta.map_or_else(|| new.session.clone(), |m| m.session.clone()),
         }
     }
 
-    /// The session that holds the carrier.
-    pub(super) fn session(&self) -> &str {
-        &self.session
-    }
-
     /// Whether the process in the new kernel is ours.
     pub(super) fn pid(&self, tgid: u32) -> bool {
-        self.pids.contains(&tgid)
+        self.pid == tgid
     }
 
-    /// Whether the span is of our session or of our process in the new kernel.
-    pub(super) fn span(&self, span: &Span) -> bool {
-        sessions::session(span) == Some(&self.session)
-            || span.kernel == KernelSide::New && self.pid(span.pid)
+    /// Whether the call is of our session.
+    pub(super) fn call<K>(&self, call: &Call<K>) -> bool {
+        call.session.as_deref() == Some(&self.session)
+    }
+
+    /// Whether a call in the new kernel is of our session or our process.
+    pub(super) fn new_call(&self, call: &Call<New>) -> bool {
+        self.call(call) || self.pid(call.pid)
     }
 }
 
-pub(super) fn measure(
-    meta: Option<&Meta>,
-    new: &NewHalf,
-    own: &Own,
-    spans: &[Span],
-    windows: &[Window],
-    timeline: &Timeline<'_>,
-    hits: u64,
-) -> SelfCost {
-    let ours = |kernel: KernelSide, command: &str| -> u64 {
-        spans
-            .iter()
-            .filter(|s| s.kernel == kernel && own.span(s) && sessions::is_command(s, command))
-            .filter_map(|s| u64::try_from(s.duration_ns?).ok())
-            .sum()
-    };
-    let freeze = freeze(own, spans);
-    let freeze_ns = freeze.and_then(|s| u64::try_from(s.duration_ns?).ok());
-    let window = windows
-        .iter()
-        .find(|w| w.name == reports::model::DEFAULT_WINDOW);
+/// What the cost is taken from.
+pub(super) struct Input<'a> {
+    pub(super) meta: Option<&'a Meta>,
+    pub(super) new: &'a NewHalf,
+    pub(super) own: &'a Own,
+    pub(super) old_calls: &'a Calls<Old>,
+    pub(super) new_calls: &'a Calls<New>,
+    pub(super) windows: &'a [Window],
+    pub(super) timeline: &'a Timeline<'a>,
+    /// Probe hits inside the default window.
+    pub(super) hits: u64,
+}
+
+pub(super) fn measure(input: &Input<'_>) -> SelfCost {
+    let Input {
+        meta,
+        new,
+        own,
+        old_calls,
+        new_calls,
+        windows,
+        timeline,
+        hits,
+    } = *input;
+    let window = windows.iter().find(|w| w.name == DEFAULT_WINDOW);
     let inside = |start: i64, end: i64| -> u64 {
         window.map_or(0, |w| {
             u64::try_from(end.min(w.end) - start.max(w.start)).unwrap_or(0)
         })
     };
-    let retrieve_inside: u64 = spans
-        .iter()
-        .filter(|s| s.kernel == KernelSide::New && s.parent.is_none() && new.pid == s.pid)
-        .filter_map(|s| Some(inside(s.start_t, s.start_t + s.duration_ns?)))
+    let freeze_ns = freeze(own, old_calls).and_then(ns);
+    let roots = new_calls.iter().filter(|c| c.parent.is_none());
+    let retrieve_inside: u64 = roots
+        .filter(|c| own.pid(c.pid))
+        .filter_map(|c| {
+            let at = |t| New::place(timeline, t);
+            Some(inside(at(c.start), at(c.end?)))
+        })
         .sum();
-    let armed = timeline.of_new(new.armed_boot_ns.cast_signed());
-    let attach_inside = if window.is_some() {
-        inside(armed - i64::try_from(new.attach_ns).unwrap_or(0), armed)
-    } else {
-        0
-    };
+    let armed = New::place(timeline, BootNs::stamped(new.armed_boot_ns));
+    let attach_inside = inside(armed.saturating_sub_unsigned(new.attach_ns), armed);
+    let hits = window.map_or(0, |_| hits);
     SelfCost {
         attach_ns: new.attach_ns,
         attach_old_ns: meta.map(|m| m.attach_ns),
-        preserve_ns: ours(KernelSide::Old, "PRESERVE_FD"),
+        preserve_ns: spent(old_calls, Command::PreserveFd, |c| own.call(c)),
         freeze_ns,
-        retrieve_ns: ours(KernelSide::New, "RETRIEVE_FD"),
-        hits_in_window: if window.is_some() { hits } else { 0 },
+        retrieve_ns: spent(new_calls, Command::RetrieveFd, |c| own.new_call(c)),
+        hits_in_window: hits,
         per_hit_ns: new.per_hit_ns,
-        in_window_ns: freeze_ns.unwrap_or(0)
+        in_window_ns: window.map_or(0, |_| freeze_ns.unwrap_or(0))
             + retrieve_inside
             + attach_inside
-            + window.map_or(0, |_| hits * new.per_hit_ns.unwrap_or(0)),
+            + hits.saturating_mul(new.per_hit_ns.unwrap_or(0)),
     }
+}
+
+fn ns<K: Copy>(call: &Call<K>) -> Option<u64> {
+    u64::try_from(call.duration_ns()?).ok()
+}
+
+/// Time in a command of ours, ns.
+fn spent<K: Copy>(calls: &Calls<K>, command: Command, ours: impl Fn(&Call<K>) -> bool) -> u64 {
+    let of_command = calls.iter().filter(|c| c.command == Some(command));
+    of_command.filter(|c| ours(c)).filter_map(ns).sum()
 }
 
 /// The freeze of our session. The call does not name it, but sessions are
@@ -93,19 +110,21 @@ pub(super) fn measure(
 /// a list that `luo_session_insert` appends to, v7.3). Those that nobody saw being
 /// made are older than the recording, hence first; one alone of them is ours if
 /// ours is not among the others.
-fn freeze<'s>(own: &Own, spans: &'s [Span]) -> Option<&'s Span> {
-    let old = || spans.iter().filter(|s| s.kernel == KernelSide::Old);
+fn freeze<'c>(own: &Own, calls: &'c Calls<Old>) -> Option<&'c Call<Old>> {
     let mut seen: Vec<&str> = Vec::new();
-    for span in old() {
-        match (span.name.as_str(), sessions::session(span)) {
-            ("luo_session_create", Some(name)) if span.ret == Some(0) => seen.push(name),
-            ("luo_session_release", Some(name)) => seen.retain(|n| *n != name),
+    for call in calls.iter() {
+        match (call.probe.id, call.session.as_deref()) {
+            (ProbeId::LuoSessionCreate, Some(name)) if call.succeeded() => seen.push(name),
+            (ProbeId::LuoSessionRelease, Some(name)) => seen.retain(|n| *n != name),
             _ => {}
         }
     }
-    let serialize = old().rfind(|s| s.name == "luo_session_serialize")?;
-    let freezes: Vec<_> = old()
-        .filter(|s| s.name == "luo_file_freeze" && s.parent == Some(serialize.id))
+    let serialize = calls
+        .iter()
+        .rposition(|c| c.is(ProbeId::LuoSessionSerialize))?;
+    let freezes: Vec<_> = calls
+        .each(ProbeId::LuoFileFreeze)
+        .filter(|c| c.parent == Some(serialize))
         .collect();
     let older = freezes.len().checked_sub(seen.len())?;
     let place = match seen.iter().position(|name| *name == own.session) {
@@ -119,37 +138,28 @@ fn freeze<'s>(own: &Own, spans: &'s [Span]) -> Option<&'s Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn span(id: u32, name: &str, session: Option<&str>) -> Span {
-        let session = session.map(|name| ("session".to_owned(), name.into()));
-        Span {
-            id,
-            parent: (name == "luo_file_freeze").then_some(9),
-            name: name.to_owned(),
-            kernel: KernelSide::Old,
-            start_t: id.into(),
-            duration_ns: Some(1),
-            cpu: 0,
-            pid: 1,
-            comm: String::new(),
-            ret: Some(0),
-            args: session.into_iter().collect(),
-        }
-    }
+    use crate::join::tests::Log;
 
     /// Which of `freezes` calls is ours, where these sessions were made on record.
-    fn ours(made: &[&str], freezes: u32) -> Option<u32> {
+    fn ours(made: &[&str], freezes: usize) -> Option<usize> {
         let own = Own {
-            pids: Vec::new(),
+            pid: 0,
             session: "ours".to_owned(),
         };
-        let made = made.iter().zip(0..);
-        let mut spans: Vec<_> = made
-            .map(|(name, id)| span(id, "luo_session_create", Some(name)))
-            .collect();
-        spans.push(span(9, "luo_session_serialize", None));
-        spans.extend((10..10 + freezes).map(|id| span(id, "luo_file_freeze", None)));
-        freeze(&own, &spans).map(|span| span.id - 10)
+        let mut log = Log::from(0);
+        for name in made {
+            log.named(ProbeId::LuoSessionCreate, name, 0);
+        }
+        log.call(ProbeId::LuoSessionSerialize, [0; 3], 0, |log| {
+            for _ in 0..freezes {
+                log.call(ProbeId::LuoFileFreeze, [0; 3], 0, |_| {});
+            }
+        });
+        let calls = Calls::of(&log.events, None);
+        let found = freeze(&own, &calls)?;
+        calls
+            .each(ProbeId::LuoFileFreeze)
+            .position(|c| c.start == found.start)
     }
 
     #[test]

@@ -1,8 +1,23 @@
 //! Advice: what was seen, what it cost here, what to do.
 
-use reports::model::{DEFAULT_WINDOW, KernelSide, Lint, Run, Span};
+use luo_trace_ebpf::{Command, ProbeId};
+use reports::model::phase::PhaseId;
+use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
 
-use super::{Boot, Console, sessions};
+use super::calls::{Call, Calls};
+use super::cost::Own;
+use super::marks::WORKLOAD;
+use super::{Boot, Console, Side as _, Timeline};
+use crate::clock::{New, Old};
+
+/// What advice is found in, beside the run.
+pub(super) struct Input<'a> {
+    pub(super) boot: &'a Boot,
+    pub(super) own: &'a Own,
+    pub(super) old: &'a Calls<Old>,
+    pub(super) new: &'a Calls<New>,
+    pub(super) timeline: &'a Timeline<'a>,
+}
 
 /// A part of the window from which on advice is worth a line.
 const NOTEWORTHY: f64 = 0.05;
@@ -10,7 +25,7 @@ const NOTEWORTHY: f64 = 0.05;
 const BIG_INITRD: u64 = 32 << 20;
 
 /// All that there is to say about a run.
-pub(super) fn of(run: &Run, boot: &Boot, own: &str) -> Vec<Lint> {
+pub(super) fn of(run: &Run, input: &Input<'_>) -> Vec<Lint> {
     let mut lints: Vec<Lint> = run
         .clock
         .warnings
@@ -18,12 +33,12 @@ pub(super) fn of(run: &Run, boot: &Boot, own: &str) -> Vec<Lint> {
         .map(|text| warning("clock.doubtful", text.clone(), None))
         .collect();
     lints.extend(aborted(run));
-    lints.extend(agent_died(run, own));
-    lints.extend(loaded_inside(run));
-    lints.extend(console(boot));
+    lints.extend(agent_died(input));
+    lints.extend(loaded_inside(run, input));
+    lints.extend(console(input.boot));
     lints.extend(slow_initcalls(run));
     lints.extend(bring_up(run));
-    lints.extend(agent_late(run));
+    lints.extend(agent_late(run, input));
     lints.extend(big_handoff(run));
     if !run.holes.is_empty() {
         let text = format!(
@@ -76,44 +91,38 @@ fn aborted(run: &Run) -> impl Iterator<Item = Lint> + '_ {
 }
 
 /// A session that was closed before the kexec took its files with it.
-fn agent_died(run: &Run, own: &str) -> impl Iterator<Item = Lint> {
-    let old = |name: &'static str| {
-        run.spans
-            .iter()
-            .filter(move |s| s.kernel == KernelSide::Old && s.name == name && s.start_t < 0)
-    };
-    old("luo_session_release")
-        .filter_map(|release| {
-            let session = sessions::session(release).filter(|name| *name != own)?;
-            let preserved = run.spans.iter().filter(|s| {
-                s.kernel == KernelSide::Old
-                    && s.start_t < release.start_t
-                    && sessions::is_command(s, "PRESERVE_FD")
-                    && sessions::session(s) == Some(session)
-            });
-            let files = preserved.count();
-            let text = format!(
-                "session {session} was closed by {} before the kexec, which gave up its {files} \
-                 preserved files: did its agent die?",
-                release.comm
-            );
-            (files > 0).then(|| warning("session.closed", text, None))
-        })
-        .collect::<Vec<_>>()
-        .into_iter()
+fn agent_died<'a>(input: &'a Input<'_>) -> impl Iterator<Item = Lint> + 'a {
+    let releases = input.old.each(ProbeId::LuoSessionRelease);
+    let before = releases.filter(|c| Old::place(input.timeline, c.start) < 0);
+    before.filter(|c| !input.own.call(c)).filter_map(|release| {
+        let session = release.session.as_deref()?;
+        let preserved = |c: &&Call<Old>| {
+            c.start < release.start
+                && c.file(Command::PreserveFd)
+                    .is_some_and(|(of, _)| of == session)
+        };
+        let files = input.old.iter().filter(preserved).count();
+        let text = format!(
+            "session {session} was closed by {} before the kexec, which gave up its {files} \
+             preserved files: did its agent die?",
+            release.comm
+        );
+        (files > 0).then(|| warning("session.closed", text, None))
+    })
 }
 
 /// "`kexec_file_load` should not be used during live update blackout time".
-fn loaded_inside(run: &Run) -> Option<Lint> {
-    let pause = run.windows.iter().filter(|w| w.name == "workload");
+fn loaded_inside(run: &Run, input: &Input<'_>) -> Option<Lint> {
+    let pause = run.windows.iter().filter(|w| w.name == WORKLOAD);
     let pause = pause.map(|w| w.start).min()?;
-    let load = run.spans.iter().find(|s| {
-        s.name.ends_with("sys_kexec_file_load") && s.end_t().is_some_and(|t| t > pause)
+    let load = input.old.each(ProbeId::KexecFileLoad).find(|c| {
+        c.end
+            .is_some_and(|end| Old::place(input.timeline, end) > pause)
     })?;
     Some(warning(
         "kexec.load-inside",
         "the next kernel was loaded while a workload was already paused: load it first".to_owned(),
-        load.duration_ns,
+        load.duration_ns(),
     ))
 }
 
@@ -197,14 +206,14 @@ fn bring_up(run: &Run) -> Option<Lint> {
     })
 }
 
-fn agent_late(run: &Run) -> Option<Lint> {
-    let phase = run.phase("new.userspace")?;
+fn agent_late(run: &Run, input: &Input<'_>) -> Option<Lint> {
+    let phase = run.phase(PhaseId::NewUserspace.as_str())?;
     noteworthy(run, phase.duration_ns).then(|| {
-        let opener = run
-            .spans
-            .iter()
-            .find(|s| s.name == "luo_open" && s.start_t >= phase.end_t())
-            .map_or("the agent", |s| s.comm.as_str());
+        let opener = input
+            .new
+            .each(ProbeId::LuoOpen)
+            .find(|c| New::place(input.timeline, c.start) >= phase.end_t())
+            .map_or("the agent", |c| c.comm.as_str());
         note(
             "agent.late",
             format!(
@@ -225,7 +234,8 @@ fn big_handoff(run: &Run) -> Option<Lint> {
                  inside the blackout: make a smaller one for live updates",
                 handoff.initrd_bytes >> 20
             ),
-            run.phase("gap.handoff").map(|gap| gap.duration_ns),
+            run.phase(PhaseId::GapHandoff.as_str())
+                .map(|gap| gap.duration_ns),
         )
     })
 }

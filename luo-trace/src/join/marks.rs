@@ -1,27 +1,30 @@
 //! Marks of both kernels, and the windows between them.
 
-use luo_trace_ebpf::{Event, Kind};
-use reports::model::{DEFAULT_WINDOW, Hole, Mark, Phase, Source, Window};
+use reports::model::{Hole, Mark, Window};
 
-use super::{BootMark, Timeline, hole};
+use super::calls::Calls;
+use super::{BootMark, Side, Timeline, boot, hole};
+use crate::clock::{New, Old};
 
 /// The trace prints whole microseconds.
-const MARK_ERROR_NS: u64 = 1_000;
+pub(super) const MARK_ERROR_NS: u64 = 1_000;
+/// The window between a workload's own marks.
+pub(super) const WORKLOAD: &str = "workload";
 
 /// Marks in order. Those of the new kernel's own boot trace are on the counter,
 /// and all of them; what `collect` read itself stands in where there is none.
 pub(super) fn all(
-    old: &[Event],
-    new: &[Event],
+    old: &Calls<Old>,
+    new: &Calls<New>,
     boot: &[BootMark],
     timeline: &Timeline<'_>,
 ) -> Vec<Mark> {
-    let mut marks = of_events(old, |t| timeline.of_old(t));
+    let mut marks: Vec<Mark> = of_calls(old, timeline).collect();
     if boot.is_empty() {
-        marks.extend(of_events(new, |t| timeline.of_new(t.cast_signed())));
+        marks.extend(of_calls(new, timeline));
     }
     marks.extend(boot.iter().map(|mark| Mark {
-        t: timeline.of_new(mark.at.boot_ns),
+        t: boot::place(&mark.at, timeline),
         text: mark.text.clone(),
         pid: mark.tid,
         comm: mark.comm.clone(),
@@ -30,20 +33,13 @@ pub(super) fn all(
     marks
 }
 
-pub(super) fn of_events(events: &[Event], at: impl Fn(u64) -> i64) -> Vec<Mark> {
-    let kind = |event: &Event| Kind::from_u8(event.kind);
-    events
-        .windows(2)
-        .filter_map(|pair| {
-            let [head, mark] = pair else { return None };
-            (kind(head) == Some(Kind::MarkText) && kind(mark) == Some(Kind::Mark)).then(|| Mark {
-                t: at(mark.boot_ns),
-                text: super::text(&mark.mark_text(head)),
-                pid: mark.tgid,
-                comm: super::text(&mark.comm_bytes()),
-            })
-        })
-        .collect()
+fn of_calls<K: Side>(calls: &Calls<K>, timeline: &Timeline<'_>) -> impl Iterator<Item = Mark> {
+    calls.marks().iter().map(|mark| Mark {
+        t: K::place(timeline, mark.at),
+        text: mark.text.clone(),
+        pid: mark.tid,
+        comm: mark.comm.clone(),
+    })
 }
 
 /// A window for each `pause NAME` that a `resume NAME` of the new kernel ends.
@@ -72,7 +68,7 @@ pub(super) fn workloads(marks: &[Mark], error_ns: u64) -> (Vec<Window>, Vec<Hole
             continue;
         };
         windows.push(Window {
-            name: "workload".to_owned(),
+            name: WORKLOAD.to_owned(),
             workload: Some(workload.to_owned()),
             start: pause.t,
             end: resume.t,
@@ -88,31 +84,10 @@ fn name<'m>(mark: &'m Mark, verb: &str) -> Option<&'m str> {
     (!name.is_empty()).then_some(name)
 }
 
-/// The phases before and after the window `restore` that the one workload adds;
-/// several workloads have no partition in common.
-pub(super) fn extend(phases: &mut Vec<Phase>, windows: &[Window]) {
-    let mut workloads = windows.iter().filter(|w| w.name == "workload");
-    let (Some(workload), None) = (workloads.next(), workloads.next()) else {
-        return;
-    };
-    let Some(restore) = windows.iter().find(|w| w.name == DEFAULT_WINDOW) else {
-        return;
-    };
-    let phase = |id: &str, start_t: i64, end: i64| Phase {
-        id: id.to_owned(),
-        start_t,
-        duration_ns: end - start_t,
-        source: Source::Mark,
-        error_ns: MARK_ERROR_NS,
-    };
-    phases.insert(0, phase("old.pause", workload.start, restore.start));
-    if workload.end >= restore.end {
-        phases.push(phase("new.resume", restore.end, workload.end));
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use luo_trace_ebpf::Event;
+
     use super::*;
 
     fn mark(t: i64, text: &str) -> Mark {
@@ -164,17 +139,9 @@ mod tests {
 
     #[test]
     fn marks_of_both_sides_are_on_one_line() {
-        let timeline = Timeline {
-            zero: 1_000,
-            bridge: None,
-        };
-        let old: Vec<Event> = Event::mark(400, b"pause vm", 7, b"vmm").into();
-        let marks = all(
-            &old,
-            &Event::mark(2_500, b"resume vm", 8, b"vmm"),
-            &[],
-            &timeline,
-        );
+        let old = Calls::of(&Event::mark(400, b"pause vm", 7, b"vmm"), None);
+        let new = Calls::of(&Event::mark(2_500, b"resume vm", 8, b"vmm"), None);
+        let marks = all(&old, &new, &[], &Timeline::at(1_000));
         assert_eq!(
             marks[0],
             Mark {
@@ -183,6 +150,6 @@ mod tests {
                 ..mark(0, "pause vm")
             }
         );
-        assert_eq!((marks[1].t, marks[1].text.as_str()), (1_500, "resume vm"));
+        assert_eq!((marks[1].t, marks[1].text.as_str()), (2_500, "resume vm"));
     }
 }

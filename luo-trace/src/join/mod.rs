@@ -2,6 +2,7 @@
 
 mod aborted;
 mod boot;
+mod calls;
 mod cost;
 mod lints;
 mod marks;
@@ -14,12 +15,14 @@ use std::collections::BTreeMap;
 use luo_trace_ebpf::maps::HotStats;
 use luo_trace_ebpf::{Event, Kind, Probe};
 use reports::model::{
-    Aggregate, Attach, Clock, Handoff, Hole, Host, Kernel, KernelSide, Loss, Run, SCHEMA,
+    Aggregate, Attach, Clock, DEFAULT_WINDOW, Handoff, Hole, Host, Kernel, KernelSide, Loss, Run,
+    SCHEMA, Window,
 };
 
 use crate::carrier::Meta;
-use crate::clock::{BootNs, Bridge};
+use crate::clock::{BootNs, Bridge, New, Old};
 
+pub use calls::{Call, Calls};
 pub use sessions::Outstanding;
 
 #[cfg(test)]
@@ -43,6 +46,13 @@ pub struct OldHalf {
 }
 
 impl OldHalf {
+    /// The calls that its records tell of.
+    #[must_use]
+    pub fn calls(&self) -> Calls<Old> {
+        let events = in_order(self.events.iter().chain(&self.tail));
+        Calls::of(&events, Some(&self.meta))
+    }
+
     /// `CLOCK_BOOTTIME` of its last record, ns.
     #[must_use]
     pub fn last_ns(&self) -> u64 {
@@ -189,21 +199,49 @@ pub struct Halves {
     pub anchors: u32,
 }
 
-/// Puts a side's boot clock on the run's timeline.
+/// Puts each kernel's boot clock on the run's timeline.
 pub(crate) struct Timeline<'a> {
-    zero: i64,
+    kexec: BootNs<Old>,
     bridge: Option<&'a Bridge>,
 }
 
 impl Timeline<'_> {
-    fn of_old(&self, boot_ns: u64) -> i64 {
-        boot_ns.cast_signed() - self.zero
+    /// One that begins at `kexec` and does not reach into the new kernel.
+    #[cfg(test)]
+    pub(crate) const fn at(kexec: i64) -> Self {
+        Self {
+            kexec: BootNs::new(kexec),
+            bridge: None,
+        }
     }
 
-    fn of_new(&self, boot_ns: i64) -> i64 {
-        self.bridge
-            .map_or(boot_ns, |b| b.to_old(BootNs::new(boot_ns)).ns())
-            - self.zero
+    /// Bound on the error of a stamp of the new kernel, ns.
+    fn error_at(&self, at: BootNs<New>) -> u64 {
+        self.bridge.map_or(0, |bridge| bridge.error_at(at))
+    }
+}
+
+/// A kernel whose stamps have a place on the run's timeline.
+pub(crate) trait Side: Copy {
+    const KERNEL: KernelSide;
+    /// ns since the kexec; of a new kernel that no bridge leads to, ns since its start.
+    fn place(timeline: &Timeline<'_>, at: BootNs<Self>) -> i64;
+}
+
+impl Side for Old {
+    const KERNEL: KernelSide = KernelSide::Old;
+
+    fn place(timeline: &Timeline<'_>, at: BootNs<Self>) -> i64 {
+        at - timeline.kexec
+    }
+}
+
+impl Side for New {
+    const KERNEL: KernelSide = KernelSide::New;
+
+    fn place(timeline: &Timeline<'_>, at: BootNs<Self>) -> i64 {
+        let old = timeline.bridge.map(|bridge| bridge.to_old(at));
+        old.map_or(at.ns(), |old| old - timeline.kexec)
     }
 }
 
@@ -220,11 +258,12 @@ pub fn join(halves: Halves) -> Run {
     let mut holes = new.holes.clone();
     let bridge = bridge.map_err(|why| {
         holes.push(hole(
-            "restore",
+            DEFAULT_WINDOW,
             format!("the two kernels' clocks could not be joined: {why}"),
         ));
     });
     let bridge = bridge.ok();
+    let meta = old.as_ref().map(|o| &o.meta);
     let old_events = old
         .as_ref()
         .map(|o| in_order(o.events.iter().chain(&o.tail)))
@@ -232,54 +271,51 @@ pub fn join(halves: Halves) -> Run {
     let new_events = in_order(&new.events);
     let kexec = phases::last_kexec(&old_events);
     if old.is_some() && kexec.is_none() {
-        holes.push(hole("restore", "the entry of kernel_kexec was not seen"));
+        holes.push(hole(
+            DEFAULT_WINDOW,
+            "the entry of kernel_kexec was not seen",
+        ));
     }
     let timeline = Timeline {
-        zero: kexec.map_or(0, u64::cast_signed),
+        kexec: kexec.unwrap_or(BootNs::new(0)),
         bridge: bridge.as_ref(),
     };
-
-    let meta = old.as_ref().map(|o| &o.meta);
-    let spans = all_spans(
-        (&old_events, meta),
-        &new.boot.initcalls,
-        &new_events,
-        &timeline,
-    );
+    let (old_calls, new_calls) = (Calls::of(&old_events, meta), Calls::of(&new_events, None));
     let own = cost::Own::of(meta, &new);
-    let marks = marks::all(&old_events, &new_events, &new.boot.marks, &timeline);
-    let mut found = phases::find(&phases::Input {
-        old: &old_events,
-        tail: old.as_ref().map_or(&[], |o| &o.tail),
-        new: &new_events,
-        boot: &new.boot,
-        timeline: &timeline,
-        bridge: bridge.as_ref(),
-        kexec,
-        own: &own,
-        spans: &spans,
-    });
-    if let (Some(bridge), Some(_)) = (&bridge, kexec) {
-        let (workloads, lost) = marks::workloads(&marks, bridge.error_ns);
-        found.windows.extend(workloads);
-        marks::extend(&mut found.phases, &found.windows);
-        holes.extend(lost);
-    }
+    let marks = marks::all(&old_calls, &new_calls, &new.boot.marks, &timeline);
+    let found = match (&bridge, kexec) {
+        (Some(bridge), Some(kexec)) => {
+            let (workloads, lost) = marks::workloads(&marks, bridge.error_ns);
+            holes.extend(lost);
+            phases::find(&phases::Input {
+                old: &old_events,
+                tail: old.as_ref().map_or(&[], |o| &o.tail),
+                new: &new_events,
+                calls: &new_calls,
+                boot: &new.boot,
+                timeline: &timeline,
+                kexec,
+                own: &own,
+                workloads: &workloads,
+            })
+        }
+        _ => phases::Found::unknown(),
+    };
     holes.extend(found.holes);
     holes.extend(missing_holes(old.as_ref(), &new));
-    let self_cost = cost::measure(
+    let self_cost = cost::measure(&cost::Input {
         meta,
-        &new,
-        &own,
-        &spans,
-        &found.windows,
-        &timeline,
-        phases::hits(&old_events, &new_events, kexec, &found.windows, &timeline)
+        new: &new,
+        own: &own,
+        old_calls: &old_calls,
+        new_calls: &new_calls,
+        windows: &found.windows,
+        timeline: &timeline,
+        hits: hits(&old_events, &new_events, kexec, &found.windows, &timeline)
             + 2 * new.hot.iter().map(|(_, sum)| sum.count).sum::<u64>(),
-    );
+    });
     let loss = loss(old.as_ref(), &old_events, &new_events);
     holes.extend(loss_holes(old.as_ref(), loss));
-    let clock = clock(bridge.as_ref(), checks, anchors, old.is_some());
     let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: run_id(old.as_ref(), &new),
@@ -288,11 +324,11 @@ pub fn join(halves: Halves) -> Run {
         old_kernel: meta.map(|m| m.kernel.clone()),
         new_kernel: new.kernel.clone(),
         kexec_count: new.boot.kexec_count,
-        clock,
+        clock: clock(bridge.as_ref(), checks, anchors, old.is_some()),
         windows: found.windows,
         phases: found.phases,
-        aborted: aborted::find(&spans),
-        spans,
+        aborted: aborted::find(&old_calls, &timeline),
+        spans: spans::all(&old_calls, &new_calls, &new.boot, &timeline),
         aggregates: aggregates(old.as_ref(), &new),
         marks,
         stages: boot::stages(&new.boot, &timeline),
@@ -306,50 +342,43 @@ pub fn join(halves: Halves) -> Run {
         witness: None,
         lab: None,
     };
-    run.lints = lints::of(&run, &new.boot, own.session());
+    run.lints = lints::of(
+        &run,
+        &lints::Input {
+            boot: &new.boot,
+            own: &own,
+            old: &old_calls,
+            new: &new_calls,
+            timeline: &timeline,
+        },
+    );
     run
+}
+
+/// Probe hits inside the default window, as far as each is a record.
+fn hits(
+    old: &[Event],
+    new: &[Event],
+    kexec: Option<BootNs<Old>>,
+    windows: &[Window],
+    timeline: &Timeline<'_>,
+) -> u64 {
+    let Some(window) = windows.iter().find(|w| w.name == DEFAULT_WINDOW) else {
+        return 0;
+    };
+    let old = old
+        .iter()
+        .filter(|e| is_call(e) && kexec.is_some_and(|kexec| BootNs::stamped(e.boot_ns) >= kexec));
+    let new = new
+        .iter()
+        .filter(|e| is_call(e) && New::place(timeline, BootNs::stamped(e.boot_ns)) <= window.end);
+    (old.count() + new.count()) as u64
 }
 
 /// How the probes were attached, the old kernel's first.
 fn attached(meta: Option<&Meta>, new: &NewHalf) -> Vec<Attach> {
     let old = meta.map(|meta| &meta.attach);
     old.into_iter().chain([&new.attach]).cloned().collect()
-}
-
-/// Whether this text was written as a mark.
-#[must_use]
-pub fn has_mark(events: &[Event], text: &str) -> bool {
-    marks::of_events(events, u64::cast_signed)
-        .iter()
-        .any(|mark| mark.text.trim() == text.trim())
-}
-
-/// Spans of the old kernel, of the new one's boot, and of its probes, by start.
-fn all_spans(
-    (old, meta): (&[Event], Option<&Meta>),
-    initcalls: &[Initcall],
-    new: &[Event],
-    timeline: &Timeline<'_>,
-) -> Vec<reports::model::Span> {
-    let mut spans = spans::build(old, KernelSide::Old, meta, |t| timeline.of_old(t));
-    let booted = u32::try_from(spans.spans.len()).unwrap_or(u32::MAX);
-    spans
-        .spans
-        .extend(boot::initcalls(initcalls, timeline, booted));
-    spans.append(spans::build(new, KernelSide::New, None, |t| {
-        timeline.of_new(t.cast_signed())
-    }));
-    spans.spans
-}
-
-/// Spans of one side on its own clock: for watching, before there is a run.
-#[must_use]
-pub fn spans_of(
-    events: &[Event],
-    kernel: KernelSide,
-    recorder: Option<&Meta>,
-) -> Vec<reports::model::Span> {
-    spans::build(&in_order(events), kernel, recorder, u64::cast_signed).spans
 }
 
 pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {

@@ -1,23 +1,27 @@
-//! Boundaries → the windows and the contiguous phases of the default one.
+//! Boundaries → the windows, and the contiguous phases of the default one.
 
-use luo_trace_ebpf::{Event, Kind, ProbeId};
-use reports::model::{Coverage, DEFAULT_WINDOW, Hole, KernelSide, Phase, Source, Span, Window};
+use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
+use reports::model::phase::{PhaseId, PhaseSide};
+use reports::model::{Coverage, DEFAULT_WINDOW, Hole, Phase, Source, Window};
 
+use super::calls::{Call, Calls};
 use super::cost::Own;
-use super::{Boot, Stamp, Timeline, hole, sessions};
-use crate::clock::{BootNs, Bridge};
+use super::marks::{MARK_ERROR_NS, WORKLOAD};
+use super::{Boot, Side as _, Stamp, Timeline, boot, hole};
+use crate::clock::{BootNs, New, Old};
 
 /// Everything that boundaries are found in.
 pub(super) struct Input<'a> {
     pub(super) old: &'a [Event],
     pub(super) tail: &'a [Event],
     pub(super) new: &'a [Event],
+    pub(super) calls: &'a Calls<New>,
     pub(super) boot: &'a Boot,
     pub(super) timeline: &'a Timeline<'a>,
-    pub(super) bridge: Option<&'a Bridge>,
-    pub(super) kexec: Option<u64>,
+    pub(super) kexec: BootNs<Old>,
     pub(super) own: &'a Own,
-    pub(super) spans: &'a [Span],
+    /// Windows between marks.
+    pub(super) workloads: &'a [Window],
 }
 
 /// What could be found.
@@ -29,14 +33,16 @@ pub(super) struct Found {
     pub(super) holes: Vec<Hole>,
 }
 
-/// The end of a phase.
-#[derive(Clone, Copy)]
-struct Boundary {
-    phase: &'static str,
-    what: &'static str,
-    at: Option<At>,
+impl Found {
+    /// Nothing, where the kexec or the way across it is not known.
+    pub(super) fn unknown() -> Self {
+        let mut found = Self::default();
+        found.coverage.unknown = 1.0;
+        found
+    }
 }
 
+/// An instant that bounds a phase.
 #[derive(Clone, Copy)]
 struct At {
     t: i64,
@@ -44,14 +50,23 @@ struct At {
     source: Source,
 }
 
-const GAP: &str = "gap.handoff";
+/// What is known of one piece of the window.
+#[derive(Clone, Copy, PartialEq)]
+enum Known {
+    /// Both its ends were seen, in one kernel.
+    Measured,
+    /// Its length follows from stamps that do not bound it alone.
+    Derived,
+    /// It reaches across the kexec, and an end of the gap was not seen.
+    Unknown,
+}
 
 /// Entry of the kexec that did not come back: the last one.
-pub(super) fn last_kexec(old: &[Event]) -> Option<u64> {
+pub(super) fn last_kexec(old: &[Event]) -> Option<BootNs<Old>> {
     let mut open = None;
     for event in old.iter().filter(|e| e.probe == ProbeId::KernelKexec as u8) {
         open = match Kind::from_u8(event.kind) {
-            Some(Kind::Entry) => Some(event.boot_ns),
+            Some(Kind::Entry) => Some(BootNs::stamped(event.boot_ns)),
             Some(Kind::Return) => None,
             _ => open,
         };
@@ -59,46 +74,20 @@ pub(super) fn last_kexec(old: &[Event]) -> Option<u64> {
     open
 }
 
-/// Probe hits inside the default window, as far as each is a record.
-pub(super) fn hits(
-    old: &[Event],
-    new: &[Event],
-    kexec: Option<u64>,
-    windows: &[Window],
-    timeline: &Timeline<'_>,
-) -> u64 {
-    let (Some(start), Some(window)) = (kexec, windows.iter().find(|w| w.name == DEFAULT_WINDOW))
-    else {
-        return 0;
-    };
-    let old = old
-        .iter()
-        .filter(|e| super::is_call(e) && e.boot_ns >= start);
-    let new = new
-        .iter()
-        .filter(|e| super::is_call(e) && timeline.of_new(e.boot_ns.cast_signed()) <= window.end);
-    (old.count() + new.count()) as u64
-}
-
 pub(super) fn find(input: &Input<'_>) -> Found {
-    let mut found = Found::default();
-    let (Some(_), Some(_)) = (input.kexec, input.bridge) else {
-        found.coverage.unknown = 1.0;
-        return found;
-    };
-    let boundaries = boundaries(input);
-    let Some(end) = boundaries.last().and_then(|b| b.at) else {
+    let mut found = Found::unknown();
+    let Some(end) = input.end(PhaseId::NewRestore).filter(|end| end.t > 0) else {
         found.holes.push(hole(
             DEFAULT_WINDOW,
             "no file was retrieved by anyone but luo-trace, so the window has no end",
         ));
-        found.coverage.unknown = 1.0;
         return found;
     };
-    found.windows.extend(kernel_window(&boundaries));
+    let kernel = input.end(PhaseId::NewInitcalls);
+    found.windows.extend(kernel.map(|at| window("kernel", at)));
     found.windows.push(window(DEFAULT_WINDOW, end));
-    partition(&boundaries, &mut found);
-    found.coverage = coverage(&found.phases, end.t);
+    found.windows.extend(input.workloads.iter().cloned());
+    partition(input, end.t, &mut found);
     found
 }
 
@@ -113,211 +102,177 @@ fn window(name: &str, end: At) -> Window {
     }
 }
 
-fn kernel_window(boundaries: &[Boundary]) -> Option<Window> {
-    let exec = boundaries.iter().find(|b| b.phase == "new.initcalls")?.at?;
-    Some(window("kernel", exec))
-}
+impl Input<'_> {
+    /// Where a phase ends.
+    fn end(&self, phase: PhaseId) -> Option<At> {
+        match phase {
+            PhaseId::OldPause => Some(self.kexec()),
+            PhaseId::OldFreeze => self.old(ProbeId::LiveupdateReboot, Kind::Return),
+            PhaseId::OldShutdown => self.old(ProbeId::SyscoreShutdown, Kind::Return),
+            PhaseId::OldStop => self.old(ProbeId::MachineKexec, Kind::Entry),
+            PhaseId::GapHandoff => self.boot(self.boot.first_stamp),
+            PhaseId::NewEarly => self.boot(self.boot.first_initcall),
+            PhaseId::NewInitcalls => self.boot(self.boot.exec_init),
+            PhaseId::NewUserspace => self.first_open(),
+            PhaseId::NewRestore => self.last_retrieve(),
+            PhaseId::NewResume => self.workload().map(|workload| mark(workload.end)),
+        }
+    }
 
-/// Phase ends in order of time, as product and docs list them.
-fn boundaries(input: &Input<'_>) -> Vec<Boundary> {
-    let old = |id, kind| old_stamp(input, id, kind);
-    let boot = |stamp: Option<Stamp>| {
-        stamp.map(|s| At {
-            t: input.timeline.of_new(s.boot_ns),
-            error_ns: super::boot::error(&s, input.timeline),
-            source: s.source,
-        })
-    };
-    let new = |t: Option<i64>| {
-        t.map(|t| At {
-            t,
-            error_ns: error_of_record(input, t),
+    fn kexec(&self) -> At {
+        self.old(ProbeId::KernelKexec, Kind::Entry).unwrap_or(At {
+            t: 0,
+            error_ns: 1,
             source: Source::Probe,
         })
-    };
-    vec![
-        Boundary {
-            phase: "old.freeze",
-            what: "the return of liveupdate_reboot",
-            at: old(ProbeId::LiveupdateReboot, Kind::Return),
-        },
-        Boundary {
-            phase: "old.shutdown",
-            what: "the return of syscore_shutdown",
-            at: old(ProbeId::SyscoreShutdown, Kind::Return),
-        },
-        Boundary {
-            phase: "old.stop",
-            what: "the entry of machine_kexec",
-            at: old(ProbeId::MachineKexec, Kind::Entry),
-        },
-        Boundary {
-            phase: GAP,
-            what: "the new kernel's first stamp",
-            at: boot(input.boot.first_stamp),
-        },
-        Boundary {
-            phase: "new.early",
-            what: "the first initcall (in the boot trace)",
-            at: boot(input.boot.first_initcall),
-        },
-        Boundary {
-            phase: "new.initcalls",
-            what: "the exec of init",
-            at: boot(input.boot.exec_init),
-        },
-        Boundary {
-            phase: "new.userspace",
-            what: "the first open of /dev/liveupdate",
-            at: new(first_open(input)),
-        },
-        Boundary {
-            phase: "new.restore",
-            what: "the last retrieve",
-            at: new(last_retrieve(input)),
-        },
-    ]
-}
+    }
 
-/// The first such record after the kexec began.
-fn old_stamp(input: &Input<'_>, id: ProbeId, kind: Kind) -> Option<At> {
-    let start = input.kexec?;
-    let event = input
-        .old
-        .iter()
-        .find(|e| e.boot_ns >= start && e.probe == id as u8 && e.kind == kind as u8)?;
-    let source = if input.tail.contains(event) {
-        Source::Tail
-    } else {
-        Source::Probe
-    };
-    Some(At {
-        t: input.timeline.of_old(event.boot_ns),
-        error_ns: 1,
-        source,
-    })
-}
+    /// The one workload that marked itself; several have no partition in common.
+    fn workload(&self) -> Option<&Window> {
+        let mut workloads = self.workloads.iter().filter(|w| w.name == WORKLOAD);
+        workloads.next().xor(workloads.next())
+    }
 
-/// The first opening of the device by anyone but us; where that probe is
-/// missing, the first LUO ioctl.
-fn first_open(input: &Input<'_>) -> Option<i64> {
-    let first = |probe: ProbeId| {
-        input
-            .new
-            .iter()
-            .find(|e| {
-                e.probe == probe as u8 && e.kind == Kind::Entry as u8 && !input.own.pid(e.tgid)
-            })
-            .map(|e| input.timeline.of_new(e.boot_ns.cast_signed()))
-    };
-    first(ProbeId::LuoOpen).or_else(|| first(ProbeId::LuoIoctl))
-}
-
-fn last_retrieve(input: &Input<'_>) -> Option<i64> {
-    input
-        .spans
-        .iter()
-        .filter(|s| s.kernel == KernelSide::New && s.ret == Some(0) && !input.own.span(s))
-        .filter(|s| sessions::is_command(s, "RETRIEVE_FD"))
-        .filter_map(|s| Some(s.start_t + s.duration_ns?))
-        .max()
-}
-
-/// Bound of the error of the new kernel's record that lies at `t`, ns.
-fn error_of_record(input: &Input<'_>, t: i64) -> u64 {
-    let stamps = input.new.iter().map(|e| e.boot_ns);
-    let there = stamps.filter(|boot_ns| input.timeline.of_new(boot_ns.cast_signed()) == t);
-    let errors = there.filter_map(|boot_ns| Some(input.bridge?.error_at(BootNs::stamped(boot_ns))));
-    errors
-        .max()
-        .unwrap_or_else(|| input.bridge.map_or(0, |bridge| bridge.error_ns))
-}
-
-/// Cuts the window at the boundaries that are known and in order. A phase whose
-/// end is not known runs on to the next known boundary, and a hole says so.
-fn partition(boundaries: &[Boundary], found: &mut Found) {
-    let mut start = At {
-        t: 0,
-        error_ns: 0,
-        source: Source::Probe,
-    };
-    let mut open: Option<&Boundary> = None;
-    for boundary in boundaries {
-        let at = boundary.at.filter(|at| at.t >= start.t);
-        let Some(at) = at else {
-            let why = if boundary.at.is_some() {
-                "lies before the one before it"
+    /// The first such record after the kexec began.
+    fn old(&self, id: ProbeId, kind: Kind) -> Option<At> {
+        let event = self.old.iter().find(|e| {
+            BootNs::stamped(e.boot_ns) >= self.kexec && e.probe == id as u8 && e.kind == kind as u8
+        })?;
+        Some(At {
+            t: Old::place(self.timeline, BootNs::stamped(event.boot_ns)),
+            error_ns: 1,
+            source: if self.tail.contains(event) {
+                Source::Tail
             } else {
-                "was not seen"
-            };
-            let first = open.unwrap_or(boundary).phase;
-            found.holes.push(hole(
-                boundary.phase,
-                if first == boundary.phase {
-                    format!(
-                        "{} {why}: what follows is counted in {first}",
-                        boundary.what
-                    )
-                } else {
-                    format!("{} {why}: counted in {first}", boundary.what)
-                },
-            ));
-            open.get_or_insert(boundary);
+                Source::Probe
+            },
+        })
+    }
+
+    fn boot(&self, stamp: Option<Stamp>) -> Option<At> {
+        stamp.map(|stamp| At {
+            t: boot::place(&stamp, self.timeline),
+            error_ns: boot::error(&stamp, self.timeline),
+            source: stamp.source,
+        })
+    }
+
+    fn new(&self, at: BootNs<New>, source: Source) -> At {
+        At {
+            t: New::place(self.timeline, at),
+            error_ns: self.timeline.error_at(at),
+            source,
+        }
+    }
+
+    /// The first opening of the device by anyone but us; where that was not recorded,
+    /// the first LUO ioctl stands in for it.
+    fn first_open(&self) -> Option<At> {
+        let first = |probe: ProbeId| {
+            let is = |e: &&Event| e.probe == probe as u8 && e.kind == Kind::Entry as u8;
+            let theirs = self.new.iter().filter(is).find(|e| !self.own.pid(e.tgid));
+            theirs.map(|event| BootNs::stamped(event.boot_ns))
+        };
+        let open = first(ProbeId::LuoOpen).map(|at| self.new(at, Source::Probe));
+        open.or_else(|| Some(self.new(first(ProbeId::LuoIoctl)?, Source::Derived)))
+    }
+
+    fn last_retrieve(&self) -> Option<At> {
+        let theirs = self.calls.iter().filter(|call| {
+            call.command == Some(Command::RetrieveFd)
+                && call.succeeded()
+                && !self.own.new_call(call)
+        });
+        let end = theirs.filter_map(|call: &Call<New>| call.end).max()?;
+        Some(self.new(end, Source::Probe))
+    }
+}
+
+fn mark(t: i64) -> At {
+    At {
+        t,
+        error_ns: MARK_ERROR_NS,
+        source: Source::Mark,
+    }
+}
+
+/// Cuts what lies between the first and the last boundary at those that are known
+/// and in order. A phase whose end is not known runs on to the next known boundary,
+/// and a hole says so.
+fn partition(input: &Input<'_>, window_end: i64, found: &mut Found) {
+    let workload = input.workload();
+    let mut start = workload.map_or_else(|| input.kexec(), |workload| mark(workload.start));
+    let mut shares = [0; 3];
+    let mut open: Vec<PhaseId> = Vec::new();
+    let mut missing: Vec<(PhaseId, &str)> = Vec::new();
+    for phase in PhaseId::ALL {
+        let of_window = phase.is_in(DEFAULT_WINDOW);
+        if !of_window && workload.is_none() {
+            continue;
+        }
+        let limit = if of_window { window_end } else { i64::MAX };
+        let end = input.end(phase);
+        let Some(end_at) = end.filter(|at| (start.t..=limit).contains(&at.t)) else {
+            if of_window {
+                open.push(phase);
+                missing.push((
+                    phase,
+                    end.map_or("was not seen", |_| "is out of order with the others"),
+                ));
+            }
             continue;
         };
-        let phase = open.take().unwrap_or(boundary);
+        open.push(phase);
+        let (id, known) = piece(&open, start.source, end_at.source);
+        let duration_ns = end_at.t - start.t;
+        if of_window {
+            shares[known as usize] += duration_ns;
+        }
         found.phases.push(Phase {
-            id: phase.phase.to_owned(),
+            id: id.to_string(),
             start_t: start.t,
-            duration_ns: at.t - start.t,
-            source: if phase.phase == GAP {
-                Source::Derived
-            } else {
-                at.source
+            duration_ns,
+            source: match (known, start.source) {
+                (Known::Derived | Known::Unknown, _) => Source::Derived,
+                (Known::Measured, Source::Mark) => Source::Mark,
+                (Known::Measured, _) => end_at.source,
             },
-            error_ns: phase_error(phase.phase, start, at),
+            error_ns: start.error_ns + end_at.error_ns,
         });
-        start = at;
+        found.holes.extend(missing.drain(..).map(|(phase, why)| {
+            let until = phase.facts().until;
+            hole(
+                phase.as_str(),
+                format!("{until} {why}: what it bounds is counted in {id}"),
+            )
+        }));
+        open.clear();
+        start = end_at;
+    }
+    found.coverage = coverage(shares);
+}
+
+/// The phase that a piece counts as, and what is known of it. `phases` are all that
+/// lie in it: more than one where ends between them were not seen.
+fn piece(phases: &[PhaseId], start: Source, end: Source) -> (PhaseId, Known) {
+    let gap = |phase: &&PhaseId| phase.facts().side == PhaseSide::Gap;
+    match (phases, phases.iter().find(gap)) {
+        ([phase], None) if start != Source::Derived && end != Source::Derived => {
+            (*phase, Known::Measured)
+        }
+        ([gap], Some(_)) => (*gap, Known::Derived),
+        (_, Some(gap)) => (*gap, Known::Unknown),
+        (_, None) => (phases[0], Known::Derived),
     }
 }
 
-/// Within one kernel the crossing's error cancels out; what is left is that of
-/// the stamps themselves, which is below the clocks' for probes.
-fn phase_error(phase: &str, start: At, end: At) -> u64 {
-    if phase == GAP || end.source != Source::Probe || start.source != Source::Probe {
-        start.error_ns.max(end.error_ns)
-    } else {
-        2
-    }
-}
-
-fn coverage(phases: &[Phase], window: i64) -> Coverage {
-    let share = |id: &dyn Fn(&Phase) -> bool| {
-        let sum: i64 = phases.iter().filter(|p| id(p)).map(|p| p.duration_ns).sum();
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        if window > 0 {
-            sum as f64 / window as f64
-        } else {
-            0.0
-        }
-    };
-    let derived = share(&|p| p.source == Source::Derived);
-    // The gap ends at the new kernel's first stamp; where it had to be drawn out
-    // past that, nobody knows what it holds.
-    let blind = !phases
-        .iter()
-        .any(|p| p.id == "new.early" || p.id == "new.initcalls");
-    if blind {
-        Coverage {
-            measured: 1.0 - derived,
-            derived: 0.0,
-            unknown: derived,
-        }
-    } else {
-        Coverage {
-            measured: 1.0 - derived,
-            derived,
-            unknown: 0.0,
-        }
+fn coverage(shares: [i64; 3]) -> Coverage {
+    let whole: i64 = shares.iter().sum();
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let share = |known: Known| shares[known as usize] as f64 / whole.max(1) as f64;
+    Coverage {
+        measured: share(Known::Measured),
+        derived: share(Known::Derived),
+        unknown: share(Known::Unknown),
     }
 }

@@ -1,8 +1,11 @@
-//! Which session a kernel object belongs to, and what is still to be retrieved.
+//! Which session a kernel object belongs to, and what is still to come back.
 
 use std::collections::{BTreeSet, HashMap};
 
-use reports::model::{KernelSide, Span};
+use luo_trace_ebpf::{Command, ProbeId};
+
+use super::calls::{Call, Calls};
+use crate::clock::{New, Old};
 
 /// Names of the sessions behind the kernel's pointers, as the trace goes on.
 #[derive(Debug, Default)]
@@ -43,83 +46,57 @@ impl Sessions {
     }
 }
 
-/// Files that were preserved in the old kernel and not yet retrieved in the new.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the old kernel preserved and the new one has not given back yet.
+#[derive(Debug, Default)]
 pub struct Outstanding {
-    files: BTreeSet<(String, u64)>,
+    /// `None` until it is known.
+    preserved: Option<BTreeSet<(String, u64)>>,
+    retrieved: BTreeSet<(String, u64)>,
+    finished: BTreeSet<String>,
 }
 
 impl Outstanding {
-    /// What the spans of the old kernel say was preserved, without `own` session.
-    #[must_use]
-    pub fn preserved(spans: &[Span], own: &str) -> Self {
+    /// What the calls of the old kernel preserved, without `own` session, is to come back.
+    pub fn expect(&mut self, old: &Calls<Old>, own: &str) {
         let mut files = BTreeSet::new();
-        for span in spans
-            .iter()
-            .filter(|s| s.kernel == KernelSide::Old && s.ret == Some(0))
-        {
-            let Some(session) = session(span).filter(|s| *s != own) else {
-                continue;
-            };
-            if is_command(span, "PRESERVE_FD")
-                && let Some(token) = token(span)
-            {
+        for call in old.iter().filter(|c| c.session.as_deref() != Some(own)) {
+            if let Some((session, token)) = call.file(Command::PreserveFd) {
                 files.insert((session.to_owned(), token));
-            }
-            if span.name == "luo_session_release" {
-                files.retain(|(of, _)| of != session);
+            } else if call.is(ProbeId::LuoSessionRelease) && call.succeeded() {
+                files.retain(|(session, _)| call.session.as_ref() != Some(session));
             }
         }
-        Self { files }
+        self.preserved = Some(files);
     }
 
-    /// Takes off what the spans of the new kernel retrieved.
-    pub fn settle(&mut self, spans: &[Span]) {
-        for span in spans
-            .iter()
-            .filter(|s| s.kernel == KernelSide::New && s.ret == Some(0))
-        {
-            if is_command(span, "RETRIEVE_FD")
-                && let (Some(session), Some(token)) = (session(span), token(span))
-            {
-                self.files.remove(&(session.to_owned(), token));
-            }
+    /// Takes note of a call of the new kernel that has returned.
+    pub fn saw(&mut self, call: &Call<New>) {
+        if let Some((session, token)) = call.file(Command::RetrieveFd) {
+            self.retrieved.insert((session.to_owned(), token));
+        }
+        let ends = call.command == Some(Command::Finish) || call.is(ProbeId::LuoSessionRelease);
+        if let (true, true, Some(session)) = (ends, call.succeeded(), &call.session) {
+            self.finished.insert(session.clone());
         }
     }
 
-    /// How many are left.
+    /// Whether it is known what is to come back.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.files.len()
+    pub fn is_known(&self) -> bool {
+        self.preserved.is_some()
     }
 
-    /// Whether all are back.
+    /// Files that were preserved and not retrieved, by session and token.
+    pub fn files(&self) -> impl Iterator<Item = &(String, u64)> {
+        let preserved = self.preserved.iter().flatten();
+        preserved.filter(|file| !self.retrieved.contains(*file))
+    }
+
+    /// Sessions with preserved files that were not finished.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+    pub fn sessions(&self) -> BTreeSet<&str> {
+        let preserved = self.preserved.iter().flatten();
+        let sessions = preserved.filter(|(session, _)| !self.finished.contains(session));
+        sessions.map(|(session, _)| session.as_str()).collect()
     }
-
-    /// The sessions of those that are left.
-    pub fn sessions(&self) -> impl Iterator<Item = &str> {
-        self.files
-            .iter()
-            .map(|(session, _)| session.as_str())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-    }
-}
-
-/// The session of a span.
-pub(super) fn session(span: &Span) -> Option<&str> {
-    span.args.get("session")?.as_str()
-}
-
-fn token(span: &Span) -> Option<u64> {
-    span.args.get("token")?.as_u64()
-}
-
-/// Whether the span is this ioctl of a device or session.
-pub(super) fn is_command(span: &Span, command: &str) -> bool {
-    matches!(span.name.as_str(), "luo_session_ioctl" | "luo_ioctl")
-        && span.args.get("cmd").and_then(|c| c.as_str()) == Some(command)
 }

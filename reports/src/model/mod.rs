@@ -10,6 +10,7 @@ mod check;
 pub mod durable;
 mod figures;
 pub mod file;
+pub mod phase;
 pub mod schema;
 pub mod set;
 
