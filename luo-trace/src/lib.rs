@@ -16,5 +16,6 @@ pub mod kexec;
 pub mod lab;
 pub mod liveupdate;
 pub mod probes;
+pub(crate) mod quantity;
 pub mod record;
 pub mod sources;

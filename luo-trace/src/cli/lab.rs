@@ -14,13 +14,12 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::exit::{Exit, Failure};
-use crate::lab::accel::AccelChoice;
-use crate::lab::host::{Campaign, Progress};
-use crate::lab::interleave;
-use crate::lab::matrix::Named;
-use crate::lab::scenario::Scenario;
-use crate::lab::summary::{Summary, VmSummary};
-use crate::lab::workload::{Workload, parse_duration, parse_size};
+use crate::lab::campaign::matrix::Named;
+use crate::lab::campaign::summary::{Summary, VmSummary};
+use crate::lab::campaign::{Campaign, Progress, Runner, Scenario, turns};
+use crate::lab::host::accel::AccelChoice;
+use crate::lab::workload::Workload;
+use crate::quantity::{parse_duration, parse_size};
 
 /// Real live updates in virtual machines.
 #[derive(Args, Debug)]
@@ -66,8 +65,8 @@ struct RunOptions {
     /// Go on after a virtual machine that failed.
     #[arg(long)]
     keep_going: bool,
-    /// Act out a course that goes wrong (for tests).
-    #[arg(long, value_enum, hide = true)]
+    /// Act out an update that goes wrong (for tests)
+    #[arg(long, hide = true)]
     scenario: Option<Scenario>,
 }
 
@@ -85,7 +84,7 @@ struct MachineOptions {
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     memory: u64,
     /// How QEMU runs the virtual machine.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto")]
     accel: AccelChoice,
     /// Count instructions instead of time (one CPU, TCG): the same course each time.
     #[arg(long)]
@@ -146,13 +145,13 @@ fn update(options: RunOptions, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     if let Some(pair) = &options.interleave {
         let sides = options.sides(pair)?;
         let mut watch = matrix::TurnsShown::new(options.n.saturating_mul(2));
-        let summaries = interleave::run(sides.each_ref(), &mut watch, interrupted)?;
+        let summaries = turns::run(sides.each_ref(), &mut watch, interrupted)?;
         watch.finish();
         return outcome(sides.iter().zip(&summaries));
     }
     let campaign = options.campaign()?;
     let mut progress = Shown::new(campaign.vms);
-    let summary = campaign.run(&mut progress, interrupted)?;
+    let summary = Runner::start(&campaign, None, interrupted)?.run(&mut progress)?;
     progress.finish();
     outcome([(&campaign, &summary)])
 }

@@ -8,6 +8,7 @@ mod gate;
 mod history;
 mod kexec;
 pub mod lab;
+mod lab_agent;
 mod mark;
 mod record;
 mod report;
@@ -20,9 +21,9 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::exit::{Exit, Failure};
 use crate::host::ready::{Ready, Started};
 use crate::host::{need_luo, need_root};
-pub(crate) use crate::lab::workload::{parse_duration as duration, parse_size as size};
 use crate::liveupdate::SessionName;
 use crate::probes::Mechanism;
+pub(crate) use crate::quantity::{parse_duration as duration, parse_size as size};
 
 /// Blackout-window profiler for Linux live update
 #[derive(Debug, Parser)]
@@ -52,7 +53,7 @@ enum OnHost {
     /// Write a mark into the kernel's trace, as any program may
     Mark(mark::Options),
     #[command(hide = true)]
-    LabAgent(crate::lab::agent::Options),
+    LabAgent(lab_agent::Options),
 }
 
 /// All there is.
@@ -154,7 +155,7 @@ fn on_host(command: OnHost, started: Started) -> anyhow::Result<Exit> {
         OnHost::Kexec(options) => kexec::run(options),
         OnHost::Collect(options) => collect::run(options, started),
         OnHost::Mark(options) => mark::run(&options),
-        OnHost::LabAgent(options) => crate::lab::agent::run(options),
+        OnHost::LabAgent(options) => lab_agent::run(&options),
     }
 }
 

@@ -13,7 +13,7 @@ use std::io::{self, Write as _};
 
 use reports::model::{Run, Witness};
 
-use super::ship;
+use super::wire::ship;
 use crate::clock::{Anchor, Bounds, Fit};
 use crate::sources::marks;
 

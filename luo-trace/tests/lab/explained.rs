@@ -175,48 +175,6 @@ fn a_locked_down_kernel_costs_the_tail_and_says_so() {
     assert!(degraded.contains(&"lockdown") && degraded.contains(&"tail"));
 }
 
-/// A filter refuses `perf_event_open` to record and collect: neither needs it. Only
-/// the kernel with BTF has seccomp.
-#[test]
-#[ignore = "boots a VM"]
-fn without_perf_nothing_is_missing() {
-    let run = lab(KERNEL_BTF, "--scenario without-perf")
-        .succeeded()
-        .run(1);
-    assert_eq!(holes(&run), "");
-    assert_eq!(run.phases.len(), 8);
-    assert_eq!(run.attach[0].mechanism, "kprobe.session");
-    // How the kernel log was placed.
-    let printk = |run: &Run| {
-        let checks = run.clock.checks.iter();
-        let ours = checks.filter(|check| check.starts_with("printk by "));
-        ours.cloned().collect::<String>()
-    };
-    assert!(printk(&run).contains("lines written"), "{:?}", run.clock);
-    // In the very moment in which a kernel refines its clocks perf's says something else.
-    let by_perf = |_| printk(&lab(KERNEL_BTF, "").succeeded().run(1)).contains("perf");
-    assert!((0..3).any(by_perf));
-}
-
-/// The kernels joined by the time of day: it is said, and the bound is honest.
-#[test]
-#[ignore = "boots a VM"]
-fn by_the_time_of_day_a_run_has_an_error_of_a_second_and_says_why() {
-    let run = scenario("by-realtime", "");
-    assert_eq!(run.clock.source, "realtime");
-    assert!(
-        run.clock.warnings[0].contains("--clock realtime"),
-        "{:?}",
-        run.clock
-    );
-    let window = run.default_window().expect("a window all the same");
-    assert!(
-        (500_000_000..3_000_000_000).contains(&window.error_ns),
-        "{window:?}"
-    );
-    assert_eq!(run.check(), Vec::<String>::new());
-}
-
 /// The old kernel's shutdown, by name.
 #[test]
 #[ignore = "boots a VM"]

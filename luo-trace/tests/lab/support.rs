@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use luo_trace::lab::summary::Summary;
+use luo_trace::lab::campaign::summary::Summary;
 use reports::model::Run;
 use tempfile::TempDir;
 

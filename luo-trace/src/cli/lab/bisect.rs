@@ -16,9 +16,9 @@ use super::{MachineOptions, Shown};
 use crate::cli::compare::{print, read};
 use crate::cli::gate::RuleOptions;
 use crate::exit::{Exit, Failure};
-use crate::lab::host::Course;
-use crate::lab::image;
-use crate::lab::summary::VmSummary;
+use crate::lab::campaign::Runner;
+use crate::lab::campaign::summary::VmSummary;
+use crate::lab::host::image;
 
 /// Hangs after which a kernel is not tried again: instruction counting has a
 /// hang of its own now and then.
@@ -72,10 +72,10 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     log::info!("bisect: {release}, into {}", campaign.out.display());
 
     let mut progress = Shown::new(options.n);
-    let mut course = Course::start(&campaign, None, interrupted)?;
+    let mut runner = Runner::start(&campaign, None, interrupted)?;
     let mut tried = Tried::default();
     let next = loop {
-        let next = tried.after(course.next_vm(&mut progress)?, options.n);
+        let next = tried.after(runner.next_vm(&mut progress)?, options.n);
         if next != Next::GoOn {
             break next;
         }
@@ -162,7 +162,7 @@ impl Tried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::refusal::Reason;
+    use crate::lab::campaign::Reason;
 
     fn vm(cause: Option<Cause>) -> VmSummary {
         let reason = cause.map(|cause| Reason {

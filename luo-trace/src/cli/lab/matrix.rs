@@ -11,9 +11,9 @@ use super::{MachineOptions, Shown, line};
 use crate::cli::compare::print;
 use crate::cli::report::MatrixFormat;
 use crate::exit::Exit;
-use crate::lab::host::Progress;
-use crate::lab::matrix::{self, Named, Watch};
-use crate::lab::summary::VmSummary;
+use crate::lab::campaign::Progress;
+use crate::lab::campaign::matrix::{self, Named, Watch};
+use crate::lab::campaign::summary::VmSummary;
 
 /// What `lab matrix` was asked for.
 #[derive(Args, Debug)]

@@ -1,108 +1,15 @@
-//! What a VM does, boot by boot: made on the host, carried in each initramfs.
+//! The steps of an update, boot by boot.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::initramfs::Image;
-use super::scenario::Scenario;
-use super::workload::Workload;
-
-/// The steps of every boot of one VM. Each boot but the last ends in a kexec.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// Which of the stages this boot acts out.
-    pub stage: usize,
-    /// The steps, boot by boot.
-    pub stages: Vec<Vec<Step>>,
-    /// Command line of every kernel but the first.
-    pub cmdline: String,
-    /// How long one step may take.
-    pub step_timeout: Duration,
-    /// Whether the host's clock is to bear witness.
-    pub witness: bool,
-}
-
-/// One step. Names are unique in a plan and name the log, `NAME.log`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// Start this program and go on when it says that it is ready.
-    Start {
-        /// Name of the process.
-        name: String,
-        /// Its arguments, to which `--ready-fd N` is added.
-        args: Vec<String>,
-    },
-    /// Run this program to its end.
-    Run {
-        /// Name of the process.
-        name: String,
-        /// Its arguments.
-        args: Vec<String>,
-        /// The exit status without which the plan has failed.
-        expect: Option<i32>,
-    },
-    /// Wait for the end of a process that was started.
-    Wait {
-        /// Name of the process.
-        name: String,
-        /// The exit status without which the plan has failed.
-        expect: Option<i32>,
-    },
-    /// Kill a process that was started, with `SIGKILL`.
-    Kill {
-        /// Name of the process.
-        name: String,
-    },
-    /// End a process that was started, with `SIGTERM`.
-    Terminate {
-        /// Name of the process.
-        name: String,
-    },
-    /// Call for a kexec that the kernel has to refuse.
-    RefusedKexec,
-    /// Write the next boot's initramfs to [`NEXT_INITRAMFS`].
-    Pack,
-    /// Run this program, which is to kexec: that it returns is a failure.
-    Kexec {
-        /// Name of the process.
-        name: String,
-        /// Its arguments.
-        args: Vec<String>,
-    },
-    /// Load the next kernel and kexec without the help of another process.
-    PlainKexec,
-}
-
-impl Step {
-    /// The step's name; one for all of those that run no process.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Start { name, .. }
-            | Self::Run { name, .. }
-            | Self::Wait { name, .. }
-            | Self::Kill { name }
-            | Self::Terminate { name }
-            | Self::Kexec { name, .. } => name,
-            Self::Pack => "pack",
-            Self::PlainKexec => "plain-kexec",
-            Self::RefusedKexec => "refused-kexec",
-        }
-    }
-}
-
-/// Where [`Step::Pack`] puts the next initramfs.
-pub const NEXT_INITRAMFS: &str = "/run/next.cpio";
-
-/// What is left in this directory is sent to the host.
-pub const OUT: &str = "/run/out";
+use crate::lab::wire::initramfs::Image;
+use crate::lab::wire::plan::{NEXT_INITRAMFS, OUT, Plan, Step, run_file, step_name, verify_name};
+use crate::lab::workload::Workload;
 
 /// What to make a plan for.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub struct Request<'a> {
+pub(super) struct Request<'a> {
     /// Number of the first update, which names its files.
     pub first: u32,
     /// Updates in this VM.
@@ -115,8 +22,6 @@ pub struct Request<'a> {
     pub boot_trace: bool,
     /// Whether `collect` keeps the carriers.
     pub keep_carriers: bool,
-    /// Another course.
-    pub scenario: Option<Scenario>,
     /// Command line of every kernel but the first.
     pub cmdline: String,
     /// How long one step may take.
@@ -128,6 +33,17 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// Wraps up stages for the VM.
+    pub(super) fn plan(&self, stages: Vec<Vec<Step>>) -> Plan {
+        Plan {
+            stage: 0,
+            stages,
+            cmdline: self.cmdline.clone(),
+            step_timeout: self.step_timeout,
+            witness: self.witness,
+        }
+    }
+
     /// The arguments of `collect`, waiting for this long.
     pub(super) fn collect(&self, number: u32, timeout: &str) -> Vec<String> {
         let run = format!("{OUT}/{}", run_file(number));
@@ -139,28 +55,6 @@ impl Request<'_> {
             ]);
         }
         args
-    }
-
-    /// The plan.
-    #[must_use]
-    pub fn plan(&self) -> Plan {
-        let stages = match self.scenario {
-            None => self.updates(&[], Some(0)),
-            Some(scenario) => self.acted_out(scenario),
-        };
-        let Self {
-            cmdline,
-            step_timeout,
-            witness,
-            ..
-        } = self;
-        Plan {
-            stage: 0,
-            stages,
-            cmdline: cmdline.clone(),
-            step_timeout: *step_timeout,
-            witness: *witness,
-        }
     }
 
     /// Updates one after the other: `record` with these further arguments, and
@@ -248,22 +142,6 @@ impl Request<'_> {
     }
 }
 
-/// The file of an update's run.
-#[must_use]
-pub fn run_file(number: u32) -> String {
-    format!("{number:04}.run.json")
-}
-
-/// The name of the step that restores and verifies an update's workload.
-#[must_use]
-pub fn verify_name(number: u32) -> String {
-    step_name(number, "verify")
-}
-
-pub(super) fn step_name(number: u32, what: &str) -> String {
-    format!("{number:04}-{what}")
-}
-
 pub(super) fn start(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
     Step::Start {
         name: step_name(number, what),
@@ -293,25 +171,25 @@ pub(super) fn strings(args: &[impl AsRef<str>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scenario::{self, Scenario};
     use super::*;
 
     fn plan(updates: u32, trace: bool, scenario: Option<Scenario>) -> Plan {
         let workload = "memfd=4x1M".parse().unwrap();
         let (cmdline, step_timeout) = ("quiet".to_owned(), Duration::from_secs(5));
-        Request {
+        let request = Request {
             first: 3,
             updates,
             workload: &workload,
             trace,
             boot_trace: true,
             keep_carriers: false,
-            scenario,
             cmdline,
             step_timeout,
             witness: false,
             handicap: Duration::ZERO,
-        }
-        .plan()
+        };
+        scenario::plan(&request, scenario)
     }
 
     fn names(steps: &[Step]) -> Vec<&str> {

@@ -1,45 +1,18 @@
-//! Why an update did not come about: what the kernels themselves refuse, and in
-//! which words, apart from what went wrong.
-//!
-//! The kernels' words are those of `kernel/liveupdate/*.c` and `mm/memfd_luo.c`, v7.3.
-
-use std::path::Path;
+//! Why an update did not come about: what the kernels themselves refuse, and in which
+//! words, apart from what went wrong.
 
 use reports::matrix::Cause;
 use serde::{Deserialize, Serialize};
 
-use super::guest::StageResult;
-use super::processes::{Ended, ProcessError};
-use super::qemu::QemuError;
 use super::summary::VmSummary;
-use crate::liveupdate::image::LoadError;
-use crate::liveupdate::{DEVICE_PATH, Error};
-use crate::sources::kmsg::Log;
-
-/// The exit status of the lab's agent when the kernel did not do what it asked for.
-pub const REFUSED: i32 = 3;
-
-/// How a line of the parts that hand state over begins (`pr_fmt`).
-const SPEAKERS: [&str; 4] = ["KHO: ", "luo: ", "kho_block: ", "memfd_luo: "];
-
-/// Least urgent level that says that something is amiss.
-const WARNING: u8 = 4;
+use crate::lab::host::qemu::QemuError;
+use crate::lab::wire::results::{SPEAKERS, StageResult};
 
 /// What a kernel dies of that cannot take in what the old one left
 /// (`luo_restore_fail`, `kernel/liveupdate/luo_core.c`).
 const INCOMPATIBLE: &str = "The incoming tree failed to initialize properly";
 
-/// What the running kernel has to say against a live update.
-pub(super) fn words(log: &Log) -> Vec<String> {
-    log.lines
-        .iter()
-        .filter(|line| line.level <= WARNING)
-        .filter(|line| SPEAKERS.iter().any(|who| line.text.starts_with(who)))
-        .map(|line| line.text.clone())
-        .collect()
-}
-
-/// The same from a console, on which lines have a stamp and no level; with the
+/// What a kernel has to say against a live update on its console, where lines have a stamp and no level; with the
 /// panic, if there is one.
 fn words_on_console(console: &str) -> Vec<String> {
     let speaks = |text: &&str| {
@@ -51,44 +24,6 @@ fn words_on_console(console: &str) -> Vec<String> {
         .filter(speaks)
         .map(str::to_owned)
         .collect()
-}
-
-/// In the VM: what the kernel refused, if that is what `error` comes from.
-pub(super) fn in_guest(error: &anyhow::Error) -> Option<String> {
-    if !Path::new(DEVICE_PATH).exists() {
-        return Some(format!("this kernel has no {DEVICE_PATH}"));
-    }
-    if let Some(refused) = error.downcast_ref::<LoadError>() {
-        return Some(refused.to_string());
-    }
-    match error.downcast_ref::<ProcessError>()? {
-        ProcessError::NotReady { name, ended, log }
-        | ProcessError::Unexpected {
-            name, ended, log, ..
-        } => {
-            let agent = name.ends_with("-agent") || name.ends_with("-verify");
-            // `kexec` asks the kernel for two things, and ends with 1 if it gets neither.
-            let refused = match ended {
-                Ended::Exit(REFUSED) => agent,
-                Ended::Exit(1) => name.ends_with("-kexec"),
-                _ => false,
-            };
-            refused.then(|| last_word(log))
-        }
-        _ => None,
-    }
-}
-
-/// The last line of a program's log, without its name.
-fn last_word(log: &str) -> String {
-    let line = log.lines().last().unwrap_or_default();
-    line.strip_prefix("luo-trace: ").unwrap_or(line).to_owned()
-}
-
-/// Whether the kernel said no, rather than the caller being wrong or in the way.
-pub(super) fn is_refusal(error: &anyhow::Error) -> bool {
-    let found = error.chain().find_map(|e| e.downcast_ref::<Error>());
-    found.is_some_and(|error| !matches!(error, Error::Name(_) | Error::Busy { .. }))
 }
 
 /// Why an update failed, in one line, whose fault that is, and what the kernel said.
@@ -160,7 +95,6 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
-    use crate::sources::kmsg::Line;
 
     /// Linux 7.3.4 booted by a kernel whose LUO state is of another version.
     const INCOMPATIBLE_CONSOLE: &str = "\
@@ -231,7 +165,7 @@ lab: 3.401000 stage 0 of 2\r
     #[test]
     fn changed_bytes_are_damage_whatever_else_is_said() {
         let mut vm = failed("0001-verify: ended", Some("anything"));
-        let verified = crate::lab::agent::Verified {
+        let verified = crate::lab::wire::results::Verified {
             mismatches: 7,
             ..Default::default()
         };
@@ -249,44 +183,5 @@ lab: 3.401000 stage 0 of 2\r
         let reason = Reason::of(&error, &vm, "");
         assert_eq!(reason.cause, Cause::Lab);
         assert_eq!(reason.why, "boot 2 of 2: 0001-collect: not there");
-    }
-
-    #[test]
-    fn of_the_kernels_log_only_complaints_of_those_who_hand_over_count() {
-        let line = |level, text: &str| Line {
-            seq: 0,
-            level,
-            stamp_us: 0,
-            text: text.to_owned(),
-        };
-        let log = Log {
-            lines: vec![
-                line(6, "luo: Retrieved live update data, liveupdate number: 1"),
-                line(4, "KHO: disabling KHO revival"),
-                line(3, "tsc: Unable to calibrate against PIT"),
-            ],
-        };
-        assert_eq!(words(&log), ["KHO: disabling KHO revival"]);
-    }
-
-    #[test]
-    fn in_the_vm_the_agents_last_line_is_the_reason() {
-        assert_eq!(
-            last_word("a note\nluo-trace: PRESERVE_FD: token 0x1 is in use in this session"),
-            "PRESERVE_FD: token 0x1 is in use in this session"
-        );
-    }
-
-    #[test]
-    fn a_busy_device_or_a_bad_name_is_no_refusal() {
-        let refused = Error::NoSuchToken { token: 1 };
-        assert!(is_refusal(&anyhow::Error::from(refused).context("x")));
-        let busy = Error::Busy {
-            path: "/d".into(),
-            holder: None,
-            waited: std::time::Duration::ZERO,
-        };
-        assert!(!is_refusal(&busy.into()));
-        assert!(!is_refusal(&anyhow!("x")));
     }
 }

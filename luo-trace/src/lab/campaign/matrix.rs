@@ -10,10 +10,11 @@ use luo_trace_ebpf::Probe;
 use reports::matrix::{self, Cause, FILE, Failure, Kernel, Matrix, Pair};
 use reports::model::mode;
 
-use super::host::{Campaign, Course, Progress};
-use super::image;
+use super::runner::{Progress, Runner};
+use super::settings::Campaign;
 use super::summary::{Summary, VmSummary};
 use crate::exit::Failure as Ending;
+use crate::lab::host::{image, qemu};
 
 /// Updates after which a pair that has not worked once is given up.
 const HOPELESS: usize = 2;
@@ -81,24 +82,24 @@ pub fn run(
     let campaigns: Vec<Campaign> = pairs(&kernels)
         .map(|(old, new)| campaign(template, old, new))
         .collect();
-    let mut courses = started(&campaigns, interrupted)?;
-    let first = courses
+    let mut runners = started(&campaigns, interrupted)?;
+    let first = runners
         .first()
         .ok_or_else(|| Ending::bad_input("a matrix needs a kernel: name it with --kernel"))?;
     let mut matrix = empty(&kernels, template, &first.summary);
     for round in 0..template.vms {
-        for number in turn(courses.len(), round) {
-            let (course, left) = (&mut courses[number], template.vms - round);
-            if is_hopeless(&course.summary) {
+        for number in turn(runners.len(), round) {
+            let (runner, left) = (&mut runners[number], template.vms - round);
+            if is_hopeless(&runner.summary) {
                 continue;
             }
             let (old, new) = nth(&kernels, number);
             watch.turn(&format!("{} -> {}", old.name, new.name));
-            course.next_vm(watch)?;
-            if is_hopeless(&course.summary) {
+            runner.next_vm(watch)?;
+            if is_hopeless(&runner.summary) {
                 watch.given_up(left - 1);
             }
-            matrix.pairs = judged(&kernels, &courses);
+            matrix.pairs = judged(&kernels, &runners);
             matrix.measure(&template.out, &lost);
             matrix::write(&matrix, &template.out.join(FILE))?;
             if interrupted.load(Ordering::Relaxed) {
@@ -113,14 +114,14 @@ pub fn run(
 fn started<'a>(
     campaigns: &'a [Campaign],
     interrupted: &'a Arc<AtomicBool>,
-) -> Result<Vec<Course<'a>>> {
+) -> Result<Vec<Runner<'a>>> {
     let mut accel = None;
     campaigns
         .iter()
         .map(|campaign| {
-            let course = Course::start(campaign, accel, interrupted)?;
-            accel = Some(course.accel());
-            Ok(course)
+            let runner = Runner::start(campaign, accel, interrupted)?;
+            accel = Some(runner.accel());
+            Ok(runner)
         })
         .collect()
 }
@@ -134,11 +135,11 @@ fn turn(pairs: usize, round: u32) -> impl Iterator<Item = usize> {
 }
 
 /// What came of the pairs that had a turn.
-fn judged(kernels: &[Kernel], courses: &[Course<'_>]) -> Vec<Pair> {
-    let all = courses.iter().enumerate();
-    all.filter_map(|(number, course)| {
+fn judged(kernels: &[Kernel], runners: &[Runner<'_>]) -> Vec<Pair> {
+    let all = runners.iter().enumerate();
+    all.filter_map(|(number, runner)| {
         let (old, new) = nth(kernels, number);
-        pair(old, new, &course.summary.vms)
+        pair(old, new, &runner.summary.vms)
     })
     .collect()
 }
@@ -166,7 +167,7 @@ fn described(kernels: &[Named]) -> Result<Vec<Kernel>> {
     kernels
         .iter()
         .map(|Named { name, image }| {
-            super::qemu::check_image(image).map_err(Ending::bad_input)?;
+            qemu::check_image(image).map_err(Ending::bad_input)?;
             let (release, version) = image::version(image);
             let name = name.clone().unwrap_or_else(|| release.clone());
             let image = image.display().to_string();
@@ -263,7 +264,7 @@ fn lost(probe: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::refusal::Reason;
+    use crate::lab::campaign::Reason;
 
     fn kernel(name: &str) -> Kernel {
         Kernel {

@@ -10,13 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::arch::{self, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE};
-
-use super::accel::Accel;
 use super::console::Console;
-use super::line;
-use super::ship::PORT;
-use super::witness;
+use super::serial;
+use crate::arch::{self, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE};
+use crate::lab::wire::ship::PORT;
+use crate::lab::witness;
 
 /// How often the console is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -95,6 +93,27 @@ pub enum QemuError {
         /// The cause.
         source: io::Error,
     },
+}
+
+/// An accelerator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accel {
+    /// Hardware virtualisation.
+    Kvm,
+    /// Emulation.
+    Tcg,
+}
+
+impl Accel {
+    /// As QEMU and the run file have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
 }
 
 /// A VM to be.
@@ -194,8 +213,8 @@ impl Vm {
             // QEMU's end is open here until it has been inherited.
             let (_qemus, serial) = match machine.baud {
                 Some(baud) => {
-                    let (qemus, ours) = line::pair()?;
-                    line::carry(ours, File::create(machine.console)?, baud);
+                    let (qemus, ours) = serial::pair()?;
+                    serial::carry(ours, File::create(machine.console)?, baud);
                     let fd = qemus.as_raw_fd();
                     (Some(qemus), format!("socket,id=console,fd={fd}"))
                 }

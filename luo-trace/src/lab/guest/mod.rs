@@ -1,5 +1,10 @@
 //! The program as init of a lab VM: acts out its stage of the plan.
 
+pub mod agent;
+mod processes;
+mod provoke;
+mod refusal;
+
 use std::fmt::Display;
 use std::fs;
 use std::io::Write;
@@ -12,13 +17,12 @@ use anyhow::{Context, Result, bail};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 
-use super::initramfs::Image;
-use super::plan::{NEXT_INITRAMFS, OUT, Plan, Step};
-use super::processes::{Ended, Processes};
-use super::refusal;
-use super::ship;
+use self::processes::Processes;
+use super::wire::initramfs::Image;
+use super::wire::plan::{NEXT_INITRAMFS, OUT, Plan, Step};
+use super::wire::results::{StageResult, StepResult, result_file};
+use super::wire::ship;
 use super::witness;
 use crate::arch;
 use crate::host::ready::boot_ns;
@@ -27,40 +31,6 @@ use crate::sources::kmsg::Log;
 
 /// Steps run the program under this name, which is then their task name too.
 pub(super) const PROGRAM: &str = "/run/luo-trace";
-
-/// What became of a stage. Sent as `result-STAGE.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageResult {
-    /// The stage.
-    pub stage: usize,
-    /// Its steps, as far as they ended.
-    pub steps: Vec<StepResult>,
-    /// Why it went no further, if it did not go as planned.
-    pub error: Option<String>,
-    /// What the kernel refused, if that is why.
-    #[serde(default)]
-    pub refused: Option<String>,
-    /// What the kernel had to say of the live update by then.
-    #[serde(default)]
-    pub said: Vec<String>,
-}
-
-/// What became of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepResult {
-    /// Its name.
-    pub name: String,
-    /// How its process ended; `None` while that runs, and for steps without one.
-    pub ended: Option<Ended>,
-    /// How long the step took, ms of the guest's `CLOCK_MONOTONIC`.
-    pub ms: u64,
-}
-
-/// The file name of a stage's result.
-#[must_use]
-pub fn result_file(stage: usize) -> String {
-    format!("result-{stage}.json")
-}
 
 /// Init: returns only if the machine cannot even be switched off.
 #[must_use]

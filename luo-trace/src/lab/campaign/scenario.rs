@@ -1,12 +1,13 @@
-//! Courses other than the plain update: what can go wrong, acted out for real.
+//! Updates that do not go as planned: what can go wrong, acted out for real.
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Request, Step, run, start, step_name, strings, wait};
+use super::steps::{Request, run, start, strings, wait};
+use crate::lab::wire::plan::{Plan, Step, step_name};
 use crate::probes::Mechanism;
 
-/// A course other than the plain update: what `luo-trace` is to explain afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// What happens instead of the plain update, for `luo-trace` to explain afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
     /// The kernel was booted without `liveupdate=on`.
@@ -45,10 +46,6 @@ pub enum Scenario {
     NeverRetrieved,
     /// Each session has an agent of its own.
     TwoAgents,
-    /// `perf_event_open` is refused to `record` and `collect`.
-    WithoutPerf,
-    /// `collect` joins the kernels by the time of day.
-    ByRealtime,
 }
 
 /// How long `collect` waits for what will not come.
@@ -70,9 +67,27 @@ impl Scenario {
     }
 }
 
+/// The plan of a VM: plain updates, or a scenario.
+pub(super) fn plan(request: &Request<'_>, scenario: Option<Scenario>) -> Plan {
+    let stages = match scenario {
+        None => request.updates(&[], Some(0)),
+        Some(scenario) => request.acted_out(scenario),
+    };
+    request.plan(stages)
+}
+
+impl std::str::FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let value = serde_json::Value::from(name);
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+}
+
 impl Request<'_> {
     /// The steps of a scenario, boot by boot.
-    pub(super) fn acted_out(&self, scenario: Scenario) -> Vec<Vec<Step>> {
+    fn acted_out(&self, scenario: Scenario) -> Vec<Vec<Step>> {
         let number = self.first;
         match scenario {
             Scenario::SmallBuffer => self.updates(&["--buffer", "64K"], None),
@@ -115,15 +130,6 @@ impl Request<'_> {
                 vec![before, self.collected(number, &[], &[self.restore(number)])]
             }
             Scenario::Marks => self.marked(number),
-            Scenario::WithoutPerf => vec![
-                without_perf(self.recorded(number)),
-                without_perf(self.collected(number, &[], &[self.restore(number)])),
-            ],
-            Scenario::ByRealtime => {
-                let after =
-                    self.collected(number, &["--clock", "realtime"], &[self.restore(number)]);
-                vec![self.recorded(number), after]
-            }
             Scenario::CollectFirst => {
                 let after = self.collected(number, &["--first"], &[self.restore(number)]);
                 vec![self.recorded(number), after]
@@ -146,7 +152,7 @@ impl Request<'_> {
                 vec![before, self.collected(number, &[], &[])]
             }
             Scenario::HalfRetrieved => {
-                let files = (self.workload.files / 2).to_string();
+                let files = (self.workload.files() / 2).to_string();
                 let after = [self.partly(number, "half", &["--files", &files])];
                 vec![self.recorded(number), self.collected(number, &[], &after)]
             }
@@ -228,19 +234,6 @@ impl Request<'_> {
         ];
         vec![before, after]
     }
-}
-
-/// What is started, without leave to open perf events.
-fn without_perf(mut steps: Vec<Step>) -> Vec<Step> {
-    for step in &mut steps {
-        if let Step::Start { args, .. } = step
-            && args.first().is_some_and(|command| command != "lab-agent")
-        {
-            let wrap = strings(&["lab-agent", "without-perf", "--"]);
-            *args = [wrap, std::mem::take(args)].concat();
-        }
-    }
-    steps
 }
 
 fn mechanisms(number: u32) -> Vec<Step> {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::qemu::{Machine, QemuError, Vm};
+use super::qemu::{Accel, Machine, QemuError, Vm};
 
 /// A kernel that KVM runs says its first word much sooner.
 const TRIAL: Duration = Duration::from_secs(3);
 
 /// Which accelerator to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccelChoice {
     /// KVM if it can run the kernel here, else TCG.
     #[default]
@@ -23,23 +23,17 @@ pub enum AccelChoice {
     Tcg,
 }
 
-/// An accelerator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accel {
-    /// Hardware virtualisation.
-    Kvm,
-    /// Emulation.
-    Tcg,
-}
+impl std::str::FromStr for AccelChoice {
+    type Err = String;
 
-impl Accel {
-    /// As QEMU and the run file have it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            "kvm" => Ok(Self::Kvm),
+            "tcg" => Ok(Self::Tcg),
+            _ => Err(format!(
+                "'{name}' is no accelerator; expected auto, kvm or tcg"
+            )),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::exit::Failure;
 const SMALL: &str = "luo-trace-init";
 
 /// The smaller program beside this one, if it is of the same version; else this one.
-pub(super) fn find() -> Result<PathBuf> {
+pub(in crate::lab) fn find() -> Result<PathBuf> {
     // Not /proc/self/exe: what is beside it is wanted, too.
     let own = std::env::current_exe().context("cannot find this program")?;
     let small = own.with_file_name(SMALL);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use serde::{Deserialize, Serialize};
+
+use crate::lab::wire::results::Ended;
 
 /// Lines of a log that go into an error.
 const LOG_TAIL: usize = 8;
@@ -75,45 +75,6 @@ pub enum ProcessError {
         /// The cause.
         source: io::Error,
     },
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ended {
-    /// With this status.
-    Exit(i32),
-    /// By this signal.
-    Signal(i32),
-}
-
-impl Ended {
-    /// The exit status, if it ended with one.
-    #[must_use]
-    pub fn exit_status(self) -> Option<i32> {
-        match self {
-            Self::Exit(status) => Some(status),
-            Self::Signal(_) => None,
-        }
-    }
-}
-
-impl From<ExitStatus> for Ended {
-    fn from(status: ExitStatus) -> Self {
-        match status.code() {
-            Some(code) => Self::Exit(code),
-            None => Self::Signal(status.signal().unwrap_or_default()),
-        }
-    }
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exit(code) => write!(f, "exit status {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
-        }
-    }
 }
 
 /// The processes of one boot.

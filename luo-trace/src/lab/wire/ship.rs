@@ -34,7 +34,7 @@ pub fn send(directory: &Path) -> io::Result<()> {
 }
 
 /// The ports come up in the background after the driver's probe.
-pub(super) fn find_port(wanted: &str) -> io::Result<PathBuf> {
+pub(in crate::lab) fn find_port(wanted: &str) -> io::Result<PathBuf> {
     let start = Instant::now();
     loop {
         for port in fs::read_dir("/sys/class/virtio-ports")

@@ -1,4 +1,4 @@
-//! The host's side: VM after VM, and a file for every update.
+//! The host's side of a campaign: VM after VM, and a file for every update.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,80 +9,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail};
 use reports::model::{Lab, Run};
 
-use super::accel::{self, Accel, AccelChoice};
-use super::agent::Verified;
-use super::guest::result_file;
-use super::init;
-use super::initramfs::Image;
-use super::plan::{Plan, Request, run_file, verify_name};
-use super::qemu::{self, Machine, Patience, Vm};
-use super::refusal::Reason;
-use super::scenario::Scenario;
-use super::ship::{self, Received};
+use super::reason::Reason;
+use super::scenario;
+use super::settings::Campaign;
+use super::steps::Request;
 use super::summary::{SUMMARY_SCHEMA, Summary, VmSummary, to_json, write_whole};
-use super::witness;
-use super::workload::Workload;
 use crate::clock::{Anchor, Bounds};
 use crate::exit::Failure;
 use crate::host::now_rfc3339;
 use crate::join;
+use crate::lab::host::accel::{self, AccelChoice};
+use crate::lab::host::init;
+use crate::lab::host::qemu::{self, Accel, Machine, Patience, Vm};
+use crate::lab::wire::initramfs::Image;
+use crate::lab::wire::plan::{Plan, run_file, verify_name};
+use crate::lab::wire::results::{Verified, result_file};
+use crate::lab::wire::ship::{self, Received};
+use crate::lab::witness;
 
 /// Without a byte for this long a VM is taken to hang. Instruction counting
 /// and a busy host stretch the silent parts of a boot to some seconds.
 const IDLE: Duration = Duration::from_mins(1);
-
-/// What every kernel of the lab is booted with. On a busy host the kernel's trial of
-/// its timer may see no tick in time and panic ("IO-APIC + timer doesn't work!"):
-/// it does without, as it does on KVM.
-const CMDLINE: &str = "console=ttyS0 quiet panic=-1 no_timer_check";
-
-/// What to run.
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub struct Campaign {
-    /// Kernel that QEMU boots.
-    pub kernel: PathBuf,
-    /// Kernel that is booted into, if it is another.
-    pub new_kernel: Option<PathBuf>,
-    /// VMs.
-    pub vms: u32,
-    /// Updates in each.
-    pub chain: u32,
-    /// What is carried across each.
-    pub workload: Workload,
-    /// CPUs of a VM.
-    pub cpus: u32,
-    /// Memory of a VM, bytes.
-    pub memory: u64,
-    /// Accelerator.
-    pub accel: AccelChoice,
-    /// Count instructions instead of time.
-    pub deterministic: bool,
-    /// Speed of the serial console, bits a second.
-    pub baud: Option<u32>,
-    /// Further words of the kernels' command line.
-    pub append: String,
-    /// … of every kernel but the first.
-    pub append_new: String,
-    /// Where the files go.
-    pub out: PathBuf,
-    /// How long one VM may take.
-    pub timeout: Duration,
-    /// Whether to go on after a VM that failed.
-    pub keep_going: bool,
-    /// Whether `record` and `collect` watch.
-    pub trace: bool,
-    /// Whether the new kernels trace their boot.
-    pub boot_trace: bool,
-    /// Whether `collect` keeps the carriers.
-    pub keep_carriers: bool,
-    /// A course other than the plain update.
-    pub scenario: Option<Scenario>,
-    /// How long the agent of each new kernel computes before it opens the device.
-    pub handicap: Duration,
-    /// Seed of every VM that counts instructions, if not its number.
-    pub seed: Option<u32>,
-}
 
 /// Told of each VM as it ends.
 pub trait Progress {
@@ -92,97 +39,23 @@ pub trait Progress {
     fn ended(&mut self, vm: &VmSummary);
 }
 
-impl Campaign {
-    /// Runs everything, and writes `lab.json` after each VM.
-    ///
-    /// Fails at once where nothing can be run. A VM that failed is in the
-    /// summary, and the last one unless [`Self::keep_going`].
-    pub fn run(
-        &self,
-        progress: &mut dyn Progress,
-        interrupted: &Arc<AtomicBool>,
-    ) -> Result<Summary> {
-        let mut course = Course::start(self, None, interrupted)?;
-        for _ in 0..self.vms {
-            let failed = course.next_vm(progress)?.error.is_some();
-            if failed && (!self.keep_going || interrupted.load(Ordering::Relaxed)) {
-                break;
-            }
-        }
-        Ok(course.summary)
-    }
-
-    fn cmdline(&self) -> String {
-        let mut cmdline = CMDLINE.to_owned();
-        if self.scenario != Some(Scenario::NoLiveupdate) {
-            cmdline.push_str(" liveupdate=on");
-        }
-        let words = [
-            (self.deterministic, "nokaslr"),
-            (!self.append.is_empty(), &self.append),
-        ];
-        for (_, word) in words.into_iter().filter(|(wanted, _)| *wanted) {
-            cmdline.push(' ');
-            cmdline.push_str(word);
-        }
-        cmdline
-    }
-}
-
 /// A campaign under way, one VM at a time.
-pub struct Course<'a> {
-    lab: Ready<'a>,
-    /// What came of it so far.
-    pub summary: Summary,
-}
-
-impl<'a> Course<'a> {
-    /// Makes sure that VMs can be run, and runs none yet; `accel` is what was
-    /// chosen for another campaign on this host.
-    ///
-    /// Fails where nothing can be run.
-    pub fn start(
-        campaign: &'a Campaign,
-        accel: Option<Accel>,
-        interrupted: &'a Arc<AtomicBool>,
-    ) -> Result<Self> {
-        let lab = Ready::new(campaign, accel, interrupted)?;
-        let summary = lab.summary();
-        Ok(Self { lab, summary })
-    }
-
-    /// How QEMU runs the VMs.
-    #[must_use]
-    pub fn accel(&self) -> Accel {
-        self.lab.accel
-    }
-
-    /// Runs the next VM, and writes `lab.json`. One that failed says so itself.
-    pub fn next_vm(&mut self, progress: &mut dyn Progress) -> Result<&VmSummary> {
-        let Campaign { chain, out, .. } = self.lab.campaign;
-        let run = u32::try_from(self.summary.vms.len()).unwrap_or(u32::MAX);
-        let first = 1 + run * chain;
-        progress.starts(first);
-        let vm = self.lab.vm(first);
-        progress.ended(&vm);
-        self.summary.vms.push(vm);
-        write_whole(&out.join("lab.json"), &to_json(&self.summary)?)?;
-        let last = self.summary.vms.last();
-        last.ok_or_else(|| anyhow!("a VM was run"))
-    }
-}
-
-/// A campaign whose prerequisites are there.
-struct Ready<'a> {
+pub struct Runner<'a> {
     campaign: &'a Campaign,
     init: PathBuf,
     accel: Accel,
     cmdline: String,
     interrupted: &'a Arc<AtomicBool>,
+    /// What came of it so far.
+    pub summary: Summary,
 }
 
-impl<'a> Ready<'a> {
-    fn new(
+impl<'a> Runner<'a> {
+    /// Makes sure that VMs can be run, and runs none yet; `chosen` is the accelerator
+    /// that was found for another campaign on this host.
+    ///
+    /// Fails where nothing can be run.
+    pub fn start(
         campaign: &'a Campaign,
         chosen: Option<Accel>,
         interrupted: &'a Arc<AtomicBool>,
@@ -214,43 +87,49 @@ impl<'a> Ready<'a> {
             Some(accel) => accel,
             None => accel::choose(choice, kernel, interrupted).map_err(Failure::environment)?,
         };
+        let cmdline = campaign.cmdline();
+        let summary = summary(campaign, accel, &cmdline);
         Ok(Self {
             campaign,
             init,
             accel,
-            cmdline: campaign.cmdline(),
+            cmdline,
             interrupted,
+            summary,
         })
     }
 
-    fn summary(&self) -> Summary {
-        let Campaign {
-            kernel,
-            new_kernel,
-            workload,
-            cpus,
-            memory,
-            deterministic,
-            trace,
-            handicap,
-            ..
-        } = self.campaign;
-        Summary {
-            schema: SUMMARY_SCHEMA.to_owned(),
-            kernel: kernel.clone(),
-            new_kernel: new_kernel.as_ref().unwrap_or(kernel).clone(),
-            cmdline: self.cmdline.clone(),
-            workload: workload.to_string(),
-            cpus: if *deterministic { 1 } else { *cpus },
-            memory_bytes: *memory,
-            accel: self.accel.as_str().to_owned(),
-            deterministic: *deterministic,
-            traced: *trace,
-            scenario: self.campaign.scenario,
-            seed: self.campaign.seed,
-            handicap_us: u64::try_from(handicap.as_micros()).unwrap_or(u64::MAX),
-            vms: Vec::new(),
+    /// Runs all VMs. One that failed is in the summary, and the last one unless
+    /// [`Campaign::keep_going`].
+    pub fn run(mut self, progress: &mut dyn Progress) -> Result<Summary> {
+        for _ in 0..self.campaign.vms {
+            let failed = self.next_vm(progress)?.error.is_some();
+            let interrupted = self.interrupted.load(Ordering::Relaxed);
+            if failed && (!self.campaign.keep_going || interrupted) {
+                break;
+            }
         }
+        Ok(self.summary)
+    }
+
+    /// How QEMU runs the VMs.
+    #[must_use]
+    pub fn accel(&self) -> Accel {
+        self.accel
+    }
+
+    /// Runs the next VM, and writes `lab.json`. One that failed says so itself.
+    pub fn next_vm(&mut self, progress: &mut dyn Progress) -> Result<&VmSummary> {
+        let Campaign { chain, out, .. } = self.campaign;
+        let run = u32::try_from(self.summary.vms.len()).unwrap_or(u32::MAX);
+        let first = 1 + run * chain;
+        progress.starts(first);
+        let vm = self.vm(first);
+        progress.ended(&vm);
+        self.summary.vms.push(vm);
+        write_whole(&out.join("lab.json"), &to_json(&self.summary)?)?;
+        let last = self.summary.vms.last();
+        last.ok_or_else(|| anyhow!("a VM was run"))
     }
 
     fn vm(&self, first_update: u32) -> VmSummary {
@@ -359,14 +238,13 @@ impl<'a> Ready<'a> {
             handicap,
             ..
         } = self.campaign;
-        Request {
+        let request = Request {
             first,
             updates: *chain,
             workload,
             trace: *trace,
             boot_trace: *boot_trace,
             keep_carriers: *keep_carriers,
-            scenario: *scenario,
             cmdline: [self.cmdline.as_str(), append_new]
                 .join(" ")
                 .trim_end()
@@ -375,8 +253,8 @@ impl<'a> Ready<'a> {
             step_timeout: timeout.mul_f64(0.5),
             witness: self.has_witness(),
             handicap: *handicap,
-        }
-        .plan()
+        };
+        scenario::plan(&request, *scenario)
     }
 
     fn write_initramfs(&self, path: &Path, plan: &Plan) -> Result<()> {
@@ -409,15 +287,14 @@ impl<'a> Ready<'a> {
             vm.stages
                 .push(serde_json::from_slice(&result).context("result of a stage")?);
         }
-        for number in updates {
+        for number in updates.clone() {
             let name = format!("{}.json", verify_name(number));
             if let Some(report) = files.remove(&name) {
                 vm.verified
                     .insert(number, serde_json::from_slice(&report).context(name)?);
             }
         }
-        let runs = vm.first_update..vm.first_update + self.campaign.chain;
-        for number in runs {
+        for number in updates {
             let name = run_file(number);
             if let Some(json) = files.remove(&name) {
                 let path = self.campaign.out.join(&name);
@@ -476,5 +353,35 @@ impl<'a> Ready<'a> {
             ..
         } = self.campaign;
         *trace && !deterministic && scenario.is_none()
+    }
+}
+
+fn summary(campaign: &Campaign, accel: Accel, cmdline: &str) -> Summary {
+    let Campaign {
+        kernel,
+        new_kernel,
+        workload,
+        cpus,
+        memory,
+        deterministic,
+        trace,
+        handicap,
+        ..
+    } = campaign;
+    Summary {
+        schema: SUMMARY_SCHEMA.to_owned(),
+        kernel: kernel.clone(),
+        new_kernel: new_kernel.as_ref().unwrap_or(kernel).clone(),
+        cmdline: cmdline.to_owned(),
+        workload: workload.to_string(),
+        cpus: if *deterministic { 1 } else { *cpus },
+        memory_bytes: *memory,
+        accel: accel.as_str().to_owned(),
+        deterministic: *deterministic,
+        traced: *trace,
+        scenario: campaign.scenario,
+        seed: campaign.seed,
+        handicap_us: u64::try_from(handicap.as_micros()).unwrap_or(u64::MAX),
+        vms: Vec::new(),
     }
 }

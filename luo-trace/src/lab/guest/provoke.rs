@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use anyhow::{Result, bail};
 
-use super::workload::patterned_memfd;
+use crate::lab::workload::{Workload, memfd::patterned_memfd};
 use crate::liveupdate::{Device, Error, SessionName};
 
 /// Prints one line for each refusal: what was done and what it was refused with.
@@ -35,7 +35,7 @@ pub fn before_update() -> Result<()> {
 /// The same for a session that came from the old kernel.
 pub fn after_update() -> Result<()> {
     // The session of the workload, whatever that is: its first file has token 1.
-    let name = super::workload::Workload::session_name(0)?;
+    let name = Workload::session_name(0)?;
     let device = Device::open()?;
     let session = device.retrieve_session(&name)?;
     refused("retrieve twice", device.retrieve_session(&name))?;

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::agent::Verified;
-use super::guest::StageResult;
-use super::host::Campaign;
-use super::plan::Plan;
-use super::refusal::Reason;
+use super::reason::Reason;
 use super::scenario::Scenario;
+use super::settings::Campaign;
+use crate::lab::wire::plan::Plan;
+use crate::lab::wire::results::{StageResult, Verified};
 
 /// The schema of `lab.json`.
 pub(super) const SUMMARY_SCHEMA: &str = "luo-trace.lab/1";
@@ -108,7 +107,7 @@ impl VmSummary {
                 .ok_or_else(|| anyhow!("update {number}: nothing was verified"))?;
             let whole = Verified {
                 sessions: workload.sessions.into(),
-                files: workload.files.into(),
+                files: workload.files().into(),
                 bytes_verified: workload.bytes(),
                 mismatches: 0,
             };

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 
-use super::host::{Campaign, Course};
 use super::matrix::Watch;
+use super::runner::Runner;
+use super::settings::Campaign;
 use super::summary::Summary;
 
 /// Whose turn each VM is, `pairs` for each side: A B B A A B B A …
@@ -28,18 +29,18 @@ pub fn run(
     interrupted: &Arc<AtomicBool>,
 ) -> Result<[Summary; 2]> {
     let [a, b] = campaigns;
-    let first = Course::start(a, None, interrupted)?;
-    let second = Course::start(b, Some(first.accel()), interrupted)?;
-    let mut courses = [first, second];
+    let first = Runner::start(a, None, interrupted)?;
+    let second = Runner::start(b, Some(first.accel()), interrupted)?;
+    let mut runners = [first, second];
     for side in turns(a.vms) {
         let name = campaigns[side].out.file_name().unwrap_or_default();
         watch.turn(&name.to_string_lossy());
-        let failed = courses[side].next_vm(watch)?.error.is_some();
+        let failed = runners[side].next_vm(watch)?.error.is_some();
         if failed && (!a.keep_going || interrupted.load(Ordering::Relaxed)) {
             break;
         }
     }
-    Ok(courses.map(|course| course.summary))
+    Ok(runners.map(|runner| runner.summary))
 }
 
 #[cfg(test)]

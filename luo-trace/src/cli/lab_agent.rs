@@ -1,0 +1,89 @@
+//! `luo-trace lab-agent`: the part of the lab that runs in the VM beside `record` and `collect`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::exit::Exit;
+use crate::lab::guest::agent::{self, Part};
+use crate::lab::workload::Workload;
+
+/// What the agent is told to do.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    task: Task,
+    /// Write READY=1 to this descriptor once ready
+    #[arg(long, global = true)]
+    ready_fd: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Preserve a workload and stay, so that its sessions live until the kexec
+    Preserve {
+        /// What is preserved
+        #[arg(long)]
+        workload: Workload,
+    },
+    /// Take a workload back, verify every byte of it and finish its sessions
+    Restore {
+        /// What was preserved
+        #[arg(long)]
+        workload: Workload,
+        /// Where to write what was verified
+        #[arg(long)]
+        report: PathBuf,
+        /// Take back this session only, by its number
+        #[arg(long)]
+        only: Option<u32>,
+        /// Take back this many files, and finish nothing
+        #[arg(long)]
+        files: Option<usize>,
+        /// Testify to the host right after the last retrieve
+        #[arg(long)]
+        witness: bool,
+        /// Busy-loop this long before opening the device
+        #[arg(long, default_value = "0ms", value_parser = crate::quantity::parse_duration)]
+        handicap: Duration,
+    },
+    /// Make a session, start `record` with it, and stay
+    Broker {
+        /// The session's name
+        session: String,
+    },
+    /// Do what LUO refuses, and print how it is refused
+    Provoke {
+        /// With a session of the old kernel
+        #[arg(long)]
+        after: bool,
+    },
+    /// Hold /dev/liveupdate and stay
+    Hold,
+}
+
+pub(super) fn run(options: &Options) -> Result<Exit> {
+    let ready = options.ready_fd;
+    agent::run(|| match &options.task {
+        Task::Preserve { workload } => agent::preserve(workload, ready),
+        Task::Restore {
+            workload,
+            report,
+            only,
+            files,
+            witness,
+            handicap,
+        } => {
+            let part = Part {
+                only: *only,
+                files: *files,
+            };
+            agent::restore(workload, &part, report, *witness, *handicap)
+        }
+        Task::Broker { session } => agent::broker(session, ready),
+        Task::Provoke { after } => agent::provoke(*after),
+        Task::Hold => agent::hold(ready),
+    })
+}

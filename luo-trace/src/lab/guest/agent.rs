@@ -1,0 +1,227 @@
+//! The live update agent of the lab: keeps a workload across the kexec.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::{provoke, refusal};
+use crate::exit::Exit;
+use crate::lab::wire::results::Verified;
+use crate::lab::witness;
+use crate::lab::workload::Workload;
+use crate::liveupdate::{Device, Session, SessionName};
+
+/// How long to wait while another process has the device.
+const DEVICE_WAIT: Duration = Duration::from_secs(10);
+
+/// Runs a task of the agent, which exits with `Partial` where the kernel said no.
+pub fn run(task: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
+    rustix::thread::set_name(c"lab-agent")?;
+    let done = task();
+    if let Err(error) = &done
+        && refusal::is_refusal(error)
+    {
+        log::error!("{error:#}");
+        return Ok(Exit::Partial);
+    }
+    done
+}
+
+/// Does what LUO refuses, and prints how it is refused; `after` the update with a
+/// session of the old kernel.
+pub fn provoke(after: bool) -> Result<Exit> {
+    if after {
+        provoke::after_update()?;
+    } else {
+        provoke::before_update()?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Holds the device and stays.
+pub fn hold(ready_fd: Option<u32>) -> Result<Exit> {
+    stay(ready_fd, &Device::open()?)
+}
+
+/// Says that it is ready and keeps `kept` until it is killed or the kexec comes.
+fn stay<T>(ready_fd: Option<u32>, _kept: &T) -> Result<Exit> {
+    if let Some(fd) = ready_fd {
+        // An inherited descriptor can be opened by its name without `unsafe`.
+        let mut ready = File::options()
+            .write(true)
+            .open(format!("/proc/self/fd/{fd}"))?;
+        ready.write_all(b"READY=1\n")?;
+    }
+    loop {
+        thread::park();
+    }
+}
+
+/// Hands a session to `record`, waits until that is ready, and stays.
+pub fn broker(name: &str, ready_fd: Option<u32>) -> Result<Exit> {
+    let session = Device::open_wait(DEVICE_WAIT)?.create_session(&SessionName::new(name)?)?;
+    rustix::io::fcntl_setfd(&session, rustix::io::FdFlags::empty())?;
+    let (mut ready, theirs) = std::io::pipe()?;
+    rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
+    let [session_fd, theirs_fd] = [session.as_fd(), theirs.as_fd()].map(|fd| fd.as_raw_fd());
+    let record = process::Command::new("/proc/self/exe")
+        .args(["record", "--session-fd", &session_fd.to_string()])
+        .args(["--ready-fd", &theirs_fd.to_string()])
+        .spawn()?;
+    drop(theirs);
+    let mut word = String::new();
+    ready.read_to_string(&mut word)?;
+    ensure!(word == "READY=1\n", "record did not get ready");
+    stay(ready_fd, &(session, record))
+}
+
+/// Preserves a workload and stays, so that its sessions live until the kexec.
+pub fn preserve(workload: &Workload, ready_fd: Option<u32>) -> Result<Exit> {
+    raise_descriptor_limit(workload)?;
+    let files = (0..workload.sessions)
+        .map(|session| {
+            workload
+                .tokens(session)
+                .map(|token| {
+                    let file = workload.content().prepare(session, token)?;
+                    Ok((token, file))
+                })
+                .collect()
+        })
+        .collect::<Result<Vec<Vec<_>>>>()
+        .context("cannot make the workload's files")?;
+
+    let all: Vec<u32> = (0..workload.sessions).collect();
+    let sessions = sessions(&all, Device::create_session)?;
+    for (session, files) in sessions.iter().zip(&files) {
+        for (token, file) in files {
+            session.preserve_fd(file.as_fd(), *token)?;
+        }
+    }
+    stay(ready_fd, &(sessions, files))
+}
+
+/// What of a workload is taken back.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// This session alone, by its number.
+    pub only: Option<u32>,
+    /// So many files, and nothing is finished.
+    pub files: Option<usize>,
+}
+
+impl Part {
+    fn sessions(&self, workload: &Workload) -> Vec<u32> {
+        match self.only {
+            Some(session) => vec![session],
+            None => (0..workload.sessions).collect(),
+        }
+    }
+}
+
+/// Keeps the CPU busy. To sleep would take until the kernel's next tick.
+fn compute(long: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < long {
+        std::hint::spin_loop();
+    }
+}
+
+/// Takes a workload back after `handicap` of computing, verifies every byte, finishes
+/// its sessions, and writes what it found to `report`.
+pub fn restore(
+    workload: &Workload,
+    part: &Part,
+    report: &Path,
+    witness: bool,
+    handicap: Duration,
+) -> Result<Exit> {
+    compute(handicap);
+    raise_descriptor_limit(workload)?;
+    thread::sleep(workload.delay);
+    let numbers = part.sessions(workload);
+    let sessions = sessions(&numbers, Device::retrieve_session)?;
+
+    // All files first: verifying is not part of what a restore costs.
+    let wanted = numbers.iter().zip(&sessions).flat_map(|(number, session)| {
+        workload
+            .tokens(*number)
+            .map(move |token| (*number, token, session))
+    });
+    let mut files = Vec::new();
+    for (number, token, session) in wanted.take(part.files.unwrap_or(usize::MAX)) {
+        if !files.is_empty() {
+            thread::sleep(workload.between);
+        }
+        files.push((number, token, session.retrieve_fd(token)?));
+    }
+
+    if witness && let Err(error) = witness::testify() {
+        log::warn!("no witness: {error}");
+    }
+
+    let mut verified = Verified {
+        sessions: sessions.len() as u64,
+        ..Verified::default()
+    };
+    let content = workload.content();
+    for (session, token, file) in files {
+        verified.mismatches += content.verify(file, session, token)?;
+        verified.files += 1;
+        verified.bytes_verified += content.file_size();
+    }
+    if part.files.is_none() {
+        for session in &sessions {
+            session.finish()?;
+        }
+    }
+
+    std::fs::write(report, serde_json::to_vec(&verified)?)?;
+    ensure!(
+        verified.mismatches == 0,
+        "{} of {} bytes are not as they were preserved",
+        verified.mismatches,
+        verified.bytes_verified
+    );
+    Ok(Exit::Success)
+}
+
+/// Opens the device, makes or retrieves these sessions, and closes it at once.
+fn sessions<E>(
+    numbers: &[u32],
+    get: impl Fn(&Device, &SessionName) -> Result<Session, E>,
+) -> Result<Vec<Session>>
+where
+    anyhow::Error: From<E>,
+{
+    let names: Vec<_> = numbers
+        .iter()
+        .map(|number| Workload::session_name(*number))
+        .collect::<Result<_, _>>()?;
+    let device = Device::open_wait(DEVICE_WAIT)?;
+    names.iter().map(|name| Ok(get(&device, name)?)).collect()
+}
+
+fn raise_descriptor_limit(workload: &Workload) -> Result<()> {
+    let needed = u64::from(workload.files()) + u64::from(workload.sessions) + 64;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let maximum = limit.maximum.map(|maximum| maximum.max(needed));
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(needed),
+            maximum,
+        },
+    )
+    .with_context(|| format!("cannot raise the limit of open files to {needed}"))
+}

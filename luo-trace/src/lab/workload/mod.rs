@@ -1,0 +1,230 @@
+//! What is carried across the update, and the proof that it arrived.
+//!
+//! A further kind of workload implements [`Content`] in a file of its own and has one
+//! row in [`Workload::content`] and one in its parser.
+
+pub(super) mod memfd;
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::memfd::Memfds;
+use crate::liveupdate::{NameError, SessionName};
+use crate::quantity::parse_duration;
+
+/// A kind of file that LUO preserves. To preserve and to retrieve it is the same for
+/// all kinds: a descriptor and a token.
+pub(super) trait Content {
+    /// Files, over all sessions.
+    fn files(&self) -> u32;
+    /// Bytes that are verified of each file, and memory that it takes.
+    fn file_size(&self) -> u64;
+    /// Makes the file that is preserved under `token`.
+    fn prepare(&self, session: u32, token: u64) -> io::Result<OwnedFd>;
+    /// Counts the bytes of the retrieved file that are not as they were prepared.
+    fn verify(&self, fd: OwnedFd, session: u32, token: u64) -> io::Result<u64>;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Memfd(Memfds),
+}
+
+/// Files in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Workload {
+    kind: Kind,
+    /// Sessions that the files are dealt to in turn.
+    pub sessions: u32,
+    /// What the agent waits before it opens the device in the new kernel.
+    pub delay: Duration,
+    /// What it waits between two retrieves.
+    pub between: Duration,
+}
+
+/// Why a workload's spec is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "workload '{spec}': {problem}; expected \
+     memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION], e.g. memfd=4x1M,sessions=2"
+)]
+pub struct SpecError {
+    spec: String,
+    problem: String,
+}
+
+impl Workload {
+    pub(super) fn content(&self) -> &dyn Content {
+        match &self.kind {
+            Kind::Memfd(memfds) => memfds,
+        }
+    }
+
+    /// Files, over all sessions.
+    #[must_use]
+    pub fn files(&self) -> u32 {
+        self.content().files()
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.files()) * self.content().file_size()
+    }
+
+    /// The name of session `index`.
+    pub fn session_name(index: u32) -> Result<SessionName, NameError> {
+        SessionName::new(format!("lab-{index}"))
+    }
+
+    /// The tokens of session `index`. No two sessions share one.
+    pub fn tokens(&self, index: u32) -> impl Iterator<Item = u64> + use<> {
+        let first = u64::from(index) + 1;
+        (first..=u64::from(self.files())).step_by(self.sessions as usize)
+    }
+}
+
+impl FromStr for Workload {
+    type Err = SpecError;
+
+    fn from_str(spec: &str) -> Result<Self, SpecError> {
+        parse(spec).map_err(|problem| SpecError {
+            spec: spec.to_owned(),
+            problem,
+        })
+    }
+}
+
+fn parse(spec: &str) -> Result<Workload, String> {
+    let (mut kind, mut sessions) = (None, 1);
+    let (mut delay, mut between) = (Duration::ZERO, Duration::ZERO);
+    for part in spec.split(',') {
+        let (key, value) = part
+            .split_once('=')
+            .ok_or_else(|| format!("'{part}' has no '='"))?;
+        match key {
+            "memfd" => kind = Some(Kind::Memfd(Memfds::parse(value)?)),
+            "sessions" => {
+                sessions = value
+                    .parse()
+                    .map_err(|_| format!("'{value}' is no number"))?;
+            }
+            "delay" => delay = parse_duration(value)?,
+            "between" => between = parse_duration(value)?,
+            _ => return Err(format!("'{key}' is unknown")),
+        }
+    }
+    let kind = kind.ok_or("it has no files")?;
+    let workload = Workload {
+        kind,
+        sessions,
+        delay,
+        between,
+    };
+    match workload.files() {
+        0 => Err("it has no files".to_owned()),
+        _ if sessions == 0 => Err("it has no session".to_owned()),
+        files if sessions > files => Err("it has more sessions than files".to_owned()),
+        _ => Ok(workload),
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            sessions,
+            delay,
+            between,
+        } = self;
+        match kind {
+            Kind::Memfd(memfds) => write!(f, "{memfds}")?,
+        }
+        if *sessions != 1 {
+            write!(f, ",sessions={sessions}")?;
+        }
+        if !delay.is_zero() {
+            write!(f, ",delay={}ms", delay.as_millis())?;
+        }
+        if !between.is_zero() {
+            write!(f, ",between={}ms", between.as_millis())?;
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<String> for Workload {
+    type Error = SpecError;
+
+    fn try_from(spec: String) -> Result<Self, SpecError> {
+        spec.parse()
+    }
+}
+
+impl From<Workload> for String {
+    fn from(workload: Workload) -> Self {
+        workload.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(spec: &str) -> Result<Workload, SpecError> {
+        spec.parse()
+    }
+
+    #[test]
+    fn specs_are_read_and_shown_alike() {
+        for spec in [
+            "memfd=4x1M",
+            "memfd=500x64K,sessions=8",
+            "memfd=1x5,delay=20ms,between=5ms",
+        ] {
+            assert_eq!(read(spec).unwrap().to_string(), spec);
+        }
+        let big = read("memfd=500x64K,sessions=8").unwrap();
+        assert_eq!(
+            (big.files(), big.bytes(), big.sessions),
+            (500, 500 << 16, 8)
+        );
+    }
+
+    #[test]
+    fn bad_specs_say_what_is_wrong() {
+        for (spec, problem) in [
+            ("", "has no '='"),
+            ("memfd=4", "is not COUNTxSIZE"),
+            ("memfd=0x1M", "no files"),
+            ("sessions=1", "no files"),
+            ("memfd=1x1M,sessions=0", "no session"),
+            ("memfd=fourx1M", "'four' is no number"),
+            ("memfd=4x1T", "'1T' is no size"),
+            ("memfd=4x1M,sessions=5", "more sessions than files"),
+            ("memfd=4000000000x17179869184G", "is no size"),
+            ("memfd=4000000000x8000000000G", "larger than any memory"),
+            ("memfd=1x1M,delay=5", "'5' is no duration"),
+            ("memfd=1x1M,delay=-5s", "'-5s' is no duration"),
+            ("disk=1", "'disk' is unknown"),
+        ] {
+            let error = read(spec).unwrap_err().to_string();
+            assert!(error.contains(problem), "{spec}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_file_has_one_token_in_one_session() {
+        let workload = parse("memfd=10x4K,sessions=3").unwrap();
+        let mut tokens: Vec<_> = (0..3).flat_map(|s| workload.tokens(s)).collect();
+        assert_eq!(workload.tokens(2).collect::<Vec<_>>(), [3, 6, 9]);
+        tokens.sort_unstable();
+        assert_eq!(tokens, (1..=10).collect::<Vec<_>>());
+    }
+}
