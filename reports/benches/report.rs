@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use reports::model::file;
-use reports::model::set::Set;
+use reports::files::file;
+use reports::files::set::Set;
 use reports::render::picture::{self, Picture, Sample, Theme};
 use reports::render::text::{TextOptions, render_run, render_set};
 use reports::render::{html, markdown};

@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use reports::compare::{Item, Options, Pairing};
+use reports::files::set::{Set, read_set};
 use reports::gate::{Outcome, Rules, gate};
 use reports::model::Run;
-use reports::model::set::{Set, read_set};
 use reports::stats::SplitMix64;
 
 /// Gates of each row.

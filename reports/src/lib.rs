@@ -7,9 +7,11 @@
 pub mod compare;
 pub mod escape;
 pub mod export;
+pub mod files;
 pub mod gate;
 pub mod history;
 pub mod matrix;
 pub mod model;
 pub mod render;
+pub mod schema;
 pub mod stats;

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use reports::compare::{self, Pairing};
-use reports::model::durable;
-use reports::model::set::{self, Set};
+use reports::files::durable;
+use reports::files::set::{self, Set};
 use reports::render::{gate, text};
 
 use crate::exit::{Exit, Failure};

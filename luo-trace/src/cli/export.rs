@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reports::export::{EXPORTERS, Exporter, Functions};
-use reports::model::durable::Output;
+use reports::files::durable::Output;
 
 use super::report;
 use crate::exit::{Exit, Failure};

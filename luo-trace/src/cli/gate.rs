@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use reports::files::durable::Output;
 use reports::gate::{self, Budget, Outcome, Report, Rules};
-use reports::model::durable::Output;
 use reports::render::{gate as formats, text};
 
 use super::compare::{PairingOptions, print, read};

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use reports::compare::{Item, WINDOWS};
+use reports::compare::Item;
 use reports::history::{self, Entry};
-use reports::model::DEFAULT_WINDOW;
+use reports::model::{DEFAULT_WINDOW, WINDOWS};
 use reports::render::text;
 
 use super::compare::{print, read};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use reports::escape;
+use reports::files::durable::Output;
+use reports::files::set::{self, Keep, Set};
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
-use reports::model::durable::Output;
-use reports::model::set::{self, Keep, Set};
 use reports::render::picture::{self, Picture, Sample, Theme};
 use reports::render::text::{self, TextOptions};
 use reports::render::{html, markdown, matrix as matrix_formats};

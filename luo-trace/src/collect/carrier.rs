@@ -49,7 +49,7 @@ fn read(session: &Session, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>)
         .map_err(|e| e.to_string())?;
     let bytes = format::read_fd(fd).map_err(|e| e.to_string())?;
     if let Some(path) = keep {
-        reports::model::durable::write(path, &bytes).map_err(|e| e.to_string())?;
+        reports::files::durable::write(path, &bytes).map_err(|e| e.to_string())?;
     }
     let contents = format::read(&bytes).map_err(|e| e.to_string())?;
     let meta: Meta = serde_json::from_slice(&contents.meta).map_err(|e| {

@@ -104,7 +104,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let watched = watch.run(&ending)?;
     let (run, session) = finish(config, &armed, watched);
     let found = run.old_kernel.is_some();
-    reports::model::file::write(&run, &config.output).map_err(Failure::environment)?;
+    reports::files::file::write(&run, &config.output).map_err(Failure::environment)?;
     if let Some(session) = session {
         // The run is safe on disk: the carrier may go.
         session

@@ -4,24 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::Run;
-
-/// The windows that a run may have.
-pub const WINDOWS: [&str; 3] = ["restore", "kernel", "workload"];
-
-/// The phases that a run may have, in order of time.
-pub const PHASES: [&str; 10] = [
-    "old.pause",
-    "old.freeze",
-    "old.shutdown",
-    "old.stop",
-    "gap.handoff",
-    "new.early",
-    "new.initcalls",
-    "new.userspace",
-    "new.restore",
-    "new.resume",
-];
+use crate::model::{PhaseId, Run, WINDOWS};
 
 /// Something that has one length in each run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +35,7 @@ impl Item {
     #[must_use]
     pub fn known(name: &str) -> Option<Self> {
         let window = name.split_once(' ').map_or(name, |(window, _)| window);
-        if PHASES.contains(&name) {
+        if name.parse::<PhaseId>().is_ok() {
             Some(Self::Phase(name.to_owned()))
         } else if WINDOWS.contains(&name) || window == "workload" {
             Some(Self::Window(name.to_owned()))
@@ -82,6 +65,12 @@ impl Item {
             Self::Phase(id) => Some(run.phase(id)?.duration_ns),
             Self::Span(name) => time_inside(run, name),
         }
+    }
+}
+
+impl From<PhaseId> for Item {
+    fn from(phase: PhaseId) -> Self {
+        Self::Phase(phase.as_str().to_owned())
     }
 }
 

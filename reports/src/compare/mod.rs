@@ -13,12 +13,12 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-pub use item::{Item, Kind, PHASES, WINDOWS, calls};
+pub use item::{Item, Kind, calls};
 pub use setup::Setup;
 pub use verdict::Verdict;
 
-use crate::model::DEFAULT_WINDOW;
-use crate::model::set::Set;
+use crate::files::set::Set;
+use crate::model::{DEFAULT_WINDOW, PhaseId};
 use crate::stats::Summary;
 use crate::stats::compare::{self as tests, Comparison};
 
@@ -320,7 +320,7 @@ fn items(sides: &pairs::Sides<'_>, options: &Options) -> Result<Vec<Item>, Compa
     }
     let mut items = options.gated.clone();
     let windows = windows.into_iter().map(Item::Window);
-    let phases = PHASES.map(|id| Item::Phase(id.to_owned())).into_iter();
+    let phases = PhaseId::ALL.map(Item::from).into_iter();
     let phases = phases.filter(|phase| sides.runs().any(|run| phase.length(run).is_some()));
     let spans = options.spans.iter().cloned().map(Item::Span);
     let (first, rest) = if options.all_phases {

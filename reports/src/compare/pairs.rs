@@ -2,8 +2,8 @@
 //! pairs, so that what drifts over the hours falls out of the difference.
 
 use super::{CompareError, Item, Options, Pairing};
+use crate::files::set::Set;
 use crate::model::Run;
-use crate::model::set::Set;
 
 /// Fewest pairs whose signed-rank test can reach 5 %.
 const FEWEST_PAIRS: usize = 6;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::CompareError;
-use crate::model::set::Set;
+use crate::files::set::Set;
 use crate::model::{self, Kernel, Run};
 
 /// What one side ran on, the same for all its runs.

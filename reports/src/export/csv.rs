@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::{ExportError, Exporter, Functions};
 use crate::escape;
+use crate::files::set::{Keep, Set};
 use crate::model::Run;
 use crate::model::calls::{Calls, Place};
-use crate::model::set::{Keep, Set};
 use crate::stats::overview::{AFTER, BEFORE};
 
 pub(super) static EXPORTER: Exporter = Exporter {
@@ -96,21 +96,19 @@ fn lengths(run: &Run) -> Vec<Row> {
 
 /// The time of all calls of a function that start in a phase; none where one of
 /// them did not return.
-fn functions_of(run: &Run, calls: &Calls) -> Vec<Row> {
-    let mut functions: Vec<_> = calls.functions().collect();
-    functions.sort_by_key(|(function, _)| (function.place, function.kernel, &function.name));
-    let row = |(function, lengths): (&crate::model::calls::Function, &[i64])| Row {
+fn functions_of(run: &Run, functions: &[Calls]) -> Vec<Row> {
+    let row = |calls: &Calls| Row {
         kind: "function",
-        name: escape::csv(&function.name),
-        duration_ns: (function.returned == function.calls).then(|| lengths.iter().sum()),
-        phase: match function.place {
+        name: escape::csv(&calls.name),
+        duration_ns: (calls.lengths.len() == calls.count).then(|| calls.lengths.iter().sum()),
+        phase: match calls.place {
             Place::Before => BEFORE.to_owned(),
             Place::After => AFTER.to_owned(),
             Place::Phase(place) => escape::csv(run.phases.get(place).map_or("", |p| &p.id)),
         },
-        kernel: function.kernel.as_str(),
-        calls: Some(function.calls),
+        kernel: calls.kernel.as_str(),
+        calls: Some(calls.count),
         ..facts(run)
     };
-    functions.into_iter().map(row).collect()
+    functions.iter().map(row).collect()
 }

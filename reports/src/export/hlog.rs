@@ -7,8 +7,8 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use super::{ExportError, Exporter, Functions};
+use crate::files::set::{Keep, Set};
 use crate::model::Run;
-use crate::model::set::{Keep, Set};
 use crate::stats::{histogram, table};
 
 pub(super) static EXPORTER: Exporter = Exporter {

@@ -10,7 +10,7 @@ mod perfetto;
 mod prometheus;
 mod timeline;
 
-use crate::model::set::{Keep, Set};
+use crate::files::set::{Keep, Set};
 
 /// One format.
 #[derive(Clone, Debug)]

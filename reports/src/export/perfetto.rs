@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::timeline::{Call, Track, offset, tracks};
 use super::{ExportError, Exporter, Functions};
-use crate::model::set::{Keep, Set};
+use crate::files::set::{Keep, Set};
 use crate::model::{KernelSide, Run};
 
 pub(super) static EXPORTER: Exporter = Exporter {

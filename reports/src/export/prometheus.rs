@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{ExportError, Exporter, Functions};
-use crate::model::set::{Keep, Set};
+use crate::files::set::{Keep, Set};
 use crate::model::{Kernel, Run};
 use crate::stats::group::group;
 use crate::stats::table::{self, Row};

@@ -11,8 +11,9 @@
 
 use std::fmt;
 
-use crate::compare::{Item, PHASES, WINDOWS};
-use crate::model::file::LONGEST_NS;
+use crate::compare::Item;
+use crate::files::file::LONGEST_NS;
+use crate::model::{PhaseId, WINDOWS};
 
 /// How alike a name must be to be what was meant.
 const ALIKE: f64 = 0.8;
@@ -218,8 +219,7 @@ fn quantity(cursor: &mut Cursor<'_>) -> Result<Quantity, BudgetError> {
         return Err(cursor.error(what));
     }
     // `p99.9` has a dot of its own.
-    let names = PHASES.iter().chain(&WINDOWS);
-    let known = names.filter(|name| word.starts_with(&format!("{name}.")));
+    let known = names().filter(|name| word.starts_with(&format!("{name}.")));
     let Some(name) = known.max_by_key(|name| name.len()) else {
         let name = word.rsplit_once('.').map_or(word, |(name, _)| name);
         return Err(start.error(unknown(name)));
@@ -280,18 +280,20 @@ fn statistic(at: Cursor<'_>, figure: &str) -> Result<Statistic, BudgetError> {
     }
 }
 
+/// The phases and windows that a budget may name.
+fn names() -> impl Iterator<Item = &'static str> {
+    let phases = PhaseId::ALL.into_iter().map(PhaseId::as_str);
+    phases.chain(WINDOWS)
+}
+
 fn unknown(name: &str) -> String {
-    let names = || PHASES.iter().chain(&WINDOWS);
     let nearest = names()
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(alike, _)| *alike >= ALIKE);
     let advice = match nearest {
         Some((_, known)) => format!("did you mean {known}?"),
-        None => format!(
-            "there are {}",
-            names().copied().collect::<Vec<_>>().join(", ")
-        ),
+        None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
     };
     format!("no window or phase is called {name}; {advice}")
 }

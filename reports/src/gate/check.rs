@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::budget::{Budget, Quantity, Relation, Statistic};
 use super::{Check, Outcome, Subject};
 use crate::compare::{Item, calls};
+use crate::files::set::Set;
 use crate::model::Run;
-use crate::model::set::Set;
 use crate::stats::Summary;
 
 /// What a budget found.

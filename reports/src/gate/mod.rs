@@ -11,7 +11,7 @@ pub use check::{Measured, Unit};
 pub use config::ConfigError;
 
 use crate::compare::{CompareError, Compared, Options, Row, Verdict, compare};
-use crate::model::set::Set;
+use crate::files::set::Set;
 
 /// What must hold.
 #[derive(Clone, Debug, Default, PartialEq)]

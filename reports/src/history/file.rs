@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Entry, Medians, SCHEMA, order};
-use crate::model::durable::{self, WriteError};
+use crate::files::durable::{self, WriteError};
 
 /// The columns before the medians.
 const COLUMNS: [&str; 6] = ["time", "commit", "kernels", "mode", "workload", "n"];

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 pub use change::{Change, changes};
 pub use file::{Format, History, HistoryError, append, read};
 
-use crate::compare::{CompareError, Item, PHASES, Setup};
-use crate::model::DEFAULT_WINDOW;
-use crate::model::set::Set;
+use crate::compare::{CompareError, Item, Setup};
+use crate::files::set::Set;
+use crate::model::{DEFAULT_WINDOW, PhaseId};
 use crate::stats::Summary;
 
 /// The schema of a line: family, then major version.
@@ -73,10 +73,9 @@ impl<'de> Deserialize<'de> for Medians {
 
 /// The default window first, then the others, then the phases in time.
 fn order(name: &str) -> usize {
-    let phase = PHASES.iter().position(|id| *id == name);
-    match phase {
-        Some(place) => place + 2,
-        None => usize::from(name != DEFAULT_WINDOW),
+    match name.parse::<PhaseId>() {
+        Ok(phase) => phase as usize + 2,
+        Err(_) => usize::from(name != DEFAULT_WINDOW),
     }
 }
 
@@ -94,7 +93,7 @@ impl Entry {
             }
         }
         items.sort_by_key(|item| order(&item.to_string()));
-        items.extend(PHASES.map(|id| Item::Phase(id.to_owned())));
+        items.extend(PhaseId::ALL.map(Item::from));
         let medians = items.iter().filter_map(|item| {
             let lengths: Vec<i64> = set.runs.iter().filter_map(|run| item.length(run)).collect();
             Some((item.to_string(), Summary::of(&lengths)?.median))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Matrix, SCHEMA};
-use crate::model::durable::{self, WriteError};
+use crate::files::durable::{self, WriteError};
 
 /// The file's name in its directory.
 pub const FILE: &str = "matrix.json";

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::{Against, Change, Figure, Matrix, Pair, Unprobed};
 use crate::compare::{self, Kind, Options, Pairing, Row, Verdict};
+use crate::files::set::{Keep, Set, read_set_with};
 use crate::model::KernelSide;
-use crate::model::set::{Keep, Set, read_set_with};
 use crate::stats::compare::smallest_paired;
 use crate::stats::overview::{Overview, Quantity};
 

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 
 use super::{DEFAULT_WINDOW, Run, SCHEMA, Span};
 
-/// Phases that lie outside the window `restore`.
-const OUTSIDE_RESTORE: [&str; 2] = ["old.pause", "new.resume"];
 /// Broken spans that are named one by one; a wrong parent rule breaks thousands.
 const SPANS_NAMED: usize = 10;
 /// What rounding may leave of 1.
@@ -68,7 +66,7 @@ impl Run {
         let inside = || {
             self.phases
                 .iter()
-                .filter(|p| !OUTSIDE_RESTORE.contains(&p.id.as_str()))
+                .filter(|p| p.known().is_none_or(|id| id.is_in(DEFAULT_WINDOW)))
         };
         let sum: i128 = inside().map(|p| i128::from(p.duration_ns)).sum();
         if sum != i128::from(window.duration_ns) {

@@ -7,13 +7,9 @@
 
 pub mod calls;
 mod check;
-pub mod durable;
-mod figures;
-pub mod file;
 pub mod phase;
-pub mod schema;
-pub mod set;
 
+pub use phase::{PhaseId, WINDOWS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -188,7 +184,8 @@ pub enum Source {
 /// One piece of the partition of a window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Phase {
-    /// `old.freeze`, `gap.handoff`, `new.restore`, …
+    /// `old.freeze`, `gap.handoff`, `new.restore`, …; a later build may
+    /// know others.
     pub id: String,
     /// Start, ns.
     pub start_t: i64,
@@ -457,6 +454,12 @@ impl Window {
 }
 
 impl Phase {
+    /// Which phase it is; nothing for one that this build does not know.
+    #[must_use]
+    pub fn known(&self) -> Option<PhaseId> {
+        self.id.parse().ok()
+    }
+
     /// Where it ends, ns since `kernel_kexec` entry.
     #[must_use]
     pub fn end_t(&self) -> i64 {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 pub(super) use crate::escape::markdown as cell;
 use crate::escape::markdown_code as code;
-use crate::model::set::Set;
+use crate::files::set::Set;
 use crate::model::{DEFAULT_WINDOW, Phase, Run, Source};
 use crate::render::figure::{brief, count, exact, percent};
 use crate::render::text::{TextOptions, changes, facts, quoted, render_run as text_of_run};

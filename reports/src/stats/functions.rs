@@ -81,7 +81,8 @@ pub fn functions(group: &Group<'_>) -> Vec<Row> {
     let mut collected = HashMap::<Key<'_>, Collected<'_>>::new();
     for (number, (run, calls)) in group.runs.iter().zip(&group.calls).enumerate() {
         let numbers = places.numbers(run);
-        for (function, lengths) in calls.functions() {
+        for function in calls.iter() {
+            let lengths = function.lengths.as_slice();
             let place = match function.place {
                 Place::Before => Places::BEFORE,
                 Place::After => Places::AFTER,
@@ -89,7 +90,7 @@ pub fn functions(group: &Group<'_>) -> Vec<Row> {
             };
             let key = (place, function.kernel, &*function.name);
             let collected = collected.entry(key).or_default();
-            if function.returned == function.calls {
+            if lengths.len() == function.count {
                 collected.whole.push((number, lengths));
             } else {
                 collected.partial.push(lengths);

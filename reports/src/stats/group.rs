@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::files::set::Set;
 use crate::model::calls::Calls;
-use crate::model::set::Set;
 use crate::model::{Host, Kernel, Lab, Run};
 
 /// Runs of one setup, with the figures of their calls.
@@ -11,7 +11,7 @@ pub struct Group<'a> {
     /// The runs, in the order of the set.
     pub runs: Vec<&'a Run>,
     /// The calls of each.
-    pub calls: Vec<Cow<'a, Calls>>,
+    pub calls: Vec<Cow<'a, [Calls]>>,
 }
 
 /// Groups the runs of a set as [`group`] does.

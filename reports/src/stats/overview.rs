@@ -7,7 +7,7 @@ use super::functions::{Row as FunctionRow, Where, functions as rows_of};
 use super::group::{Group, groups};
 use super::ratio;
 use super::table::{self, Row};
-use crate::model::set::Set;
+use crate::files::set::Set;
 use crate::model::{DEFAULT_WINDOW, Host, Kernel, KernelSide, Run};
 
 /// The schema of the figures: family, then major version.

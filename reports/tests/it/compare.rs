@@ -1,8 +1,8 @@
 //! Two sets: what is called slower, what is not, and what cannot be compared.
 
 use reports::compare::{CompareError, Compared, Item, Options, Pairing, Verdict, compare};
+use reports::files::set::Set;
 use reports::model::Run;
-use reports::model::set::Set;
 use reports::render::text::render_comparison;
 
 use crate::made::{MS, kernel, run, run_without_carrier};

@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use reports::files::durable::WriteError;
+use reports::files::file::{self, FileError, LONGEST_NS};
 use reports::model::Run;
-use reports::model::calls::{Calls, Function};
-use reports::model::durable::WriteError;
-use reports::model::file::{self, FiguresReader, FileError, LONGEST_NS};
 use serde_json::{Value, json};
 
 use crate::made::{full_run, run};
@@ -124,55 +123,4 @@ fn a_file_cut_anywhere_is_truncated_or_empty() {
         let named = matches!(error, FileError::Truncated { .. } | FileError::Empty { .. });
         assert!(named, "cut at {cut}: {error}");
     }
-}
-
-#[test]
-fn a_reading_without_calls_refuses_what_a_whole_one_refuses() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("a.run.json");
-    let write = |json: &Value| fs::write(&path, json.to_string()).unwrap();
-    let whole = value(&full_run());
-    write(&whole);
-    let mut without = full_run();
-    without.spans.clear();
-    // One reader for all: what a refused file had must not be in the next.
-    let mut figures = FiguresReader::default();
-    let (read, calls) = figures.read(&path).unwrap();
-    assert_eq!(read, without);
-    assert_eq!(by_function(&calls), by_function(&Calls::of(&full_run())));
-    let fields = whole["spans"][3].as_object().unwrap().keys().cloned();
-    for field in fields.chain(["later".to_owned(), "args".to_owned()]) {
-        for wrong in [
-            json!([1]),
-            Value::Null,
-            json!("word"),
-            json!({"a": 1}),
-            json!(1e30),
-        ] {
-            let mut json = whole.clone();
-            json["spans"][3][&field] = wrong.clone();
-            write(&json);
-            let (fast, slow) = (figures.read(&path), file::read(&path));
-            match (fast, slow) {
-                (Ok((_, calls)), Ok(run)) => {
-                    assert_eq!(by_function(&calls), by_function(&Calls::of(&run)));
-                }
-                (Err(fast), Err(slow)) => assert_eq!(fast.to_string(), slow.to_string()),
-                (fast, slow) => panic!("{field}: {wrong}: {fast:?}, {slow:?}"),
-            }
-        }
-    }
-}
-
-/// The calls in an order of their own.
-fn by_function(calls: &Calls) -> Vec<(Function, Vec<i64>)> {
-    let mut all: Vec<_> = calls
-        .functions()
-        .map(|(function, lengths)| (function.clone(), lengths.to_vec()))
-        .collect();
-    for (_, lengths) in &mut all {
-        lengths.sort_unstable();
-    }
-    all.sort_by(|(a, _), (b, _)| (a.place, a.kernel, &a.name).cmp(&(b.place, b.kernel, &b.name)));
-    all
 }

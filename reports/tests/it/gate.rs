@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use reports::files::set::{Set, read_set};
 use reports::gate::{Outcome, Report, Rules, config, gate};
-use reports::model::set::{Set, read_set};
 use reports::render::gate::{
     render_github, render_json, render_junit, render_ktap, render_markdown,
 };

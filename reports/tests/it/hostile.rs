@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use reports::export::{EXPORTERS, Exporter, Functions};
+use reports::files::file::FileError;
+use reports::files::set::Set;
 use reports::model::Run;
-use reports::model::file::FileError;
-use reports::model::set::Set;
 use reports::render::picture::{Picture, Sample, Theme, svg};
 use reports::render::text::{self, TextOptions};
 use reports::render::{gate, html, markdown};

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use reports::files::file::FileError;
+use reports::files::set::{Keep, Set, read_set_with};
 use reports::model::Run;
-use reports::model::file::FileError;
-use reports::model::set::{Keep, Set, read_set_with};
 use reports::render::html::{KEEP, render};
 
 use crate::foreign::chromium;

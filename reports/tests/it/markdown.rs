@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use reports::files::set::Set;
 use reports::model::Run;
-use reports::model::set::Set;
 use reports::render::{markdown, text};
 
 use crate::made::{full_run, spread};

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use reports::export::{Exporter, Functions};
-use reports::model::file;
-use reports::model::set::{Set, read_set};
+use reports::files::file;
+use reports::files::set::{Set, read_set};
 use reports::stats::overview::Overview;
 
 use crate::foreign::python;

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
-use reports::model::set::read_set;
-use reports::model::{Run, file};
+use reports::files::file;
+use reports::files::set::read_set;
+use reports::model::Run;
 use reports::render::text::{TextOptions, render_run};
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/7.3.4-tcg.run.json");

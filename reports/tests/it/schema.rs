@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use jsonschema::Validator;
-use reports::model::set::read_set;
-use reports::model::{Run, schema};
+use reports::files::set::read_set;
+use reports::model::Run;
+use reports::schema;
 use reports::stats::overview::Overview;
 use serde_json::{Value, json};
 

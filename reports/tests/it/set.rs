@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use reports::model::file::{self, FileError};
-use reports::model::set::{SetError, read_set};
+use reports::files::file::{self, FileError};
+use reports::files::set::{Keep, SetError, read_set, read_set_with};
+use reports::model::calls;
 
-use crate::made::run;
+use crate::made::{full_run, run};
 
 fn directory(numbers: std::ops::Range<i64>) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -105,4 +106,23 @@ fn what_is_no_file_among_runs_is_skipped_rather_than_waited_for() {
         path.clone()
     });
     assert_eq!(skipped.collect::<Vec<_>>(), [below, pipe]);
+}
+
+#[test]
+fn calls_that_are_dropped_keep_their_figures() {
+    let directory = directory(1..2);
+    file::write(&full_run(), &directory.path().join("full.run.json")).unwrap();
+    let keep = Keep::Longest {
+        of_all: 0,
+        of_each: 2,
+    };
+    let set = read_set_with(&[directory.path()], keep, &|_, _| ()).unwrap();
+    let whole = full_run();
+    assert!(*set.calls_of(1) == calls::of(&whole));
+    let mut longest: Vec<_> = whole.spans.iter().map(|s| s.duration_ns).collect();
+    longest.sort_by_key(|ns| std::cmp::Reverse(ns.unwrap_or(i64::MAX)));
+    let mut kept: Vec<_> = set.runs[1].spans.iter().map(|s| s.duration_ns).collect();
+    assert!(set.runs[1].spans.is_sorted_by_key(|span| span.id));
+    kept.sort_by_key(|ns| std::cmp::Reverse(ns.unwrap_or(i64::MAX)));
+    assert_eq!(kept, longest[..2]);
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use reports::files::file::FileError;
+use reports::files::set::Set;
 use reports::model::Run;
-use reports::model::file::FileError;
-use reports::model::set::Set;
 use reports::render::text::{TextOptions, render_run, render_set};
 
 use crate::made::{full_run, kernel, run, run_without_carrier};

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use reports::model::file;
-use reports::model::set::Set;
+use reports::files::file;
+use reports::files::set::Set;
 use reports::render::text::{TextOptions, render_run, render_set};
 use serde_json::{Value, json};
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::files::set::Keep;
 use crate::model::calls::by_length;
-use crate::model::set::Keep;
 use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 use crate::render::figure::count;
 use crate::render::text::provenance;
@@ -84,7 +84,10 @@ impl<'a> Data<'a> {
         let mut words = Words::default();
         let mut runs = Vec::with_capacity(total);
         for (setup, group) in groups.iter().enumerate() {
-            let counts = group.calls.iter().map(|calls| calls.count());
+            let counts = group
+                .calls
+                .iter()
+                .map(|calls| calls.iter().map(|f| f.count).sum());
             let mut group: Vec<(&Run, usize)> = group.runs.iter().copied().zip(counts).collect();
             group.sort_by_key(|(run, _)| (&run.captured_at, &run.id));
             runs.extend(group.into_iter().map(|(run, calls)| RunData {

@@ -11,7 +11,7 @@ pub use data::KEEP;
 use std::fmt::Write as _;
 
 pub(super) use crate::escape::xml as escape;
-use crate::model::set::Set;
+use crate::files::set::Set;
 use crate::render::figure::count;
 use crate::stats::group::groups;
 use crate::stats::overview::Overview;

@@ -7,7 +7,7 @@
 
 use plotters::style::RGBColor;
 
-use crate::model::{Phase, Source};
+use crate::model::{Phase, PhaseId, Source};
 
 /// The paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,18 +56,10 @@ impl Theme {
 
     /// The colour of a phase.
     pub(super) fn phase(self, id: &str) -> RGBColor {
-        match id {
-            "old.pause" => self.pick(0x008a_6d3b, 0x00b0_8d57),
-            "old.freeze" => self.pick(0x00e6_9f00, 0x00f0_b429),
-            "old.shutdown" => self.pick(0x00d5_5e00, 0x00e8_762c),
-            "old.stop" => self.pick(0x00e8_d83a, 0x00f0_e442),
-            "new.early" => self.pick(0x0056_b4e9, 0x007c_c7f2),
-            "new.initcalls" => self.pick(0x0000_72b2, 0x002f_86c9),
-            "new.userspace" => self.pick(0x0000_9e73, 0x001f_b58a),
-            "new.restore" => self.pick(0x00cc_79a7, 0x00dd_93bc),
-            "new.resume" => self.pick(0x006f_5fa8, 0x009a_8bd0),
-            _ => self.pick(0x008b_949e, 0x008b_949e),
-        }
+        let known = id.parse::<PhaseId>().map(PhaseId::facts);
+        known.map_or(self.pick(0x008b_949e, 0x008b_949e), |facts| {
+            self.pick(facts.light, facts.dark)
+        })
     }
 }
 

@@ -19,8 +19,8 @@ mod waterfall;
 
 pub(super) use change::{changes, quoted};
 
+use crate::files::set::Set;
 use crate::model::Run;
-use crate::model::set::Set;
 use crate::render::figure;
 
 pub use compare::render_comparison;

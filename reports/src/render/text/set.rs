@@ -7,7 +7,7 @@ use super::page::{Page, WIDTH};
 use super::run::why_missing;
 use super::setup;
 use super::{functions, rows};
-use crate::model::set::Set;
+use crate::files::set::Set;
 use crate::model::{Coverage, DEFAULT_WINDOW, Run, Source};
 use crate::stats::group::{Group as Setup, groups};
 use crate::stats::overview::{self, Function};

@@ -2,8 +2,8 @@
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 
-use super::Run;
 use crate::matrix::Matrix;
+use crate::model::Run;
 use crate::stats::overview::Overview;
 
 /// The schema of a run file, as it is kept in `schema/run-1.json`.

@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use super::calls::{Calls, Gathering, keep_longest};
 use super::durable::{Output, WriteError};
-use super::{Run, SCHEMA, figures};
+use crate::model::{Run, SCHEMA};
 
 /// Schema name without its version.
 const FAMILY: &str = "luo-trace.run";
@@ -136,54 +135,27 @@ struct Header {
 
 /// Reads one run.
 pub fn read(path: &Path) -> Result<Run, FileError> {
-    read_str(text_of(path, &mut Vec::new())?, path)
+    read_str(&text_of(path)?, path)
 }
 
-/// Reads run after run without their calls, of which it keeps the figures: that
-/// is faster, and fits in memory.
-#[derive(Default)]
-pub struct FiguresReader {
-    bytes: Vec<u8>,
-    gathering: Gathering,
-}
-
-impl FiguresReader {
-    /// Reads one run: it has no calls, their figures are beside it.
-    pub fn read(&mut self, path: &Path) -> Result<(Run, Calls), FileError> {
-        let text = text_of(path, &mut self.bytes)?;
-        if let Some((run, calls)) = figures::read(text, &mut self.gathering) {
-            return Ok((checked(run, path)?, calls));
-        }
-        self.read_longest(path, 0)
-    }
-
-    /// Reads one run with as many of its longest calls, the figures of all beside it.
-    pub fn read_longest(&mut self, path: &Path, most: usize) -> Result<(Run, Calls), FileError> {
-        let mut run = read_str(text_of(path, &mut self.bytes)?, path)?;
-        let calls = self.gathering.of(&run);
-        keep_longest(&mut run.spans, most);
-        Ok((run, calls))
-    }
-}
-
-fn text_of<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> Result<&'b str, FileError> {
+fn text_of(path: &Path) -> Result<String, FileError> {
     let unreadable = |source| FileError::Unreadable {
         path: path.to_owned(),
         source,
     };
     let file = File::open(path).map_err(unreadable)?;
-    bytes.clear();
+    let mut bytes = Vec::new();
     file.take(LARGEST_FILE + 1)
-        .read_to_end(bytes)
+        .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(FileError::TooLarge {
             path: path.to_owned(),
         });
     }
-    std::str::from_utf8(bytes).map_err(|error| FileError::NotJson {
+    String::from_utf8(bytes).map_err(|error| FileError::NotJson {
         path: path.to_owned(),
-        what: format!("byte {} is no UTF-8", error.valid_up_to()),
+        what: format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()),
     })
 }
 

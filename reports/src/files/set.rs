@@ -6,13 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use glob::MatchOptions;
+use rayon::prelude::*;
 
-use super::Run;
-use super::calls::Calls;
-use super::file::{self, FiguresReader, FileError};
+use super::file::{self, FileError};
+use crate::model::calls::{self, Calls, by_length};
+use crate::model::{Run, Span};
 
 /// How a run's file name ends.
 pub const SUFFIX: &str = ".run.json";
@@ -22,9 +22,8 @@ pub const SUFFIX: &str = ".run.json";
 pub struct Set {
     /// The runs, in the order of their paths.
     pub runs: Vec<Run>,
-    /// The figures of all calls of each of `runs`, where calls were dropped; else
-    /// nothing.
-    pub calls: Vec<Calls>,
+    /// All calls of each of `runs` by function, where calls were dropped; else nothing.
+    pub calls: Vec<Vec<Calls>>,
     /// Where each of `runs` came from.
     pub paths: Vec<PathBuf>,
     /// Files that are no use, each with the reason. A strict caller refuses
@@ -33,11 +32,14 @@ pub struct Set {
 }
 
 impl Set {
-    /// The figures of the calls of a run, which is named by its place.
+    /// The calls of a run by function; the run is named by its place.
     #[must_use]
-    pub fn calls_of(&self, number: usize) -> Cow<'_, Calls> {
-        let of = || self.runs.get(number).map(Calls::of).unwrap_or_default();
-        let kept = self.calls.get(number).map(Cow::Borrowed);
+    pub fn calls_of(&self, number: usize) -> Cow<'_, [Calls]> {
+        let of = || self.runs.get(number).map(calls::of).unwrap_or_default();
+        let kept = self
+            .calls
+            .get(number)
+            .map(|calls| Cow::Borrowed(calls.as_slice()));
         kept.unwrap_or_else(|| Cow::Owned(of()))
     }
 }
@@ -172,48 +174,38 @@ fn read_files(
     files: &[PathBuf],
     keep: Keep,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> Vec<Result<(Run, Option<Calls>), FileError>> {
+) -> Vec<Result<(Run, Option<Vec<Calls>>), FileError>> {
     let most = keep.most(files.len()).filter(|_| files.len() > 1);
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let worker = || {
-        let mut figures = FiguresReader::default();
-        let mut read = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(path) = files.get(number) else {
-                return read;
-            };
-            let with_calls = |(run, calls)| (run, Some(calls));
-            let run = match most {
-                None => file::read(path).map(|run| (run, None)),
-                Some(0) => figures.read(path).map(with_calls),
-                Some(most) => figures.read_longest(path, most).map(with_calls),
-            };
-            read.push((number, run));
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
-        }
-    };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let mut read = thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers.min(files.len()))
-            .map(|_| scope.spawn(worker))
-            .collect();
-        let all = workers.into_iter().flat_map(|worker| match worker.join() {
-            Ok(runs) => runs,
-            Err(panic) => std::panic::resume_unwind(panic),
+    let done = AtomicUsize::new(0);
+    let read = |path: &PathBuf| {
+        let read = file::read(path).map(|mut run| {
+            let calls = most.map(|most| {
+                let calls = calls::of(&run);
+                keep_longest(&mut run.spans, most);
+                calls
+            });
+            (run, calls)
         });
-        all.collect::<Vec<_>>()
-    });
-    read.sort_unstable_by_key(|(number, _)| *number);
-    read.into_iter().map(|(_, run)| run).collect()
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
+        read
+    };
+    files.par_iter().map(read).collect()
+}
+
+/// Drops all but the `most` longest calls, in the order they are in.
+fn keep_longest(spans: &mut Vec<Span>, most: usize) {
+    spans.sort_unstable_by_key(by_length);
+    spans.truncate(most);
+    spans.shrink_to_fit();
+    spans.sort_unstable_by_key(|span| span.id);
 }
 
 /// Refuses a run whose id was read before.
 fn once(
-    read: (Run, Option<Calls>),
+    read: (Run, Option<Vec<Calls>>),
     path: &Path,
     seen: &mut HashMap<String, PathBuf>,
-) -> Result<(Run, Option<Calls>), FileError> {
+) -> Result<(Run, Option<Vec<Calls>>), FileError> {
     let (run, _) = &read;
     if let Some(first) = seen.get(&run.id) {
         return Err(FileError::Duplicate {
