@@ -37,7 +37,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
     let (session, ready) = options.tracing.check()?;
     let config = Config {
         session,
-        mechanism: options.tracing.mechanism,
+        selection: options.tracing.selection(),
         output: options.output,
         until: options.until,
         timeout: options.timeout,

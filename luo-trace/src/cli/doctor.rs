@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
-use crate::probes::{ArmError, Mechanism, Probes};
+use crate::probes::{ArmError, Mechanism, Probes, Selection};
 use crate::sources::boot_trace;
 use crate::sources::facts;
 use crate::sources::kmsg;
@@ -86,7 +86,11 @@ fn examine(mechanism: Option<Mechanism>) -> Report {
         boot_trace(),
     ];
     let mut probes = Vec::new();
-    match Probes::arm(mechanism) {
+    let selection = Selection {
+        mechanism,
+        without: Vec::new(),
+    };
+    match Probes::arm(&selection) {
         Ok(armed) => {
             checks.extend(attached(&armed));
             probes = states(&armed);

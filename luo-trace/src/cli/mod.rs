@@ -17,12 +17,13 @@ use std::os::fd::RawFd;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use luo_trace_ebpf::Probe;
 
 use crate::exit::{Exit, Failure};
 use crate::host::ready::{Ready, Started};
 use crate::host::{need_luo, need_root};
 use crate::liveupdate::SessionName;
-use crate::probes::Mechanism;
+use crate::probes::{Mechanism, Selection};
 pub(crate) use crate::quantity::{parse_duration as duration, parse_size as size};
 
 /// Blackout-window profiler for Linux live update
@@ -87,9 +88,26 @@ struct Tracing {
     /// Attach in this way only
     #[arg(long, value_name = "HOW")]
     mechanism: Option<Mechanism>,
+    /// Leave this probe out, as if the kernel lacked it
+    #[arg(long, value_name = "PROBE", hide = true, value_parser = probe)]
+    without: Vec<&'static Probe>,
+}
+
+/// The row of the probe table that has this name.
+fn probe(name: &str) -> Result<&'static Probe, String> {
+    Probe::by_name(name)
+        .ok_or_else(|| "no such probe; `luo-trace doctor --json` lists them".to_owned())
 }
 
 impl Tracing {
+    /// Which probes to arm, and how.
+    fn selection(&self) -> Selection {
+        Selection {
+            mechanism: self.mechanism,
+            without: self.without.clone(),
+        }
+    }
+
     /// What is wrong with the words, before anything is done.
     fn check(&self) -> anyhow::Result<(SessionName, Ready)> {
         let ready =

@@ -31,7 +31,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
     let config = Config {
         session,
         handed,
-        mechanism: options.tracing.mechanism,
+        selection: options.tracing.selection(),
         buffer: options.buffer,
         wait: options.wait,
     };

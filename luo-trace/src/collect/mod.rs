@@ -22,7 +22,7 @@ use crate::host::now_rfc3339;
 use crate::host::ready::{Ready, Started};
 use crate::join::{self, Halves, NewHalf};
 use crate::liveupdate::{Session, SessionName};
-use crate::probes::{Mechanism, Probes};
+use crate::probes::{Probes, Selection};
 use crate::record;
 use crate::sources::facts;
 use crate::sources::marks::Marks;
@@ -64,7 +64,7 @@ pub struct Config {
     /// Name of the session that carries the trace.
     pub session: SessionName,
     /// The one way of attaching to try.
-    pub mechanism: Option<Mechanism>,
+    pub selection: Selection,
     /// Where the run goes.
     pub output: PathBuf,
     /// When the restore counts as done.
@@ -87,7 +87,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     writable(&config.output)?;
     // The clock may bend while the probes are placed.
     let before = Anchor::sample();
-    let probes = Probes::arm_for_restore(config.mechanism).map_err(Failure::environment)?;
+    let probes = Probes::arm_for_restore(&config.selection).map_err(Failure::environment)?;
     let armed = Armed {
         attach_ns: started.elapsed_ns(),
         boot_ns: crate::host::ready::boot_ns(),

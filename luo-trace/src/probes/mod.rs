@@ -18,6 +18,15 @@ use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
 
 pub use attach::Mechanism;
 
+/// Which probes to arm, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// In this way only; the best that works if `None`.
+    pub mechanism: Option<Mechanism>,
+    /// These are left out, as if this kernel lacked them.
+    pub without: Vec<&'static Probe>,
+}
+
 /// Why the probes could not be armed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -146,16 +155,25 @@ pub struct Totals {
 }
 
 impl Probes {
-    /// Attaches the whole table with the best mechanism that works, or with `wanted`.
-    pub fn arm(wanted: Option<Mechanism>) -> Result<Self, ArmError> {
-        let all: Vec<_> = PROBES.iter().filter(|p| p.is_of_update()).collect();
-        attach::arm(wanted, &all)
+    /// Attaches the whole table.
+    pub fn arm(selection: &Selection) -> Result<Self, ArmError> {
+        Self::arm_rows(selection, Probe::is_of_update)
     }
 
     /// The same for what runs in a restore: it is waited for inside the blackout.
-    pub fn arm_for_restore(wanted: Option<Mechanism>) -> Result<Self, ArmError> {
-        let restore: Vec<_> = PROBES.iter().filter(|p| p.is_of_restore()).collect();
-        attach::arm(wanted, &restore)
+    pub fn arm_for_restore(selection: &Selection) -> Result<Self, ArmError> {
+        Self::arm_rows(selection, Probe::is_of_restore)
+    }
+
+    fn arm_rows(selection: &Selection, of: fn(&Probe) -> bool) -> Result<Self, ArmError> {
+        let left_out = |p: &&Probe| selection.without.iter().any(|out| out.id == p.id);
+        let (out, rows): (Vec<_>, Vec<_>) = PROBES.iter().filter(|p| of(p)).partition(left_out);
+        let mut armed = attach::arm(selection.mechanism, &rows)?;
+        armed.missing.extend(out.into_iter().map(|probe| Missing {
+            probe,
+            why: "left out by --without".to_owned(),
+        }));
+        Ok(armed)
     }
 
     /// Loads the program that says what the tail stores ran into, and opens what

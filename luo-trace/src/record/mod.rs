@@ -14,7 +14,7 @@ use crate::host::ending::{Ending, Every};
 use crate::host::ready::{Ready, Started};
 use crate::host::state::State;
 use crate::liveupdate::{Device, Error, Session, SessionName};
-use crate::probes::{Mechanism, Probes};
+use crate::probes::{Probes, Selection};
 use crate::sources::facts;
 use crate::sources::kmsg;
 use crate::sources::marks::Marks;
@@ -36,7 +36,7 @@ pub struct Config {
     /// A session that a broker made, to preserve the trace in instead.
     pub handed: Option<Session>,
     /// The one way of attaching to try.
-    pub mechanism: Option<Mechanism>,
+    pub selection: Selection,
     /// Bytes of trace to carry over; the oldest detail goes first.
     pub buffer: u64,
     /// How long to wait for a busy /dev/liveupdate.
@@ -48,7 +48,7 @@ pub struct Config {
 /// # Errors
 /// The machine cannot do it, and what to do about that.
 pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
-    let mut probes = Probes::arm(config.mechanism).map_err(Failure::environment)?;
+    let mut probes = Probes::arm(&config.selection).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
 
     let brokered = config.handed.is_some();
