@@ -22,16 +22,22 @@ impl Holder {
         let processes = fs::read_dir("/proc").ok()?;
         processes.flatten().find_map(|process| {
             let pid = process.file_name().to_str()?.parse().ok()?;
-            let mut fds = fs::read_dir(process.path().join("fd")).ok()?.flatten();
-            fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
-                .then(|| {
-                    let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                    Self {
-                        pid,
-                        comm: comm.trim_end().to_owned(),
-                    }
-                })
+            Self::has(pid, path).then(|| {
+                let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                Self {
+                    pid,
+                    comm: comm.trim_end().to_owned(),
+                }
+            })
         })
+    }
+
+    /// Whether this process has `path` open; false where it may not be looked into.
+    #[must_use]
+    pub fn has(pid: u32, path: &Path) -> bool {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd"));
+        let mut fds = fds.into_iter().flatten().flatten();
+        fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
     }
 }
 
