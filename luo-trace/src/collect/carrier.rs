@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use crate::carrier::Meta;
-use crate::carrier::{self as format, Contents};
+use crate::carrier::{self as format, Contents, Meta};
 use crate::clock::Anchor;
 use crate::join::{Boot, OldHalf};
 use crate::liveupdate::{Device, Error, Session, SessionName};
 use crate::record::CARRIER_TOKEN;
+use crate::sources::facts;
+
+use super::output;
 
 /// What became of the carrier.
 pub(super) enum Arrival {
@@ -48,10 +50,18 @@ fn read(session: &Session, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>)
         .retrieve_fd(CARRIER_TOKEN)
         .map_err(|e| e.to_string())?;
     let bytes = format::read_fd(fd).map_err(|e| e.to_string())?;
-    if let Some(path) = keep {
-        reports::files::durable::write(path, &bytes).map_err(|e| e.to_string())?;
+    if let Some(Err(error)) = keep.map(|path| reports::files::durable::write(path, &bytes)) {
+        log::warn!("--keep-carrier: {error}; {}", output::keep(&bytes));
     }
-    let contents = format::read(&bytes).map_err(|e| e.to_string())?;
+    // What this build cannot read is gone with the session: another may want it.
+    parse(&bytes).map_err(|why| match keep {
+        None => format!("{why}; {}", output::keep(&bytes)),
+        Some(_) => why,
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
+    let contents = format::read(bytes).map_err(|e| e.to_string())?;
     let meta: Meta = serde_json::from_slice(&contents.meta).map_err(|e| {
         format!(
             "the carrier's facts are not readable ({e}): collect with the version that recorded"
@@ -81,24 +91,42 @@ fn read(session: &Session, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>)
     ))
 }
 
-/// Why the carrier is not of the boot right before this one, if it is not.
-pub(super) fn foreign(meta: &Meta, boot: &Boot) -> Option<String> {
+/// Whether the carrier is of the boot right before this one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Descent {
+    /// The kernel's log shows it.
+    Shown,
+    /// Nothing speaks against it but the log does not tell; the text says so.
+    Unknown(String),
+    /// It is of another boot, and what shows that.
+    Foreign(String),
+}
+
+pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
+    let foreign = |why: String| Descent::Foreign(format!("the carrier was refused: {why}"));
+    if meta.kernel.boot_id == facts::kernel().boot_id {
+        return foreign("it was recorded in this boot, so it has not crossed a kexec".to_owned());
+    }
     if let Some(count) = boot.kexec_count
-        && meta.kexec_count + 1 != count
+        && meta.kexec_count.checked_add(1) != Some(count)
     {
-        return Some(format!(
-            "the carrier was refused: it was recorded {} kexecs after a cold boot, this kernel is \
-             {count} after one",
+        return foreign(format!(
+            "it was recorded {} kexecs after a cold boot, this kernel is {count} after one",
             meta.kexec_count
         ));
     }
-    let previous = boot.previous_release.as_ref()?;
-    (*previous != meta.kernel.release).then(|| {
-        format!(
-            "the carrier was refused: it was recorded by Linux {}, this kernel was booted by {previous}",
+    match &boot.previous_release {
+        Some(previous) if *previous != meta.kernel.release => foreign(format!(
+            "it was recorded by Linux {}, this kernel was booted by {previous}",
             meta.kernel.release
-        )
-    })
+        )),
+        None if boot.kexec_count.is_none() => Descent::Unknown(
+            "the kernel log does not say which kernel booted this one (\"KHO: exec from\"; raise \
+             log_buf_len=), so the carrier could be of an earlier boot than the last"
+                .to_owned(),
+        ),
+        _ => Descent::Shown,
+    }
 }
 
 #[cfg(test)]
@@ -116,10 +144,11 @@ mod tests {
             };
             Meta {
                 luo_trace: "0".to_owned(),
-                host: crate::sources::facts::host(),
+                host: facts::host(),
                 kernel: reports::model::Kernel {
                     release: release.to_owned(),
-                    ..crate::sources::facts::kernel()
+                    boot_id: "of another boot".to_owned(),
+                    ..facts::kernel()
                 },
                 kexec_count,
                 pid: 1,
@@ -136,17 +165,25 @@ mod tests {
             previous_release: Some("7.3.4".to_owned()),
             ..Boot::default()
         };
-        assert_eq!(foreign(&meta(2, "7.3.4"), &boot), None);
-        assert_eq!(foreign(&meta(0, "7.2.0"), &Boot::default()), None);
-        let count = foreign(&meta(3, "7.3.4"), &boot).unwrap();
-        assert!(
-            count.contains("recorded 3 kexecs after a cold boot"),
-            "{count}"
-        );
-        let release = foreign(&meta(2, "7.2.9"), &boot).unwrap();
+        let why = |of: Meta, boot: &Boot| match descent(&of, boot) {
+            Descent::Shown => String::new(),
+            Descent::Unknown(why) | Descent::Foreign(why) => why,
+        };
+        assert_eq!(descent(&meta(2, "7.3.4"), &boot), Descent::Shown);
+        for (count, said) in [(3, "recorded 3 kexecs after a"), (u64::MAX, "refused")] {
+            let why = why(meta(count, "7.3.4"), &boot);
+            assert!(why.contains(said), "{why}");
+        }
+        let release = why(meta(2, "7.2.9"), &boot);
         assert!(
             release.contains("by Linux 7.2.9") && release.contains("by 7.3.4"),
             "{release}"
         );
+        // Where the log has neither, that is not passed over.
+        let silent = descent(&meta(0, "7.2.0"), &Boot::default());
+        assert!(matches!(silent, Descent::Unknown(_)), "{silent:?}");
+        let mut own = meta(2, "7.3.4");
+        own.kernel = facts::kernel();
+        assert!(why(own, &boot).contains("recorded in this boot"));
     }
 }

@@ -115,7 +115,7 @@ mod tests {
             // No process has this id.
             tgid: u32::MAX,
             a,
-            ..bytemuck::Zeroable::zeroed()
+            ..Event::default()
         }
     }
 

@@ -4,6 +4,8 @@
 mod boot;
 mod carrier;
 mod console;
+mod device;
+mod output;
 mod progress;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +28,8 @@ use crate::probes::{Probes, Selection};
 use crate::record;
 use crate::sources::facts;
 use crate::sources::marks::Marks;
-use carrier::{Arrival, Retrieved};
+use carrier::{Arrival, Descent, Retrieved};
+use device::DeviceWatch;
 use progress::Progress;
 
 const DRAIN: Duration = Duration::from_millis(10);
@@ -84,7 +87,11 @@ pub struct Config {
 /// # Errors
 /// The machine cannot do it, or the output cannot be written.
 pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
-    writable(&config.output)?;
+    output::check(&config.output)?;
+    if let Some(copy) = &config.keep_carrier {
+        output::check(copy)?;
+    }
+    let ending = Ending::catch()?;
     // The clock may bend while the probes are placed.
     let before = Anchor::sample();
     let probes = Probes::arm_for_restore(&config.selection).map_err(Failure::environment)?;
@@ -93,7 +100,6 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
         boot_ns: crate::host::ready::boot_ns(),
         slept: facts::slept_ns(),
     };
-    let ending = Ending::catch()?;
     let mut watch = Watch::new(probes, config);
     // So that whatever the agent does lies after an anchor.
     watch.anchors = vec![before, Anchor::sample()];
@@ -104,29 +110,13 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let watched = watch.run(&ending)?;
     let (run, session) = finish(config, &armed, watched);
     let found = run.old_kernel.is_some();
-    reports::files::file::write(&run, &config.output).map_err(Failure::environment)?;
-    if let Some(session) = session {
-        // The run is safe on disk: the carrier may go.
-        session
-            .finish()
-            .context("the run is written, but our session could not be finished")?;
+    output::write(&run, &config.output, config.timeout, &ending)?;
+    // The run is safe on disk: the carrier may go.
+    if let Some(Err(error)) = session.map(|session| session.finish()) {
+        log::warn!("the run is written, but our session could not be finished: {error}");
     }
     summary(&run, &config.output);
     Ok(if found { Exit::Success } else { Exit::Partial })
-}
-
-/// Finds out before the blackout's end, not after it, that the output cannot be written.
-fn writable(output: &Path) -> anyhow::Result<()> {
-    let dir = output
-        .parent()
-        .filter(|d| !d.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    tempfile::tempfile_in(dir).map(drop).map_err(|e| {
-        Failure::bad_input(format!(
-            "cannot write {}: {e}; choose another -o FILE",
-            output.display()
-        ))
-    })
 }
 
 /// How `collect` got ready, and when.
@@ -152,6 +142,7 @@ struct Watch<'o> {
     config: &'o Config,
     events: Vec<Event>,
     anchors: Vec<Anchor>,
+    device: DeviceWatch,
     progress: Progress,
     arrival: Arrival,
     marks: Option<Marks>,
@@ -160,6 +151,7 @@ struct Watch<'o> {
 impl<'o> Watch<'o> {
     fn new(probes: Probes, config: &'o Config) -> Self {
         Self {
+            device: DeviceWatch::new(&probes),
             probes,
             config,
             events: Vec::new(),
@@ -221,6 +213,7 @@ impl<'o> Watch<'o> {
     fn drain(&mut self) {
         let (events, progress) = (&mut self.events, &mut self.progress);
         self.probes.drain(|event| {
+            self.device.saw(&event);
             progress.saw(&event);
             events.push(event);
         });
@@ -234,8 +227,7 @@ impl<'o> Watch<'o> {
 
     /// One look; true when the restore is done.
     fn step(&mut self) -> bool {
-        if matches!(self.arrival, Arrival::Awaited)
-            && (self.config.first || self.progress.device_is_free())
+        if matches!(self.arrival, Arrival::Awaited) && (self.config.first || self.device.is_free())
         {
             self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
             if let Arrival::Here(retrieved) = &self.arrival {
@@ -256,7 +248,7 @@ impl<'o> Watch<'o> {
         self.drain();
         let mut holes = Vec::new();
         if matches!(self.arrival, Arrival::Awaited) {
-            if !self.progress.anyone_opened() {
+            if !self.device.was_opened() {
                 holes.push(join::hole(
                     "new.restore",
                     format!("nobody opened /dev/liveupdate before {what}, so collect did: the deserialisation is its own"),
@@ -336,12 +328,16 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
     boot.console = reading
         .log()
         .and_then(|log| console::look(log, host.cpus, &mut probes));
-    let old = old.filter(|old| match carrier::foreign(&old.meta, &boot) {
-        Some(why) => {
+    let old = old.filter(|old| match carrier::descent(&old.meta, &boot) {
+        Descent::Shown => true,
+        Descent::Unknown(why) => {
+            holes.push(join::hole("old", why));
+            true
+        }
+        Descent::Foreign(why) => {
             holes.push(join::hole("old", why));
             false
         }
-        None => true,
     });
     if let Some(why) = absent {
         holes.push(join::hole(

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use luo_trace_ebpf::{Event, Kind, ProbeId};
+use luo_trace_ebpf::Event;
 use reports::model::Hole;
 
 use super::Until;
@@ -14,8 +14,6 @@ use crate::join::{self, Calls, OldHalf, Outstanding};
 const QUIET: Duration = Duration::from_secs(2);
 
 pub(super) struct Progress {
-    opened: bool,
-    open_now: bool,
     last: Option<Instant>,
     calls: Calls<New>,
     outstanding: Outstanding,
@@ -24,8 +22,6 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new() -> Self {
         Self {
-            opened: false,
-            open_now: false,
             last: None,
             calls: Calls::new(None),
             outstanding: Outstanding::default(),
@@ -41,23 +37,6 @@ impl Progress {
             return;
         }
         self.last = Some(Instant::now());
-        let is =
-            |probe: ProbeId, kind: Kind| event.probe == probe as u8 && event.kind == kind as u8;
-        if is(ProbeId::LuoOpen, Kind::Return) && event.a.trailing_zeros() >= 32 {
-            self.opened = true;
-            self.open_now = true;
-        } else if is(ProbeId::LuoRelease, Kind::Return) {
-            self.open_now = false;
-        }
-    }
-
-    pub(super) fn anyone_opened(&self) -> bool {
-        self.opened
-    }
-
-    /// The agent has had the device and has closed it.
-    pub(super) fn device_is_free(&self) -> bool {
-        self.opened && !self.open_now
     }
 
     /// The carrier is here: this is what must come back.
