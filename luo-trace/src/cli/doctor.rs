@@ -8,6 +8,7 @@ use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
 use crate::probes::{ArmError, Mechanism, Probes, Selection};
+use crate::sources::boot_args;
 use crate::sources::boot_trace;
 use crate::sources::facts;
 use crate::sources::kmsg;
@@ -209,7 +210,7 @@ fn clock() -> Check {
 }
 
 fn boot_trace() -> Check {
-    if boot_trace::read().is_some() {
+    if boot_trace::is_there() {
         check("boot trace", Status::Ok, "initcalls, on the cycle counter")
     } else {
         check(
@@ -218,7 +219,7 @@ fn boot_trace() -> Check {
             format!(
                 "off: `luo-trace kexec --boot-trace` boots the new kernel with {} to see its \
                  initcalls",
-                boot_trace::parameters()
+                boot_args::parameters()
             ),
         )
     }

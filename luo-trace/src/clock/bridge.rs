@@ -1,8 +1,8 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
-use super::course::{Joint, straight_end};
 use super::fit::{Bounds, Fit, Prior};
-use super::{Anchor, BootNs, ClockError, Course, Early, New, Old};
+use super::new_clock::{Joint, straight_end};
+use super::{Anchor, BootNs, ClockError, Early, New, NewClock, Old};
 
 /// How far a kernel's clock may be steered off the counter's rate by NTP, and
 /// so how well one kernel's frequency predicts the other's, ppm.
@@ -37,7 +37,7 @@ pub struct Bridge {
     pub warnings: Vec<String>,
     crossing: Crossing,
     /// The new kernel's clock and the counter, where one follows the other.
-    new: Option<Course>,
+    new: Option<NewClock>,
 }
 
 /// What carries the axis across the kexec.
@@ -46,7 +46,7 @@ enum Crossing {
     /// The counter, with a map for each piece of the new kernel's clock.
     Counter {
         old: Box<Fit>,
-        new: Course,
+        new: NewClock,
         maps: Vec<Map>,
     },
     /// The time of day: `old = new + offset`, to `error_ns` at the new time `at`.
@@ -100,13 +100,9 @@ impl Bridge {
     ) -> Result<Self, ClockError> {
         counter_ran_on(old, new)?;
         let mut warnings = Vec::new();
-        let (old_fit, mut course) = fit_both(old, new, early, &mut warnings)?;
-        let (hz_old, hz_new) = (old_fit.hz, course.hz());
-        let ends: Vec<u64> = course
-            .pieces()
-            .iter()
-            .flat_map(|p| [p.from, p.to])
-            .collect();
+        let (old_fit, mut clock) = fit_both(old, new, early, &mut warnings)?;
+        let (hz_old, hz_new) = (old_fit.hz, clock.hz());
+        let ends: Vec<u64> = clock.pieces().iter().flat_map(|p| [p.from, p.to]).collect();
         let skew = hz_new.mid / hz_old.mid - 1.0;
         if skew.abs() > SAME_COUNTER || skew.is_nan() {
             return Err(ClockError::RatesApart {
@@ -116,9 +112,9 @@ impl Bridge {
         }
         warn_of_rates(hz_old, hz_new, skew, &mut warnings);
         if let Some(early) = early.filter(|e| (e.hz / hz_new.mid - 1.0).abs() < SAME_COUNTER) {
-            course.begin_with(early);
+            clock.begin_with(early);
         }
-        let maps = maps(&old_fit, &course);
+        let maps = maps(&old_fit, &clock);
         let mut bridge = Self {
             hz_old,
             hz_new,
@@ -126,10 +122,10 @@ impl Bridge {
             warnings,
             crossing: Crossing::Counter {
                 old: Box::new(old_fit),
-                new: course.clone(),
+                new: clock.clone(),
                 maps,
             },
-            new: Some(course),
+            new: Some(clock),
         };
         bridge.error_ns = ends
             .into_iter()
@@ -161,7 +157,7 @@ impl Bridge {
         let hi = hi.max(lo);
         let middle = lo + (hi - lo) / 2;
         let mut warnings = Vec::new();
-        let new_clock = Course::new(new, None, &mut warnings).ok();
+        let new_clock = NewClock::new(new, None, &mut warnings).ok();
         let none = Bounds {
             lo: 0.0,
             mid: 0.0,
@@ -169,7 +165,7 @@ impl Bridge {
         };
         let mut bridge = Self {
             hz_old: Fit::new(old).map_or(none, |fit| fit.hz),
-            hz_new: new_clock.as_ref().map_or(none, Course::hz),
+            hz_new: new_clock.as_ref().map_or(none, NewClock::hz),
             error_ns: 0,
             warnings,
             crossing: Crossing::Realtime {
@@ -229,7 +225,7 @@ impl Bridge {
 
     /// The new kernel's clock and the counter, where one follows the other.
     #[must_use]
-    pub fn new_course(&self) -> Option<&Course> {
+    pub fn new_clock(&self) -> Option<&NewClock> {
         self.new.as_ref()
     }
 }
@@ -263,9 +259,9 @@ fn mapped(maps: &[Map], new: i64) -> i64 {
 }
 
 /// One map for each piece; a later one never begins before an earlier one ends.
-fn maps(old: &Fit, course: &Course) -> Vec<Map> {
+fn maps(old: &Fit, clock: &NewClock) -> Vec<Map> {
     let mut maps: Vec<Map> = Vec::new();
-    for piece in course.pieces() {
+    for piece in clock.pieces() {
         let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
         let origin = signed(piece.from);
         let at_origin = old.boot_at(piece.fit.counter_at(piece.from).mid).mid;
@@ -337,7 +333,7 @@ fn fit_both(
     new: &[Anchor],
     early: Option<Early>,
     warnings: &mut Vec<String>,
-) -> Result<(Fit, Course), ClockError> {
+) -> Result<(Fit, NewClock), ClockError> {
     let prior = |hz: Bounds<f64>| {
         Some(Prior {
             hz: hz.mid,
@@ -350,11 +346,11 @@ fn fit_both(
              to {STEERING_PPM} ppm"
         )
     };
-    match (fit_old(old, warnings), Course::new(new, early, warnings)) {
+    match (fit_old(old, warnings), NewClock::new(new, early, warnings)) {
         (Ok(old), Ok(new)) => Ok((old, new)),
         (Ok(old), Err(ClockError::NoSpan)) => {
             warnings.push(borrowed("new"));
-            let new = Course::with_prior(new, prior(old.hz))?;
+            let new = NewClock::with_prior(new, prior(old.hz))?;
             Ok((old, new))
         }
         (Err(ClockError::NoSpan), Ok(new)) => {

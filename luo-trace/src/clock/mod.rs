@@ -3,9 +3,8 @@
 
 pub mod anchor;
 pub mod bridge;
-pub mod course;
 pub mod fit;
-pub mod perf;
+pub mod new_clock;
 pub mod printk;
 mod region;
 #[cfg(test)]
@@ -15,8 +14,8 @@ pub mod trust;
 
 pub use anchor::{Anchor, AnchorRecord};
 pub use bridge::{Bridge, TimeOfDay};
-pub use course::{Course, Early};
 pub use fit::{Bounds, Fit, Prior};
+pub use new_clock::{Early, NewClock};
 pub use printk::{PrintkOffset, PrintkSandwich};
 pub use time::{BootNs, Cycles, New, Old, RunNs};
 pub use trust::{Choice, ClockFacts};

@@ -6,8 +6,7 @@
 //! both clocks are the counter at one pace. What the log tells of the time before
 //! ([`Past`]) is taken back from it.
 
-use super::perf::Conversion;
-use super::{Anchor, ClockError, Cycles};
+use super::ClockError;
 
 /// A line written to the kernel log between two readings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +34,6 @@ pub struct PrintkOffset {
     pub sampled_us: u64,
     /// What came before.
     pub past: Past,
-    /// Whether the kernel's own conversion of the counter narrowed it down.
-    pub by_perf: bool,
 }
 
 /// What the log tells of how the scheduler's clock and `CLOCK_BOOTTIME` came apart
@@ -144,29 +141,6 @@ impl PrintkOffset {
             outliers: sandwiches.len() - agreeing,
             sampled_us: sandwiches.iter().map(|s| s.stamp_us).min().unwrap_or(0),
             past: Past::default(),
-            by_perf: false,
-        })
-    }
-
-    /// The same, narrowed down by an anchor and the kernel's own conversion of the
-    /// counter; nothing where that contradicts what was seen.
-    #[must_use]
-    pub fn narrowed(&self, by: Conversion, anchor: &Anchor) -> Option<Self> {
-        let at = |counter| i128::from(by.ns(Cycles(counter)));
-        let boot = i128::from(anchor.boot_ns);
-        // Both clocks are read in whole ns.
-        let by_perf = Interval {
-            lo: boot - at(anchor.after) - 1,
-            hi: boot - at(anchor.before) + 1,
-        };
-        let half = i128::from(self.error_ns);
-        let seen = i128::from(self.offset_ns) - half..=i128::from(self.offset_ns) + half;
-        let middle = by_perf.lo + (by_perf.hi - by_perf.lo) / 2;
-        seen.contains(&middle).then(|| Self {
-            offset_ns: clamp(middle),
-            error_ns: error_of(&by_perf),
-            by_perf: true,
-            ..*self
         })
     }
 

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::{Anchor, BootNs, Bridge, ClockError, Course, Cycles, Early, Fit, Prior};
+use super::{Anchor, BootNs, Bridge, ClockError, Cycles, Early, Fit, NewClock, Prior};
 
 /// A true linear clock: `boot = (counter - zero) * 1e9 / hz`, in whole ns.
 #[derive(Clone, Copy, Debug)]
@@ -266,7 +266,7 @@ proptest! {
             let unseen = u128::from(2 * (before + after) * 1_000_000_000 / update.new.hz + 2);
             let bound = u128::from(bridge.error_at(BootNs::stamped(stamp))) + unseen;
             prop_assert!(error <= bound, "off by {error} ns, bound {bound} ns, {:?}", bridge.warnings);
-            let placed = bridge.new_course().unwrap().boot_at(Cycles(u64::try_from(counter).unwrap()));
+            let placed = bridge.new_clock().unwrap().boot_at(Cycles(u64::try_from(counter).unwrap()));
             let truth = i64::try_from(refined.boot(counter)).unwrap();
             let error = placed.mid.abs_diff(truth);
             let bound = placed.mid.abs_diff(placed.lo).max(placed.hi.abs_diff(placed.mid)) + 2;
@@ -336,7 +336,7 @@ proptest! {
             boot_ns: u64::try_from(refined.boot(counter)).unwrap(),
             ..update.new.anchor(counter, wide.0, wide.1)
         }).collect();
-        let course = Course::new(&anchors, None, &mut Vec::new()).unwrap();
+        let course = NewClock::new(&anchors, None, &mut Vec::new()).unwrap();
         let counter = gap_start + cycles(ms(event % gap));
         let truth = i64::try_from(refined.boot(counter)).unwrap();
         let placed = course.boot_at(Cycles(u64::try_from(counter).unwrap()));

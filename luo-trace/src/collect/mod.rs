@@ -1,9 +1,7 @@
 //! The new kernel's half: watch the restore, take the carrier back, join, write
 //! the run, and only then let go of the carrier.
 
-mod boot;
 mod carrier;
-mod console;
 mod device;
 mod output;
 mod progress;
@@ -17,7 +15,7 @@ use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
 
 use crate::clock::trust::Sides;
-use crate::clock::{Anchor, Choice, ClockFacts};
+use crate::clock::{Anchor, Bridge, Choice, ClockFacts};
 use crate::exit::{Exit, Failure};
 use crate::host::ending::{Ending, Every};
 use crate::host::now_rfc3339;
@@ -26,8 +24,8 @@ use crate::join::{self, Halves, NewHalf};
 use crate::liveupdate::{Session, SessionName};
 use crate::probes::{Probes, Selection};
 use crate::record;
-use crate::sources::facts;
 use crate::sources::marks::Marks;
+use crate::sources::{self, facts, kmsg};
 use carrier::{Arrival, Descent, Retrieved};
 use device::DeviceWatch;
 use progress::Progress;
@@ -282,7 +280,7 @@ impl<'o> Watch<'o> {
 /// Joins what was watched with what arrived.
 fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Session>) {
     let Watched {
-        mut probes,
+        probes,
         events,
         anchors,
         arrival,
@@ -304,7 +302,7 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         }) => (Some(session), Some(old), anchors),
         None => (None, None, Vec::new()),
     };
-    let reading = boot::Reading::take();
+    let reading = kmsg::Placement::take();
     let clock = ClockFacts {
         slept_before_ns: armed.slept,
         ..facts::clock()
@@ -317,17 +315,15 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         early: reading.early(),
         last_old_ns: old.last_ns(),
     });
-    let mut checks = sides.map_or(Vec::new(), |sides| sides.checks());
-    checks.extend(reading.how());
+    let checks = sides.map_or(Vec::new(), |sides| sides.checks());
     let bridge = match (sides, &absent) {
         (Some(sides), _) => sides.bridge(config.clock).map_err(|e| e.to_string()),
         (None, why) => Err(why.clone().unwrap_or_default()),
     };
     let host = facts::host();
-    let mut boot = reading.stages(bridge.as_ref().ok(), &mut holes);
-    boot.console = reading
-        .log()
-        .and_then(|log| console::look(log, host.cpus, &mut probes));
+    let clock = bridge.as_ref().ok().and_then(Bridge::new_clock);
+    let mut boot = sources::boot(&reading, clock, host.cpus);
+    holes.append(&mut boot.holes);
     let old = old.filter(|old| match carrier::descent(&old.meta, &boot) {
         Descent::Shown => true,
         Descent::Unknown(why) => {

@@ -4,7 +4,7 @@
 use reports::model::{KernelSide, Span, Stage};
 
 use super::{Boot, Initcall, Side as _, Stamp, Timeline};
-use crate::clock::{BootNs, New};
+use crate::clock::New;
 
 /// Stages in order.
 pub(super) fn stages(boot: &Boot, timeline: &Timeline<'_>) -> Vec<Stage> {
@@ -25,13 +25,15 @@ pub(super) fn stages(boot: &Boot, timeline: &Timeline<'_>) -> Vec<Stage> {
 
 /// Bound on the error of a stamp on the run's timeline, ns.
 pub(super) fn error(stamp: &Stamp, timeline: &Timeline<'_>) -> u64 {
-    let at = BootNs::new(stamp.boot_ns);
-    stamp.error_ns + timeline.bridge.map_or(0, |bridge| bridge.error_at(at))
+    stamp.error_ns
+        + timeline
+            .bridge
+            .map_or(0, |bridge| bridge.error_at(stamp.boot_ns))
 }
 
 /// Where a stamp lies on the run's timeline, ns.
 pub(super) fn place(stamp: &Stamp, timeline: &Timeline<'_>) -> i64 {
-    New::place(timeline, BootNs::new(stamp.boot_ns))
+    New::place(timeline, stamp.boot_ns)
 }
 
 /// Initcalls as spans. They carry the function's name behind `initcall:`, so that

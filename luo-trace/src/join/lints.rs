@@ -147,7 +147,10 @@ fn console(boot: &Boot) -> Option<Lint> {
     let price = |bytes: u64| per_byte_ns.map(|per_byte| (per_byte * bytes as f64) as i64);
     let (least, most) = (price(waited_bytes), price(bytes));
     let how = match per_byte_ns {
-        Some(ns) => format!(", at {:.1} us each as measured on this console", ns / 1e3),
+        Some(ns) => format!(
+            ", at {:.1} us each by the rate of its line, an estimate",
+            ns / 1e3
+        ),
         None => String::new(),
     };
     let waited = match (least, most) {

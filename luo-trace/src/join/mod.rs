@@ -15,12 +15,13 @@ use std::collections::BTreeMap;
 use luo_trace_ebpf::maps::HotStats;
 use luo_trace_ebpf::{Event, Kind, Probe};
 use reports::model::{
-    Aggregate, Attach, Clock, DEFAULT_WINDOW, Handoff, Hole, Host, Kernel, KernelSide, Loss, Run,
-    SCHEMA, Window,
+    Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Loss, Run, SCHEMA,
+    Window,
 };
 
 use crate::carrier::Meta;
 use crate::clock::{BootNs, Bridge, New, Old};
+pub use crate::sources::{Boot, BootMark, Console, Initcall, Stamp};
 
 pub use calls::{Call, Calls};
 pub use sessions::Outstanding;
@@ -92,96 +93,6 @@ pub struct NewHalf {
     pub captured_at: String,
     /// Things that went wrong on the way, to be told.
     pub holes: Vec<Hole>,
-}
-
-/// What the new kernel said of its own boot, on its boot clock, ns.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Boot {
-    /// First line or record that could be placed.
-    pub first_stamp: Option<Stamp>,
-    /// First initcall.
-    pub first_initcall: Option<Stamp>,
-    /// `Run … as init process`.
-    pub exec_init: Option<Stamp>,
-    /// Further moments, by name.
-    pub stages: Vec<(String, Stamp)>,
-    /// Initcalls.
-    pub initcalls: Vec<Initcall>,
-    /// Marks that are in the boot trace.
-    pub marks: Vec<BootMark>,
-    /// Lines of the log from before its clock was the one in use.
-    pub unplaced_lines: usize,
-    /// What was printed on the console.
-    pub console: Option<Console>,
-    /// What was carried over.
-    pub handoff: Option<Handoff>,
-    /// KHO's count of kexecs.
-    pub kexec_count: Option<u64>,
-    /// Release of the kernel that KHO says it came from.
-    pub previous_release: Option<String>,
-}
-
-/// What the new kernel printed on its consoles until it was collected.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Console {
-    /// Lines of a level below this were printed.
-    pub level: u8,
-    /// Bytes, stamps and line ends included.
-    pub bytes: u64,
-    /// Those of them that whoever printed waited for.
-    pub waited_bytes: u64,
-    /// What one takes, ns, if that could be measured.
-    pub per_byte_ns: Option<f64>,
-}
-
-impl Console {
-    /// The level on a kernel that was booted with `quiet`.
-    pub const QUIET: u8 = 4;
-}
-
-/// A call of an initcall.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Initcall {
-    /// The function.
-    pub function: String,
-    /// Its level.
-    pub level: Option<String>,
-    /// CPU.
-    pub cpu: u32,
-    /// Thread id.
-    pub tid: u32,
-    /// Task name.
-    pub comm: String,
-    /// Start.
-    pub start: Stamp,
-    /// End, if it was seen.
-    pub end: Option<Stamp>,
-    /// Return value, with the end.
-    pub ret: Option<i64>,
-}
-
-/// A mark in the boot trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootMark {
-    /// When.
-    pub at: Stamp,
-    /// Text.
-    pub text: String,
-    /// Thread id.
-    pub tid: u32,
-    /// Task name.
-    pub comm: String,
-}
-
-/// A moment on the boot clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// ns of `CLOCK_BOOTTIME`; negative where the kernel's stamps began before it.
-    pub boot_ns: i64,
-    /// Bound on its error, ns.
-    pub error_ns: u64,
-    /// Where it comes from.
-    pub source: reports::model::Source,
 }
 
 /// The two halves and the clock that joins them.

@@ -166,7 +166,7 @@ fn attach(kernel: KernelSide) -> Attach {
 
 fn stamp(boot_ns: i64, source: Source) -> Stamp {
     Stamp {
-        boot_ns,
+        boot_ns: BootNs::new(boot_ns),
         error_ns: 500,
         source,
     }

@@ -19,7 +19,7 @@ use crate::clock::Anchor;
 use crate::exit::Failure;
 use crate::host::state::State;
 use crate::liveupdate;
-use crate::sources::boot_trace::{self, Traced};
+use crate::sources::boot_args::{self, Traced};
 use news::News;
 
 /// Anchors taken right before the end: the closer, the shorter the stretch over
@@ -124,7 +124,7 @@ fn traced(cmdline: &str) -> String {
         cmdline,
         added,
         in_the_way,
-    } = boot_trace::add_to(cmdline);
+    } = boot_args::add_to(cmdline);
     if added.is_empty() {
         log::info!("the new kernel's command line has the boot trace already");
     } else {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::sources::kmsg::{Line, Log};
+use crate::sources::kmsg::{Log, Message};
 
 /// The log from a moment on.
 pub(super) struct News {
@@ -13,7 +13,7 @@ pub(super) struct News {
 impl News {
     pub(super) fn from_now() -> Self {
         let log = Log::read().ok();
-        let last = log.map(|log| log.lines.last().map_or(0, |line| line.seq));
+        let last = log.map(|log| log.messages.last().map_or(0, |line| line.seq));
         Self { last }
     }
 
@@ -32,7 +32,7 @@ impl News {
     }
 
     fn quoted(&self) -> Option<String> {
-        quote(&Log::read().ok()?.lines, self.last?)
+        quote(&Log::read().ok()?.messages, self.last?)
     }
 }
 
@@ -41,7 +41,7 @@ const LINES: usize = 6;
 /// Levels from here on are progress, not complaints (`KERN_INFO`).
 const INFO: u8 = 6;
 
-fn quote(lines: &[Line], last: u64) -> Option<String> {
+fn quote(lines: &[Message], last: u64) -> Option<String> {
     let new = || lines.iter().filter(|line| line.seq > last);
     // Complaints alone where there are any: shutting down is chatty.
     let complaints: Vec<_> = new().filter(|line| line.level < INFO).collect();
@@ -62,8 +62,8 @@ fn quote(lines: &[Line], last: u64) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn line(seq: u64, level: u8, text: &str) -> Line {
-        Line {
+    fn line(seq: u64, level: u8, text: &str) -> Message {
+        Message {
             seq,
             level,
             stamp_us: seq,

@@ -168,21 +168,10 @@ pub fn link_tracepoint(program: BorrowedFd<'_>, name: &CString) -> io::Result<Ow
     bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
 }
 
-/// What a perf event watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// Every process on the first CPU; a probe's are hit on all.
-    Cpu0,
-    /// This process, wherever it runs.
-    Ourselves,
-}
-
 /// `perf_event_open(2)`. What the attribute points to must be alive.
-pub(crate) fn open_event(event: &perf_event_attr, target: Target) -> io::Result<OwnedFd> {
-    let (pid, cpu) = match target {
-        Target::Cpu0 => (-1, 0),
-        Target::Ourselves => (0, -1),
-    };
+fn open_event(event: &perf_event_attr) -> io::Result<OwnedFd> {
+    // Every process on the first CPU; a probe's are hit on all.
+    let (pid, cpu) = (-1, 0);
     // SAFETY: the attribute outlives the call, and the kernel copies what it points to,
     // or refuses it.
     let fd = unsafe {
@@ -213,7 +202,7 @@ pub fn link_kprobe(
     event.size = u32::try_from(size_of::<perf_event_attr>()).map_err(io::Error::other)?;
     event.config = if returning { 1 << pmu.return_bit } else { 0 };
     event.__bindgen_anon_3.config1 = symbol.as_ptr() as u64;
-    let event = open_event(&event, Target::Cpu0)?;
+    let event = open_event(&event)?;
     let mut attr = zeroed_attr();
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
     attr.link_create.__bindgen_anon_2.target_fd = event.as_raw_fd().cast_unsigned();

@@ -1,196 +1,101 @@
-//! The kernel's own trace of its boot, on the cycle counter: there when it was
-//! booted with [`parameters`].
+//! The kernel's own trace of its boot: there when it was booted with
+//! [`super::boot_args::parameters`].
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 
-use crate::arch::TRACE_CLOCK;
-use crate::sources::tracefs::{self, Line};
+use reports::model::Source;
 
-/// What to boot the new kernel with: the counter is the one clock that both
-/// kernels share.
+use super::tracefs::{self, Record};
+use super::{Boot, BootMark, Initcall, Stamp};
+use crate::arch::{TRACE_CLOCK, TraceClock};
+use crate::clock::{BootNs, Cycles, NewClock};
+
+/// Whether this kernel has one, on the clock that it should be on.
 #[must_use]
-pub fn parameters() -> String {
-    format!(
-        "trace_event=initcall:initcall_level,initcall:initcall_start,initcall:initcall_finish \
-         trace_clock={} trace_buf_size=1M",
-        TRACE_CLOCK.name()
-    )
+pub fn is_there() -> bool {
+    lines().is_some_and(|mut lines| lines.any(|line| Record::parse(&line).is_some()))
 }
 
-/// A command line with the boot trace on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traced {
-    /// The whole command line.
-    pub cmdline: String,
-    /// What of it was added, in order.
-    pub added: Vec<String>,
-    /// What was left as it is, although the trace cannot be read that way.
-    pub in_the_way: Option<String>,
-}
-
-/// Adds to a command line what of [`parameters`] it lacks. What it has stays: of
-/// the events the missing ones are added, another clock or size is the user's wish.
+/// What it tells; nothing where there is none, or no clock to place it by.
 #[must_use]
-pub fn add_to(cmdline: &str) -> Traced {
-    // What follows is for init, not for the kernel.
-    let (kernel, init) = match cmdline.split_once(" -- ") {
-        Some((kernel, init)) => (kernel, Some(init)),
-        None => (cmdline, None),
-    };
-    let values = |key: &str| -> Vec<&str> {
-        let words = kernel.split_ascii_whitespace();
-        words
-            .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-            .collect()
-    };
-    let (mut added, mut in_the_way) = (Vec::new(), None);
-    for parameter in parameters().split_ascii_whitespace() {
-        let Some((key, wanted)) = parameter.split_once('=') else {
-            continue;
-        };
-        let present = values(key);
-        if key == "trace_event" {
-            let has = |event: &&str| {
-                let all = present.iter().flat_map(|value| value.split(','));
-                let group = event.split(':').next().unwrap_or(event);
-                all.into_iter().any(|one| {
-                    one == *event || one == group || one.strip_suffix(":*") == Some(group)
-                })
-            };
-            let missing: Vec<&str> = wanted.split(',').filter(|event| !has(event)).collect();
-            if !missing.is_empty() {
-                added.push(format!("{key}={}", missing.join(",")));
-            }
-        } else if present.is_empty() {
-            added.push(parameter.to_owned());
-        } else if key == "trace_clock" && present.last() != Some(&wanted) {
-            in_the_way = present.last().map(|value| format!("{key}={value}"));
-        }
-    }
-    let mut words: Vec<&str> = vec![kernel.trim_end()];
-    words.retain(|kernel| !kernel.is_empty());
-    words.extend(added.iter().map(String::as_str));
-    let mut cmdline = words.join(" ");
-    if let Some(init) = init {
-        cmdline.push_str(" -- ");
-        cmdline.push_str(init);
-    }
-    Traced {
-        cmdline,
-        added,
-        in_the_way,
-    }
+pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
+    Some(parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp)))
 }
 
-/// What the trace holds; stamps are cycles of the counter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BootTrace {
-    /// Its first record.
-    pub first: Option<u64>,
-    /// Levels of initcalls, by when they began.
-    pub levels: Vec<(String, u64)>,
-    /// Calls, in order.
-    pub initcalls: Vec<Initcall>,
-    /// Writes to `trace_marker`.
-    pub marks: Vec<Mark>,
-}
-
-/// A call of an initcall.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Initcall {
-    /// The function.
-    pub function: String,
-    /// Its level (`core`, `subsys`, …); `None` for those called by themselves.
-    pub level: Option<String>,
-    /// CPU.
-    pub cpu: u32,
-    /// Thread: 0 and 1 are the kernel's own way up.
-    pub tid: u32,
-    /// Task name.
-    pub comm: String,
-    /// Start.
-    pub start: u64,
-    /// End, if it was traced.
-    pub end: Option<u64>,
-    /// Return value, with the end.
-    pub ret: Option<i64>,
-}
-
-/// A mark on the counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// When.
-    pub at: u64,
-    /// Text.
-    pub text: String,
-    /// Thread id.
-    pub tid: u32,
-    /// Task name.
-    pub comm: String,
-}
-
-impl BootTrace {
-    /// Start of the first initcall of process 1: `do_initcalls` and the early
-    /// ones. Console initcalls run before, from `start_kernel`.
-    #[must_use]
-    pub fn first_initcall(&self) -> Option<u64> {
-        self.initcalls.iter().find(|i| i.tid == 1).map(|i| i.start)
-    }
-}
-
-/// Reads it, if the kernel has one on the cycle counter.
-#[must_use]
-pub fn read() -> Option<BootTrace> {
+fn lines() -> Option<impl Iterator<Item = String>> {
     let base = tracefs::mount().ok()?;
     let clock = fs::read_to_string(base.join("trace_clock")).ok()?;
     if !clock.contains(&format!("[{}]", TRACE_CLOCK.name())) {
         return None;
     }
     let trace = BufReader::new(File::open(base.join("trace")).ok()?);
-    let found = find(trace.lines().map_while(Result::ok));
-    found.first.is_some().then_some(found)
+    Some(trace.lines().map_while(Result::ok))
 }
 
-fn find(lines: impl Iterator<Item = String>) -> BootTrace {
-    let mut found = BootTrace::default();
+/// A stamp of the trace on the boot clock.
+fn place(by: TraceClock, clock: Option<&NewClock>, stamp: &str) -> Option<Stamp> {
+    let (boot_ns, error_ns) = match by {
+        TraceClock::Counter(_) => {
+            let at = clock?.boot_at(Cycles(stamp.parse().ok()?));
+            let error = at.mid.abs_diff(at.lo).max(at.hi.abs_diff(at.mid));
+            (BootNs::new(at.mid), error)
+        }
+        // Rounded down to the us.
+        TraceClock::Boot => (BootNs::stamped(tracefs::seconds(stamp)?), 1_000),
+    };
+    Some(Stamp {
+        boot_ns,
+        error_ns,
+        source: Source::Ftrace,
+    })
+}
+
+/// What the lines of a trace tell, placed by `place`; others are passed over.
+pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option<Stamp>) -> Boot {
+    let mut boot = Boot::default();
+    let mut level = None;
     for line in lines {
-        let Some(line) = Line::parse(&line) else {
+        let Some(record) = Record::parse(&line) else {
             continue;
         };
-        let Ok(at) = line.stamp.parse::<u64>() else {
+        let Some(at) = place(record.stamp) else {
             continue;
         };
-        found.first.get_or_insert(at);
-        match line.event {
+        boot.first_stamp.get_or_insert(at);
+        match record.event {
             "initcall_level" => {
-                if let Some(level) = line.text.strip_prefix("level=") {
-                    found.levels.push((level.to_owned(), at));
+                if let Some(name) = record.text.strip_prefix("level=") {
+                    level = Some(name.to_owned());
+                    boot.stages.push((format!("initcalls.{name}"), at));
                 }
             }
-            "initcall_start" => found.initcalls.extend(begun(&line, at, &found.levels)),
-            "initcall_finish" => finish(&mut found.initcalls, &line, at),
-            _ if line.is_mark() => found.marks.push(Mark {
+            "initcall_start" => boot.initcalls.extend(begun(&record, at, level.as_ref())),
+            "initcall_finish" => finish(&mut boot.initcalls, &record, at),
+            _ if record.is_mark() => boot.marks.push(BootMark {
                 at,
-                text: line.text.to_owned(),
-                tid: line.tid,
-                comm: line.comm.to_owned(),
+                text: record.text.to_owned(),
+                tid: record.tid,
+                comm: record.comm.to_owned(),
             }),
             _ => {}
         }
     }
-    found
+    // Those of `do_initcalls` and the early ones: console initcalls run before, from
+    // `start_kernel`.
+    let first = boot.initcalls.iter().find(|call| call.tid == 1);
+    boot.first_initcall = first.map(|call| call.start);
+    boot
 }
 
 /// `func=con_init+0x0/0x250`
-fn begun(line: &Line<'_>, at: u64, levels: &[(String, u64)]) -> Option<Initcall> {
-    let level = levels.last().filter(|_| line.tid == 1);
+fn begun(record: &Record<'_>, at: Stamp, level: Option<&String>) -> Option<Initcall> {
     Some(Initcall {
-        function: function(line.text)?.to_owned(),
-        level: level.map(|(name, _)| name.clone()),
-        cpu: line.cpu,
-        tid: line.tid,
-        comm: line.comm.to_owned(),
+        function: function(record.text)?.to_owned(),
+        level: level.filter(|_| record.tid == 1).cloned(),
+        cpu: record.cpu,
+        tid: record.tid,
+        comm: record.comm.to_owned(),
         start: at,
         end: None,
         ret: None,
@@ -198,20 +103,18 @@ fn begun(line: &Line<'_>, at: u64, levels: &[(String, u64)]) -> Option<Initcall>
 }
 
 /// `func=con_init+0x0/0x250 ret=0`
-fn finish(initcalls: &mut [Initcall], line: &Line<'_>, at: u64) {
-    let Some(function) = function(line.text) else {
+fn finish(initcalls: &mut [Initcall], record: &Record<'_>, at: Stamp) {
+    let Some(function) = function(record.text) else {
         return;
     };
     let open = initcalls
         .iter_mut()
         .rev()
-        .find(|i| i.end.is_none() && i.tid == line.tid && i.function == function);
+        .find(|i| i.end.is_none() && i.tid == record.tid && i.function == function);
     if let Some(open) = open {
         open.end = Some(at);
-        open.ret = line
-            .text
-            .rsplit_once("ret=")
-            .and_then(|(_, ret)| ret.trim().parse().ok());
+        let ret = record.text.rsplit_once("ret=");
+        open.ret = ret.and_then(|(_, ret)| ret.trim().parse().ok());
     }
 }
 
@@ -235,20 +138,32 @@ mod tests {
            agent-9       [001] ...1.   4422580412: tracing_mark_write: resume vm
 ";
 
+    /// The trace on a clock of one cycle a ns.
+    fn parsed(text: &str) -> Boot {
+        parse(text.lines().map(str::to_owned), |stamp| {
+            Some(Stamp {
+                boot_ns: BootNs::stamped(stamp.parse().ok()?),
+                error_ns: 0,
+                source: Source::Ftrace,
+            })
+        })
+    }
+
     #[test]
     fn console_initcalls_come_first_but_are_not_the_initcalls() {
-        let trace = find(TRACE.lines().map(str::to_owned));
-        assert_eq!(trace.first, Some(2_403_295_402));
-        assert_eq!(trace.first_initcall(), Some(3_419_742_555));
-        assert_eq!(trace.initcalls[0].level, None);
-        let [_, perf, bts] = &trace.initcalls[..] else {
-            panic!("{trace:?}")
+        let boot = parsed(TRACE);
+        let ns = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.boot_ns.ns());
+        assert_eq!(ns(boot.first_stamp), Some(2_403_295_402));
+        assert_eq!(ns(boot.first_initcall), Some(3_419_742_555));
+        assert_eq!(boot.initcalls[0].level, None);
+        let [_, perf, bts] = &boot.initcalls[..] else {
+            panic!("{boot:?}")
         };
         assert_eq!(
             (
                 perf.function.as_str(),
                 perf.level.as_deref(),
-                perf.end,
+                ns(perf.end),
                 perf.ret
             ),
             (
@@ -259,43 +174,20 @@ mod tests {
             )
         );
         assert_eq!((bts.end, bts.ret), (None, None));
-        assert_eq!(trace.marks[0].text, "resume vm");
+        assert_eq!(boot.marks[0].text, "resume vm");
     }
 
     #[test]
-    fn what_a_command_line_lacks_is_added_once_and_before_what_is_inits() {
-        let traced = add_to("console=ttyS0 quiet -- single");
-        assert_eq!(
-            traced.cmdline,
-            format!("console=ttyS0 quiet {} -- single", parameters())
-        );
-        assert_eq!(traced.added.join(" "), parameters());
-        let again = add_to(&traced.cmdline);
-        assert_eq!((again.cmdline, again.added), (traced.cmdline, Vec::new()));
-        assert_eq!(add_to("").cmdline, parameters());
-    }
-
-    #[test]
-    fn what_a_command_line_has_stays() {
-        let traced = add_to(
-            "trace_event=sched:sched_switch,initcall:initcall_start trace_clock=local trace_buf_size=8M",
-        );
-        assert_eq!(
-            traced.added,
-            ["trace_event=initcall:initcall_level,initcall:initcall_finish"]
-        );
-        assert_eq!(traced.in_the_way.as_deref(), Some("trace_clock=local"));
-        let all = add_to(&format!(
-            "trace_event=initcall:* trace_clock=local trace_clock={}",
-            TRACE_CLOCK.name()
-        ));
-        assert_eq!(all.added, ["trace_buf_size=1M"]);
-        assert_eq!(all.in_the_way, None);
+    fn a_trace_by_the_boot_clock_needs_no_counter() {
+        let at = place(TraceClock::Boot, None, "12.000345").unwrap();
+        assert_eq!((at.boot_ns.ns(), at.error_ns), (12_000_345_000, 1_000));
+        assert_eq!(place(TraceClock::Boot, None, "12000345"), None);
+        assert_eq!(place(TraceClock::Counter("x"), None, "12000345"), None);
     }
 
     #[test]
     fn an_empty_trace_has_nothing() {
-        let nothing = find(TRACE.lines().take(1).map(str::to_owned));
-        assert_eq!(nothing, BootTrace::default());
+        let header = TRACE.lines().next().unwrap_or_default();
+        assert_eq!(parsed(header), Boot::default());
     }
 }

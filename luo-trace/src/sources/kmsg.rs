@@ -4,10 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use reports::model::{Hole, Source};
+
+use super::{Boot, Stamp};
 use crate::arch;
-use crate::clock::perf::Conversion;
-use crate::clock::printk::{Lost, Refined};
-use crate::clock::{Anchor, PrintkOffset, PrintkSandwich};
+use crate::clock::printk::{Lost, Past, Refined};
+use crate::clock::{BootNs, Early, PrintkOffset, PrintkSandwich};
 use crate::host::ready::boot_ns;
 
 const PATH: &str = "/dev/kmsg";
@@ -20,7 +22,7 @@ const JUMP_US: u64 = 1_000;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct Message {
     /// Its number since boot.
     pub seq: u64,
     /// Its level: 0 emergency to 7 debug.
@@ -34,8 +36,8 @@ pub struct Line {
 /// The log so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
-    /// Lines, oldest first.
-    pub lines: Vec<Line>,
+    /// Oldest first.
+    pub messages: Vec<Message>,
 }
 
 impl Log {
@@ -45,30 +47,30 @@ impl Log {
     /// /dev/kmsg cannot be read.
     pub fn read() -> io::Result<Self> {
         let mut file = open(false)?;
-        let mut lines = Vec::new();
+        let mut messages = Vec::new();
         let mut buffer = vec![0; RECORD];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(n) => lines.extend(parse(&String::from_utf8_lossy(&buffer[..n]))),
+                Ok(n) => messages.extend(parse(&String::from_utf8_lossy(&buffer[..n]))),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 // EPIPE: the record was overwritten meanwhile; the next read goes on.
                 Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(Self { lines })
+        Ok(Self { messages })
     }
 
     /// Lines whose stamps are of the clock that is still in use: those after the
     /// last backward jump, where the kernel changed over to the cycle counter.
     #[must_use]
-    pub fn placeable(&self) -> &[Line] {
+    pub fn placeable(&self) -> &[Message] {
         let jump = self
-            .lines
+            .messages
             .windows(2)
             .rposition(|w| w[1].stamp_us + JUMP_US < w[0].stamp_us);
-        &self.lines[jump.map_or(0, |at| at + 1)..]
+        &self.messages[jump.map_or(0, |at| at + 1)..]
     }
 
     /// Where and how the kernel changed the pace of its clocks
@@ -88,7 +90,7 @@ impl Log {
         Some(Refined {
             refined_us: lines[at].stamp_us,
             switched_us: switch.stamp_us,
-            hz_early: arch::detected_hz(self.lines.iter().map(|l| l.text.as_str()))?,
+            hz_early: arch::detected_hz(self.messages.iter().map(|l| l.text.as_str()))?,
             hz,
         })
     }
@@ -115,7 +117,7 @@ impl Log {
     /// KHO's count of kexecs, 0 when this kernel was not booted by one.
     #[must_use]
     pub fn kexec_count(&self) -> u64 {
-        self.lines
+        self.messages
             .iter()
             .find_map(|l| exec_from(&l.text))
             .map_or(0, |(_, count)| count)
@@ -124,10 +126,158 @@ impl Log {
     /// Release of the kernel before this one, by KHO.
     #[must_use]
     pub fn previous_release(&self) -> Option<&str> {
-        self.lines
+        self.messages
             .iter()
             .find_map(|l| exec_from(&l.text))
             .map(|(release, _)| release)
+    }
+}
+
+/// Lines of the log that mark a stage, by how they begin, and the stage's name
+/// (v7.3; what a kernel does not say is not there).
+const STAGES: [(&str, &str); 10] = [
+    ("KHO: found kexec handover data", "kho.found"),
+    ("luo: Retrieved live update data", "luo.retrieved"),
+    ("smp: Bringing up secondary CPUs", "smp.start"),
+    ("smp: Brought up ", "smp.done"),
+    ("KHO: exec from: ", "kho.exec_from"),
+    (
+        "Trying to unpack rootfs image as initramfs",
+        "initramfs.start",
+    ),
+    ("Unpacking initramfs", "initramfs.start"),
+    ("Freeing initrd memory", "initramfs.done"),
+    ("Freeing unused kernel image (initmem)", "initmem.freed"),
+    ("Run ", "init.exec"),
+];
+
+/// The kernel log, and how its stamps lie to the boot clock.
+#[derive(Debug)]
+pub struct Placement {
+    log: io::Result<Log>,
+    offset: io::Result<PrintkOffset>,
+}
+
+impl Placement {
+    /// Reads the log and writes a few lines to it.
+    #[must_use]
+    pub fn take() -> Self {
+        let mut offset = offset();
+        let log = Log::read();
+        if let (Ok(log), Ok(offset)) = (&log, &mut offset) {
+            offset.past = Past {
+                refined: log.refined(),
+                lost: log.lost(),
+            };
+        }
+        Self { log, offset }
+    }
+
+    /// The log, if it can be read.
+    #[must_use]
+    pub fn log(&self) -> Option<&Log> {
+        self.log.as_ref().ok()
+    }
+
+    /// What the log tells of the clock before the first anchor.
+    #[must_use]
+    pub fn early(&self) -> Option<Early> {
+        let offset = self.offset.as_ref().ok()?;
+        let refined = offset.past.refined?;
+        let (from, early) = offset.place(refined.refined_us);
+        let (until, late) = offset.place(refined.switched_us);
+        Some(Early {
+            from_ns: u64::try_from(from).ok()?.saturating_sub(early),
+            until_ns: u64::try_from(until).ok()?.saturating_add(late),
+            hz: refined.hz_early,
+        })
+    }
+
+    /// What the log tells of the boot.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        match (&self.log, &self.offset) {
+            (Ok(log), Ok(offset)) => log.boot(offset),
+            (Ok(log), Err(error)) => Boot {
+                holes: vec![hole(
+                    "new.early",
+                    format!("the kernel log's stamps could not be placed ({error})"),
+                )],
+                ..log.unplaced()
+            },
+            (Err(error), _) => Boot {
+                holes: vec![hole(
+                    "new.early",
+                    format!("/dev/kmsg cannot be read ({error})"),
+                )],
+                ..Boot::default()
+            },
+        }
+    }
+}
+
+impl Log {
+    /// What it tells of the boot whatever its stamps mean.
+    fn unplaced(&self) -> Boot {
+        let count = self.kexec_count();
+        Boot {
+            kexec_count: (count > 0).then_some(count),
+            previous_release: self.previous_release().map(str::to_owned),
+            unplaced_lines: self.messages.len() - self.placeable().len(),
+            ..Boot::default()
+        }
+    }
+
+    /// The same with its stages, placed by `offset`.
+    #[must_use]
+    pub fn boot(&self, offset: &PrintkOffset) -> Boot {
+        let mut boot = self.unplaced();
+        let messages = self.placeable();
+        let stamp = |message: &Message| {
+            let (boot_ns, error_ns) = offset.place(message.stamp_us);
+            Stamp {
+                boot_ns: BootNs::new(boot_ns),
+                error_ns,
+                source: Source::Kmsg,
+            }
+        };
+        // Where the log has wrapped, its first line is not the boot's.
+        if self.messages.first().is_some_and(|m| m.seq == 0) {
+            boot.first_stamp = messages.first().map(&stamp);
+        } else {
+            boot.holes.push(hole(
+                "gap.handoff",
+                "the kernel log has lost its beginning: boot with a larger log_buf_len",
+            ));
+        }
+        for message in messages {
+            if let Some(name) = stage(&message.text) {
+                boot.stages.push((name.to_owned(), stamp(message)));
+            }
+        }
+        let init = messages.iter().find(|m| is_exec_init(&m.text));
+        boot.exec_init = init.map(&stamp);
+        boot
+    }
+}
+
+fn stage(text: &str) -> Option<&'static str> {
+    if arch::refined_hz(text).is_some() {
+        return Some("clock.refined");
+    }
+    let (_, name) = STAGES.iter().find(|(begin, _)| text.starts_with(begin))?;
+    (*name != "init.exec" || is_exec_init(text)).then_some(*name)
+}
+
+/// `Run /init as init process` (init/main.c, v7.3).
+fn is_exec_init(text: &str) -> bool {
+    text.starts_with("Run ") && text.ends_with(" as init process")
+}
+
+fn hole(place: &str, why: impl Into<String>) -> Hole {
+    Hole {
+        r#where: place.to_owned(),
+        why: why.into(),
     }
 }
 
@@ -149,30 +299,26 @@ pub fn kexec_count() -> Option<u64> {
 }
 
 /// How the kernel's stamps lie to its boot clock: writes a few lines between two
-/// readings of the clock and looks up the stamps they got. Where perf is there, the
-/// kernel's own conversion of the counter narrows that down.
+/// readings of the clock and looks up the stamps they got.
 ///
 /// # Errors
 /// /dev/kmsg cannot be written, or does not give the lines back.
-pub fn offset() -> io::Result<PrintkOffset> {
+fn offset() -> io::Result<PrintkOffset> {
     let tag = format!("luo-trace[{}]: clock sample", std::process::id());
     let mut file = open(true)?;
     let mut times = Vec::new();
-    let conversion = Conversion::read();
     for i in 0..SANDWICHES {
         let before = boot_ns();
         file.write_all(format!("<7>{tag} {i}").as_bytes())?;
         times.push((before, boot_ns()));
     }
-    // Right here: while the kernel refines its clocks they drift apart.
-    let anchor = Anchor::sample();
     let log = Log::read()?;
     let sandwiches: Vec<_> = times
         .iter()
         .enumerate()
         .filter_map(|(i, &(before_ns, after_ns))| {
             let text = format!("{tag} {i}");
-            let line = log.lines.iter().rev().find(|l| l.text == text)?;
+            let line = log.messages.iter().rev().find(|l| l.text == text)?;
             Some(PrintkSandwich {
                 before_ns,
                 stamp_us: line.stamp_us,
@@ -180,12 +326,10 @@ pub fn offset() -> io::Result<PrintkOffset> {
             })
         })
         .collect();
-    let offset = PrintkOffset::new(&sandwiches).map_err(io::Error::other)?;
-    let narrowed = conversion.ok().and_then(|by| offset.narrowed(by, &anchor));
-    Ok(narrowed.unwrap_or(offset))
+    PrintkOffset::new(&sandwiches).map_err(io::Error::other)
 }
 
-pub(crate) fn open(write: bool) -> io::Result<File> {
+fn open(write: bool) -> io::Result<File> {
     OpenOptions::new()
         .read(!write)
         .write(write)
@@ -195,12 +339,12 @@ pub(crate) fn open(write: bool) -> io::Result<File> {
 
 /// `prio,seq,stamp,flags[,…];text`, then ` KEY=value` lines
 /// (Documentation/ABI/testing/dev-kmsg).
-fn parse(record: &str) -> Option<Line> {
+pub fn parse(record: &str) -> Option<Message> {
     let (prefix, text) = record.split_once(';')?;
     let mut fields = prefix.split(',');
     let priority: u64 = fields.next()?.parse().ok()?;
     let level = (priority & 7) as u8;
-    Some(Line {
+    Some(Message {
         level,
         seq: fields.next()?.parse().ok()?,
         stamp_us: fields.next()?.parse().ok()?,
@@ -212,8 +356,8 @@ fn parse(record: &str) -> Option<Line> {
 mod tests {
     use super::*;
 
-    fn line(stamp_us: u64, text: &str) -> Line {
-        Line {
+    fn line(stamp_us: u64, text: &str) -> Message {
+        Message {
             seq: 0,
             level: 6,
             stamp_us,
@@ -225,7 +369,7 @@ mod tests {
     fn records_are_parsed_without_their_dictionary() {
         assert_eq!(
             parse("6,339,5140900,-;NET: Registered\n SUBSYSTEM=net\n"),
-            Some(Line {
+            Some(Message {
                 seq: 339,
                 level: 6,
                 stamp_us: 5_140_900,
@@ -239,16 +383,16 @@ mod tests {
     #[test]
     fn only_lines_after_the_last_backward_jump_can_be_placed() {
         let log = Log {
-            lines: vec![
+            messages: vec![
                 line(0, "Linux version"),
                 line(44_000, "tsc: Detected"),
                 line(496, "clocksource"),
                 line(500, "x"),
             ],
         };
-        assert_eq!(log.placeable(), &log.lines[2..]);
+        assert_eq!(log.placeable(), &log.messages[2..]);
         let steady = Log {
-            lines: vec![line(1, "a"), line(2, "b")],
+            messages: vec![line(1, "a"), line(2, "b")],
         };
         assert_eq!(steady.placeable().len(), 2);
         assert!(Log::default().placeable().is_empty());
@@ -257,7 +401,7 @@ mod tests {
     #[test]
     fn the_log_tells_when_the_clock_bent_and_what_it_had_lost() {
         let mut log = Log {
-            lines: vec![
+            messages: vec![
                 line(44_000, "tsc: Detected 2250.002 MHz processor"),
                 line(496, "clocksource"),
                 line(800_000, "clocksource: Switched to clocksource tsc-early"),
@@ -277,9 +421,9 @@ mod tests {
             })
         );
         let refined = "tsc: Refined TSC clocksource calibration: 2249.998 MHz";
-        log.lines.push(line(1_450_000, refined));
+        log.messages.push(line(1_450_000, refined));
         assert_eq!(log.refined(), None, "the clock has not followed yet");
-        log.lines
+        log.messages
             .push(line(1_460_000, "clocksource: Switched to clocksource tsc"));
         let expected = Refined {
             refined_us: 1_450_000,
@@ -288,19 +432,27 @@ mod tests {
             hz: 2_249_998_000.0,
         };
         assert_eq!(log.refined(), Some(expected));
-        log.lines
+        log.messages
             .insert(0, line(1, "tsc: Detected 2250.100 MHz TSC"));
         let hz_early = |log: &Log| log.refined().map(|refined| refined.hz_early);
         assert_eq!(hz_early(&log), Some(2_250_100_000.0));
         let other = "clocksource: Switched to clocksource hpet";
-        log.lines.insert(6, line(1_455_000, other));
+        log.messages.insert(6, line(1_455_000, other));
         assert_eq!(log.refined(), None, "it went by another clock");
+    }
+
+    #[test]
+    fn lines_of_the_log_name_their_stage() {
+        assert_eq!(stage("smp: Brought up 1 node, 2 CPUs"), Some("smp.done"));
+        assert_eq!(stage("Run /init as init process"), Some("init.exec"));
+        assert_eq!(stage("Run /init"), None);
+        assert_eq!(stage("pci 0000:00:01.0"), None);
     }
 
     #[test]
     fn kho_tells_where_it_came_from() {
         let log = Log {
-            lines: vec![line(1, "KHO: exec from: 7.3.4 (count 3)")],
+            messages: vec![line(1, "KHO: exec from: 7.3.4 (count 3)")],
         };
         assert_eq!(
             (log.previous_release(), log.kexec_count()),

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use luo_trace_ebpf::Event;
 
-use crate::sources::tracefs::{self, Line};
+use super::tracefs::{self, Record};
 
 /// Room for marks, KiB a CPU: a few hundred between two looks.
 const BUFFER_KB: &str = "16";
@@ -108,11 +108,8 @@ impl Drop for Marks {
 
 /// The records of a line that is a mark, stamped in seconds since boot.
 fn mark(line: &str) -> Option<[Event; 2]> {
-    let line = Line::parse(line).filter(Line::is_mark)?;
-    let (seconds, micros) = line.stamp.split_once('.')?;
-    let whole: u64 = seconds.parse().ok()?;
-    let part: u64 = micros.parse().ok().filter(|_| micros.len() == 6)?;
-    let boot_ns = whole.checked_mul(1_000_000_000)? + part * 1000;
+    let line = Record::parse(line).filter(Record::is_mark)?;
+    let boot_ns = tracefs::seconds(line.stamp)?;
     // What ftrace prints of a task whose name it did not keep.
     let known = (line.comm != "<...>").then(|| line.comm.to_owned());
     let comm = known.or_else(|| crate::sources::facts::comm(line.tid));

@@ -1,8 +1,174 @@
-//! What the kernels say without our probes: their log, the boot trace, marks,
-//! tracefs, and facts about the machine.
+//! What the kernels say without our probes. Whatever tells of the new kernel's boot
+//! does so as a [`Boot`] of its own; one more source is one more file, and a line in
+//! [`boot`].
 
+pub mod boot_args;
 pub mod boot_trace;
+pub mod console;
 pub mod facts;
 pub mod kmsg;
 pub mod marks;
 pub mod tracefs;
+
+use reports::model::{Handoff, Hole, Source};
+
+use crate::arch;
+use crate::clock::{BootNs, New, NewClock};
+pub use console::Console;
+use kmsg::Placement;
+
+/// What is known of the new kernel's boot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Boot {
+    /// First line or record that could be placed.
+    pub first_stamp: Option<Stamp>,
+    /// First initcall.
+    pub first_initcall: Option<Stamp>,
+    /// `Run … as init process`.
+    pub exec_init: Option<Stamp>,
+    /// Further moments, by name.
+    pub stages: Vec<(String, Stamp)>,
+    /// Initcalls.
+    pub initcalls: Vec<Initcall>,
+    /// Marks that were written before ours were watched.
+    pub marks: Vec<BootMark>,
+    /// Lines of the log from before its clock was the one in use.
+    pub unplaced_lines: usize,
+    /// What was printed on the console.
+    pub console: Option<Console>,
+    /// What was carried over.
+    pub handoff: Option<Handoff>,
+    /// KHO's count of kexecs.
+    pub kexec_count: Option<u64>,
+    /// Release of the kernel that KHO says it came from.
+    pub previous_release: Option<String>,
+    /// What could not be seen.
+    pub holes: Vec<Hole>,
+}
+
+impl Boot {
+    /// With what a further source tells: the earliest stamp, what only one of them
+    /// knows, and all that there may be many of.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        let Self {
+            first_stamp,
+            first_initcall,
+            exec_init,
+            stages,
+            initcalls,
+            marks,
+            unplaced_lines,
+            console,
+            handoff,
+            kexec_count,
+            previous_release,
+            holes,
+        } = other;
+        let firsts = self.first_stamp.into_iter().chain(first_stamp);
+        self.first_stamp = firsts.min_by_key(|stamp| stamp.boot_ns);
+        self.first_initcall = self.first_initcall.or(first_initcall);
+        self.exec_init = self.exec_init.or(exec_init);
+        self.stages.extend(stages);
+        self.stages.sort_by_key(|(_, stamp)| stamp.boot_ns);
+        self.initcalls.extend(initcalls);
+        self.marks.extend(marks);
+        self.unplaced_lines += unplaced_lines;
+        self.console = self.console.or(console);
+        self.handoff = self.handoff.or(handoff);
+        self.kexec_count = self.kexec_count.or(kexec_count);
+        self.previous_release = self.previous_release.or(previous_release);
+        self.holes.extend(holes);
+        self
+    }
+}
+
+/// A call of an initcall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Initcall {
+    /// The function.
+    pub function: String,
+    /// Its level (`core`, `subsys`, …); `None` for those called by themselves.
+    pub level: Option<String>,
+    /// CPU.
+    pub cpu: u32,
+    /// Thread: 0 and 1 are the kernel's own way up.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
+    /// Start.
+    pub start: Stamp,
+    /// End, if it was seen.
+    pub end: Option<Stamp>,
+    /// Return value, with the end.
+    pub ret: Option<i64>,
+}
+
+/// A mark in the boot trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootMark {
+    /// When.
+    pub at: Stamp,
+    /// Text.
+    pub text: String,
+    /// Thread id.
+    pub tid: u32,
+    /// Task name.
+    pub comm: String,
+}
+
+/// A moment on the new kernel's boot clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Negative where the kernel's stamps began before that clock.
+    pub boot_ns: BootNs<New>,
+    /// Bound on its error, ns.
+    pub error_ns: u64,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Asks every source; what cannot be had is a hole. `clock` is the new kernel's.
+#[must_use]
+pub fn boot(log: &Placement, clock: Option<&NewClock>, cpus: u32) -> Boot {
+    let sources = [
+        log.boot(),
+        boot_trace::read(clock).unwrap_or_default(),
+        Boot {
+            handoff: arch::handoff(),
+            console: log.log().and_then(|log| Console::look(log, cpus)),
+            ..Boot::default()
+        },
+    ];
+    sources.into_iter().fold(Boot::default(), Boot::with)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_stamp_is_the_first_whoever_tells_it() {
+        let at = |ns, source| Boot {
+            first_stamp: Some(Stamp {
+                boot_ns: BootNs::new(ns),
+                error_ns: 1,
+                source,
+            }),
+            stages: vec![(
+                format!("at {ns}"),
+                Stamp {
+                    boot_ns: BootNs::new(ns),
+                    error_ns: 1,
+                    source,
+                },
+            )],
+            ..Boot::default()
+        };
+        let (log, trace) = (at(500, Source::Kmsg), at(-20, Source::Ftrace));
+        let boot = log.clone().with(trace.clone());
+        assert_eq!(boot.first_stamp, trace.first_stamp);
+        assert_eq!(boot.stages[0].0, "at -20");
+        assert_eq!(Boot::default().with(log.clone()), log);
+    }
+}

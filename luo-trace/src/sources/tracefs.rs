@@ -30,7 +30,7 @@ pub fn file(name: &str) -> io::Result<PathBuf> {
 
 /// One line of a trace: `  comm-pid  [cpu] flags  stamp: event: text`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct Record<'a> {
     /// Task name.
     pub comm: &'a str,
     /// Thread id.
@@ -45,7 +45,7 @@ pub struct Line<'a> {
     pub text: &'a str,
 }
 
-impl<'a> Line<'a> {
+impl<'a> Record<'a> {
     /// Takes a line apart; `None` for comments and what is no event.
     #[must_use]
     pub fn parse(line: &'a str) -> Option<Self> {
@@ -77,6 +77,15 @@ impl<'a> Line<'a> {
     }
 }
 
+/// `12.000345` of a trace clock that counts ns, in ns.
+#[must_use]
+pub fn seconds(stamp: &str) -> Option<u64> {
+    let (seconds, micros) = stamp.split_once('.')?;
+    let whole = seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?;
+    let part: u64 = micros.parse().ok().filter(|_| micros.len() == 6)?;
+    whole.checked_add(part * 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,8 +94,8 @@ mod tests {
     fn lines_are_taken_apart_whatever_the_task_is_called() {
         let line = "     kworker/[0:1]-42      [001] d..1.   2403295402: initcall_start: func=con_init+0x0/0x250";
         assert_eq!(
-            Line::parse(line),
-            Some(Line {
+            Record::parse(line),
+            Some(Record {
                 comm: "kworker/[0:1]",
                 tid: 42,
                 cpu: 1,
@@ -96,14 +105,14 @@ mod tests {
             })
         );
         let mark = " a-b-7  [000] ...1. 12.345678: tracing_mark_write: pause vm: 1";
-        let mark = Line::parse(mark).unwrap();
+        let mark = Record::parse(mark).unwrap();
         assert!(mark.is_mark());
         assert_eq!(
             (mark.comm, mark.stamp, mark.text),
             ("a-b", "12.345678", "pause vm: 1")
         );
         for nothing in ["# tracer: nop", "", "CPU:0 [LOST 5 EVENTS]", "x-1 [0"] {
-            assert_eq!(Line::parse(nothing), None, "{nothing}");
+            assert_eq!(Record::parse(nothing), None, "{nothing}");
         }
     }
 }

@@ -74,7 +74,7 @@ fn wait_for_steady_clock() {
     const SETTLED_NS: u64 = 3_000_000_000;
     let refined = || {
         Log::read().is_ok_and(|log| {
-            log.lines
+            log.messages
                 .iter()
                 .any(|line| arch::refined_hz(&line.text).is_some())
         })

@@ -17,7 +17,7 @@ const WARNING: u8 = 4;
 
 /// What the running kernel has to say against a live update.
 pub(super) fn words(log: &Log) -> Vec<String> {
-    log.lines
+    log.messages
         .iter()
         .filter(|line| line.level <= WARNING)
         .filter(|line| SPEAKERS.iter().any(|who| line.text.starts_with(who)))
@@ -68,18 +68,18 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
-    use crate::sources::kmsg::Line;
+    use crate::sources::kmsg::Message;
 
     #[test]
     fn of_the_kernels_log_only_complaints_of_those_who_hand_over_count() {
-        let line = |level, text: &str| Line {
+        let line = |level, text: &str| Message {
             seq: 0,
             level,
             stamp_us: 0,
             text: text.to_owned(),
         };
         let log = Log {
-            lines: vec![
+            messages: vec![
                 line(6, "luo: Retrieved live update data, liveupdate number: 1"),
                 line(4, "KHO: disabling KHO revival"),
                 line(3, "tsc: Unable to calibrate against PIT"),

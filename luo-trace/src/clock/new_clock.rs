@@ -40,7 +40,7 @@ impl Early {
 
 /// A kernel's clock over the counter.
 #[derive(Clone, Debug)]
-pub struct Course {
+pub struct NewClock {
     /// In order of time, never empty.
     pieces: Vec<Piece>,
 }
@@ -69,7 +69,7 @@ pub(super) enum Joint {
     Unknown,
 }
 
-impl Course {
+impl NewClock {
     /// The clock that `anchors` show, in any order; what makes its bounds less
     /// than a proof goes to `warnings`.
     pub fn new(
