@@ -39,7 +39,7 @@ pub fn check() -> Result<()> {
         .collect();
     pages.sort();
     let output = Command::new("mandoc")
-        .args(["-Tlint", "-Wwarning"])
+        .args(["-Tlint", "-Werror"])
         .args(&pages)
         .output()
         .context("mandoc does not start; `cargo xtask setup` installs it")?;
