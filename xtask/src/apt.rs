@@ -18,34 +18,6 @@ const SUITES: &[&str] = &["trixie-backports", "testing", "sid"];
 /// Where Debian keeps the keys of its archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One place the machine's apt takes packages from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Source {
-    uri: String,
-    suites: Vec<String>,
-    components: Vec<String>,
-    signed_by: Option<String>,
-}
-
-impl Source {
-    /// Whether it is a whole Debian archive, not a security or vendor one.
-    fn is_main_archive(&self, codename: &str) -> bool {
-        let releases = [
-            codename,
-            "oldstable",
-            "stable",
-            "testing",
-            "unstable",
-            "sid",
-        ];
-        self.components.iter().any(|component| component == "main")
-            && self
-                .suites
-                .iter()
-                .any(|suite| releases.contains(&suite.as_str()))
-    }
-}
-
 /// A package file that was fetched.
 pub struct Package {
     /// The `.deb`, in the cache until [`Package::discard`].
@@ -83,20 +55,19 @@ impl Package {
 /// Fetches the newest version of `package` that starts with `prefix`, from the
 /// first suite that has one.
 pub fn fetch(package: &str, prefix: &str) -> Result<Package> {
-    let mirror = mirror()?;
-    let mut tried = Vec::new();
-    for suite in SUITES {
-        let root = Root::open(&mirror, suite)?;
-        if let Err(error) = root.update() {
-            say(&format!("  {suite} is not to be had: {error:#}"));
-        } else if let Some(version) = root.newest(package, prefix)? {
-            return root.download(package, version);
+    for archive in archives()? {
+        for suite in SUITES {
+            let root = Root::open(&archive, suite)?;
+            if let Err(error) = root.update() {
+                say(&format!("  {archive} has no {suite}: {error:#}"));
+            } else if let Some(version) = root.newest(package, prefix)? {
+                return root.download(package, version);
+            }
         }
-        tried.push(*suite);
     }
     bail!(
         "no {package} {prefix} on this machine's Debian mirror (tried {})",
-        tried.join(", ")
+        SUITES.join(", ")
     )
 }
 
@@ -107,7 +78,7 @@ struct Root {
 }
 
 impl Root {
-    fn open(mirror: &Source, suite: &str) -> Result<Self> {
+    fn open(archive: &str, suite: &str) -> Result<Self> {
         let dir = ebpf::cache_dir()
             .map_err(anyhow::Error::msg)?
             .join("apt")
@@ -116,14 +87,14 @@ impl Root {
             fs::create_dir_all(dir.join(sub))
                 .with_context(|| format!("cannot create {}", dir.join(sub).display()))?;
         }
-        let keys = match &mirror.signed_by {
-            Some(keys) => format!("[signed-by={keys}] "),
-            None if Path::new(KEYRING).exists() => format!("[signed-by={KEYRING}] "),
-            None => String::new(),
+        let keys = if Path::new(KEYRING).exists() {
+            format!("[signed-by={KEYRING}] ")
+        } else {
+            String::new()
         };
         fs::write(
             dir.join("sources.list"),
-            format!("deb {keys}{} {suite} main\n", mirror.uri),
+            format!("deb {keys}{archive} {suite} main\n"),
         )?;
         Ok(Self {
             dir,
@@ -204,111 +175,42 @@ impl Root {
     }
 }
 
-/// The archive that this machine's own apt uses.
-fn mirror() -> Result<Source> {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .unwrap_or("")
-        .trim_matches('"');
-    sources()
-        .into_iter()
-        .find(|source| source.is_main_archive(codename) && !is_ubuntu(&release))
-        .ok_or_else(|| anyhow!("this machine's apt has no Debian archive to take packages from"))
-}
-
-fn is_ubuntu(release: &str) -> bool {
-    release
-        .lines()
-        .any(|line| line == "ID=ubuntu" || line.starts_with("UBUNTU_CODENAME="))
-}
-
-fn sources() -> Vec<Source> {
-    let etc = Path::new("/etc/apt");
-    let mut files = vec![etc.join("sources.list")];
-    if let Ok(entries) = fs::read_dir(etc.join("sources.list.d")) {
-        let mut more: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-        more.sort();
-        files.extend(more);
+/// The Debian archives that this machine's own apt uses.
+fn archives() -> Result<Vec<String>> {
+    let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    // Names what would be read and reads nothing, whoever asks.
+    let output = Command::new("apt-get")
+        .args(["update", "--print-uris"])
+        .output()
+        .context("apt-get does not start")?;
+    let archives = debian_archives(&system, &String::from_utf8_lossy(&output.stdout));
+    if archives.is_empty() {
+        bail!("this machine's apt has no Debian archive to take packages from");
     }
-    let mut found = Vec::new();
-    for file in files {
-        let Ok(text) = fs::read_to_string(&file) else {
-            continue;
-        };
-        match file.extension().and_then(|extension| extension.to_str()) {
-            Some("sources") => found.extend(parse_deb822(&text)),
-            Some("list") => found.extend(parse_lines(&text)),
-            _ => {}
-        }
-    }
-    found
+    Ok(archives)
 }
 
-/// `deb [signed-by=KEYS] URI SUITE COMPONENT…`, see sources.list(5).
-fn parse_lines(text: &str) -> Vec<Source> {
-    text.lines()
+/// The archives among apt's `'ARCHIVE/dists/SUITE/InRelease' ...` lines, without those
+/// for security and updates.
+fn debian_archives(system: &str, uris: &str) -> Vec<String> {
+    let field = |key| system.lines().find_map(|line| line.strip_prefix(key));
+    if field("ID=") == Some("ubuntu") || field("UBUNTU_CODENAME=").is_some() {
+        return Vec::new();
+    }
+    let codename = field("VERSION_CODENAME=").unwrap_or("").trim_matches('"');
+    let suites = [
+        codename,
+        "oldstable",
+        "stable",
+        "testing",
+        "unstable",
+        "sid",
+    ];
+    uris.lines()
         .filter_map(|line| {
-            let line = line.split('#').next()?.trim();
-            let rest = line.strip_prefix("deb")?;
-            let rest = rest.strip_prefix([' ', '\t'])?.trim_start();
-            let (options, rest) = match rest.strip_prefix('[') {
-                Some(rest) => rest.split_once(']')?,
-                None => ("", rest),
-            };
-            let mut words = rest.split_whitespace();
-            Some(Source {
-                uri: words.next()?.to_owned(),
-                suites: vec![words.next()?.to_owned()],
-                components: words.map(str::to_owned).collect(),
-                signed_by: options
-                    .split_whitespace()
-                    .find_map(|option| option.strip_prefix("signed-by="))
-                    .map(str::to_owned),
-            })
-        })
-        .collect()
-}
-
-/// Stanzas of `Key: value`, see sources.list(5).
-fn parse_deb822(text: &str) -> Vec<Source> {
-    let text: String = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(|line| [line.trim_end(), "\n"])
-        .collect();
-    text.split("\n\n")
-        .filter_map(|stanza| {
-            let field = |key: &str| {
-                // A value goes on in the lines that start with a blank.
-                let mut lines = stanza.lines().skip_while(|line| {
-                    !line
-                        .split_once(':')
-                        .is_some_and(|(name, _)| name.eq_ignore_ascii_case(key))
-                });
-                let first = lines.next()?.split_once(':')?.1;
-                let more = lines.take_while(|line| line.starts_with([' ', '\t']));
-                let words = std::iter::once(first)
-                    .chain(more)
-                    .flat_map(str::split_whitespace);
-                Some(words.map(str::to_owned).collect::<Vec<_>>())
-            };
-            let is = |key: &str, value: &str| {
-                field(key).is_some_and(|words| words.iter().any(|word| word == value))
-            };
-            if !is("Types", "deb") || is("Enabled", "no") {
-                return None;
-            }
-            Some(Source {
-                uri: field("URIs")?.first()?.clone(),
-                suites: field("Suites")?,
-                components: field("Components").unwrap_or_default(),
-                // A key block in place of a file name cannot be passed on.
-                signed_by: field("Signed-By")
-                    .and_then(|words| words.into_iter().next())
-                    .filter(|path| path.starts_with('/')),
-            })
+            let (uri, _) = line.strip_prefix('\'')?.split_once('\'')?;
+            let (archive, suite) = uri.strip_suffix("/InRelease")?.split_once("/dists/")?;
+            suites.contains(&suite).then(|| archive.to_owned())
         })
         .collect()
 }
@@ -329,34 +231,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_sources_are_read_with_their_options() {
-        let text = "# deb http://old.example/debian bookworm main\n\
-                    deb-src http://mirror.example/debian bookworm main\n\
-                    deb [arch=amd64 signed-by=/k.gpg] http://mirror.example/debian bookworm main contrib # x\n\
-                    deb http://vendor.example/apt any main\n";
-        let sources = parse_lines(text);
-        assert_eq!(sources.len(), 2);
-        assert_eq!(sources[0].uri, "http://mirror.example/debian");
-        assert_eq!(sources[0].signed_by.as_deref(), Some("/k.gpg"));
-        assert_eq!(sources[0].components, ["main", "contrib"]);
-        assert!(sources[0].is_main_archive("bookworm"));
-        assert!(!sources[1].is_main_archive("bookworm"));
-    }
-
-    #[test]
-    fn deb822_sources_are_read_across_comments_and_continued_lines() {
-        let text = "Types: deb\n# snapshot\nURIs: http://mirror.example/debian\n\
-                    Suites: bookworm\n bookworm-updates\nComponents: main\n\
-                    Signed-By: /k.gpg\n\n\
-                    Types: deb\nURIs: http://mirror.example/security\n\
-                    Suites: bookworm-security\nComponents: main\nSigned-By: /k.gpg\n\n\
-                    Types: deb\nEnabled: no\nURIs: http://off.example/debian\n\
-                    Suites: bookworm\nComponents: main\nSigned-By: /k.gpg\n";
-        let sources = parse_deb822(text);
-        assert_eq!(sources.len(), 2);
-        assert_eq!(sources[0].suites, ["bookworm", "bookworm-updates"]);
-        assert!(sources[0].is_main_archive("bookworm"));
-        assert!(!sources[1].is_main_archive("bookworm"));
+    fn archives_are_those_of_debian_without_security_and_updates() {
+        let debian = "ID=debian\nVERSION_CODENAME=bookworm\n";
+        let uris = "'http://m.example/debian/dists/bookworm/InRelease' m 0 \n\
+                    'http://m.example/debian/dists/bookworm-updates/InRelease' m 0 \n\
+                    'http://m.example/security/dists/bookworm-security/InRelease' m 0 \n\
+                    'http://m.example/debian/dists/bookworm/main/binary-amd64/Packages.xz' m 0 \n\
+                    'https://vendor.example/apt/dists/any/InRelease' v 0 \n";
+        assert_eq!(debian_archives(debian, uris), ["http://m.example/debian"]);
+        assert!(debian_archives("ID=ubuntu\nVERSION_CODENAME=bookworm\n", uris).is_empty());
     }
 
     #[test]

@@ -65,75 +65,34 @@ const fn need(purpose: Purpose, trace: Trace, [debian, fedora, arch]: [&'static 
     }
 }
 
+/// A program whose package is called the same everywhere.
+const fn program(purpose: Purpose, name: &'static str) -> Need {
+    need(purpose, Trace::Program(name), [name; 3])
+}
+
+#[rustfmt::skip]
 const NEEDS: &[Need] = &[
-    need(
-        Purpose::Binary,
-        Trace::Program("gcc"),
-        ["gcc", "gcc", "gcc"],
-    ),
-    need(
-        Purpose::Binary,
-        Trace::Library("libc.a"),
-        ["libc6-dev", "glibc-static", "glibc"],
-    ),
-    need(
-        Purpose::Kernel,
-        Trace::Program("make"),
-        ["make", "make", "make"],
-    ),
-    need(
-        Purpose::Kernel,
-        Trace::Program("flex"),
-        ["flex", "flex", "flex"],
-    ),
-    need(
-        Purpose::Kernel,
-        Trace::Program("bison"),
-        ["bison", "bison", "bison"],
-    ),
-    need(Purpose::Kernel, Trace::Program("bc"), ["bc", "bc", "bc"]),
-    need(
-        Purpose::Kernel,
-        Trace::Program("xz"),
-        ["xz-utils", "xz", "xz"],
-    ),
+    program(Purpose::Binary, "gcc"),
+    need(Purpose::Binary, Trace::Library("libc.a"), ["libc6-dev", "glibc-static", "glibc"]),
+    program(Purpose::Kernel, "make"),
+    program(Purpose::Kernel, "flex"),
+    program(Purpose::Kernel, "bison"),
+    program(Purpose::Kernel, "bc"),
+    need(Purpose::Kernel, Trace::Program("xz"), ["xz-utils", "xz", "xz"]),
     // objtool reads and writes ELF.
-    need(
-        Purpose::Kernel,
-        Trace::Header("gelf.h"),
-        ["libelf-dev", "elfutils-libelf-devel", "libelf"],
-    ),
-    need(
-        Purpose::Btf,
-        Trace::Program("pahole"),
-        ["dwarves", "dwarves", "pahole"],
-    ),
+    need(Purpose::Kernel, Trace::Header("gelf.h"), ["libelf-dev", "elfutils-libelf-devel", "libelf"]),
+    need(Purpose::Btf, Trace::Program("pahole"), ["dwarves", "dwarves", "pahole"]),
     need(
         Purpose::Lab,
         Trace::Program("qemu-system-x86_64"),
         ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"],
     ),
     // libFuzzer is C++.
-    need(
-        Purpose::Tests,
-        Trace::Program("g++"),
-        ["g++", "gcc-c++", "gcc"],
-    ),
-    need(
-        Purpose::Tests,
-        Trace::Module("ensurepip"),
-        ["python3-venv", "python3", "python"],
-    ),
-    need(
-        Purpose::Tests,
-        Trace::Program("chromium"),
-        ["chromium", "chromium", "chromium"],
-    ),
-    need(
-        Purpose::Tests,
-        Trace::Program("cpio"),
-        ["cpio", "cpio", "cpio"],
-    ),
+    need(Purpose::Tests, Trace::Program("g++"), ["g++", "gcc-c++", "gcc"]),
+    need(Purpose::Tests, Trace::Module("ensurepip"), ["python3-venv", "python3", "python"]),
+    program(Purpose::Tests, "chromium"),
+    program(Purpose::Tests, "mandoc"),
+    program(Purpose::Tests, "cpio"),
 ];
 
 /// Makes sure that everything for these purposes is there.
