@@ -152,9 +152,15 @@ const LONGEST_VERSION: usize = 512;
 /// # Errors
 /// It is shorter than that, or cannot be read.
 pub fn is_image(file: &File) -> std::io::Result<bool> {
-    let mut magic = [0; 4];
-    file.read_exact_at(&mut magic, MAGIC_AT as u64)?;
-    Ok(magic == MAGIC)
+    const LONGEST_SETUP: usize = 0x250;
+    let mut head = [0; LONGEST_SETUP];
+    file.read_exact_at(&mut head, 0)?;
+    let u16_at = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+    let u32_at = |at: usize| u64::from(u16_at(at)) | u64::from(u16_at(at + 2)) << 16;
+    // Documentation/arch/x86/boot.rst: setup_sects, payload_offset and payload_length.
+    let payload = (u64::from(head[0x1f1]) + 1) * 512 + u32_at(0x248);
+    let whole = u32_at(0x24c) > 0 && payload + u32_at(0x24c) <= file.metadata()?.len();
+    Ok(head[MAGIC_AT..].starts_with(MAGIC) && u16_at(0x1fe) == 0xaa55 && whole)
 }
 
 /// `uname -r` and more of a kernel image, where it tells.

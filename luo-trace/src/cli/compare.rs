@@ -1,6 +1,5 @@
 //! `luo-trace compare`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use reports::compare::{self, Pairing};
@@ -8,21 +7,22 @@ use reports::files::durable;
 use reports::files::set::{self, Set};
 use reports::render::{gate, text};
 
+use super::output::{check_distinct, print};
 use crate::exit::{Exit, Failure};
 
 /// What `compare` was asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Runs before: a directory of them, or one file
+    /// Baseline runs: a directory or a file
     base: PathBuf,
-    /// Runs after
+    /// New runs: a directory or a file
     head: PathBuf,
-    /// Compare the calls of this function, too
+    /// Also compare the calls of this function
     #[arg(long = "span", value_name = "NAME")]
     spans: Vec<String>,
     #[command(flatten)]
     pairing: PairingOptions,
-    /// Chance of a false alarm that is accepted
+    /// Accepted probability of a false alarm
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     alpha: f64,
     /// Print JSON
@@ -59,6 +59,8 @@ impl PairingOptions {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
+    let inputs = [options.base.clone(), options.head.clone()];
+    check_distinct(options.output.as_deref(), &inputs)?;
     let output = options.output.as_deref().map(durable::Output::create);
     let output = output.transpose().map_err(Failure::bad_input)?;
     let base = read(std::slice::from_ref(&options.base), options.strict)?;
@@ -88,13 +90,5 @@ pub(super) fn read(paths: &[PathBuf], strict: bool) -> anyhow::Result<Set> {
     match set.skipped.first() {
         Some((_, error)) if strict => Err(Failure::bad_input(error)),
         _ => Ok(set),
-    }
-}
-
-/// Prints; `… | head` is no error.
-pub(super) fn print(text: &str) -> std::io::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        done => done,
     }
 }

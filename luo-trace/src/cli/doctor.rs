@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::output::print;
 use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
@@ -65,9 +66,9 @@ struct Report {
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let report = examine(options.mechanism);
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
-        print!("{}", text(&report));
+        print(&text(&report))?;
     }
     Ok(match report.status {
         Status::Ok | Status::Note => Exit::Success,

@@ -6,25 +6,24 @@ use reports::files::durable::Output;
 use reports::gate::{self, Budget, Outcome, Report, Rules};
 use reports::render::{gate as formats, text};
 
-use super::compare::{PairingOptions, print, read};
+use super::compare::{PairingOptions, read};
+use super::output::{check_distinct, print};
 use crate::exit::{Exit, Failure};
 
 /// What `gate` was asked for.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exits 0 to pass, 1 on a regression, 3 if it cannot be told, \
-                        2 on wrong usage or bad input."
-)]
+#[command(after_help = "Exit status: 0 pass, 1 regression, 3 inconclusive, \
+                        2 wrong usage or bad input.")]
 pub(super) struct Options {
-    /// Runs before: a directory of them, or files named one by one
+    /// Baseline runs: a directory or files
     #[arg(long, required = true, value_name = "SET")]
     base: Vec<PathBuf>,
-    /// Runs after
+    /// New runs: a directory or files
     #[arg(long, required = true, value_name = "SET")]
     head: Vec<PathBuf>,
     #[command(flatten)]
     rules: RuleOptions,
-    /// Fail unless something gated became faster
+    /// Fail unless a gated window or phase became faster
     #[arg(long)]
     expect_improvement: bool,
     #[command(flatten)]
@@ -44,7 +43,7 @@ pub(super) struct Options {
     /// Write JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Print annotations for GitHub Actions, too
+    /// Also print annotations for GitHub Actions
     #[arg(long)]
     github: bool,
 }
@@ -52,10 +51,10 @@ pub(super) struct Options {
 /// What a set is held against.
 #[derive(Debug, clap::Args)]
 pub(super) struct RuleOptions {
-    /// What is gated, and how strictly
+    /// Rules (gate.toml): what is gated, and how strictly
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A limit on head, as "restore.p50 <= 900ms"
+    /// Limit for the new runs, e.g. "restore.p50 <= 900ms"
     #[arg(long = "budget", value_name = "EXPR")]
     budgets: Vec<String>,
 }
@@ -110,6 +109,12 @@ fn outputs(options: &Options) -> anyhow::Result<Vec<Pending>> {
         (&options.ktap, formats::render_ktap),
         (&options.json, formats::render_json),
     ];
+    let mut inputs = [&options.base[..], &options.head].concat();
+    inputs.extend(options.rules.config.clone());
+    check_distinct(
+        asked.iter().filter_map(|(path, _)| path.as_deref()),
+        &inputs,
+    )?;
     asked
         .into_iter()
         .filter_map(|(path, render)| Some((path.as_deref()?, render)))

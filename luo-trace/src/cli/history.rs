@@ -7,21 +7,22 @@ use reports::history::{self, Entry};
 use reports::model::{DEFAULT_WINDOW, WINDOWS};
 use reports::render::text;
 
-use super::compare::{print, read};
+use super::compare::read;
+use super::output::print;
 use crate::exit::{Exit, Failure};
 
 /// What `history` was asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// The history: a .csv, as Apache Otava imports it, or a .jsonl
+    /// History file: .csv (which Apache Otava reads) or .jsonl
     file: PathBuf,
-    /// Append the summary of this set first: a directory, or files
+    /// First append the summary of this set: a directory or files
     #[arg(long, value_name = "SET")]
     append: Vec<PathBuf>,
-    /// What the set was built from
+    /// Commit that the set was built from
     #[arg(long, value_name = "NAME", requires = "append")]
     commit: Option<String>,
-    /// Window or phase whose trend is shown
+    /// Window or phase to show
     #[arg(long, value_name = "NAME", default_value = DEFAULT_WINDOW)]
     metric: String,
     /// Refuse the set if one of its files cannot be read

@@ -13,6 +13,9 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::output::{print, say};
 use crate::exit::{Exit, Failure};
 use crate::lab::campaign::matrix::Named;
 use crate::lab::campaign::summary::{Summary, VmSummary};
@@ -21,7 +24,7 @@ use crate::lab::host::accel::AccelChoice;
 use crate::lab::workload::Workload;
 use crate::quantity::{parse_duration, parse_size};
 
-/// Real live updates in virtual machines.
+/// Run real live updates in virtual machines
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(subcommand)]
@@ -30,9 +33,9 @@ pub struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Boot a kernel in QEMU, update it live with a workload, and write the runs.
+    /// Boot a kernel in QEMU, update it live with a workload, and write the runs
     Run(Box<RunOptions>),
-    /// Update every kernel to every other and to itself, and show what works.
+    /// Update every kernel to every other and to itself, and show what works
     Matrix(Box<matrix::Options>),
     /// One step of `git bisect run`: is this kernel slower than the good runs?
     Bisect(Box<bisect::Options>),
@@ -40,13 +43,13 @@ enum Command {
 
 #[derive(Args, Debug)]
 struct RunOptions {
-    /// Kernel image (bzImage) with live update, KHO and file-based kexec.
+    /// Kernel image (bzImage) with live update, KHO and file-based kexec
     #[arg(long, value_name = "IMG", required_unless_present = "interleave")]
     kernel: Option<PathBuf>,
-    /// Kernel image to update to, if it is another.
+    /// Kernel image to update to [default: the same]
     #[arg(long, value_name = "IMG")]
     new_kernel: Option<PathBuf>,
-    /// Two kernels in turns, A B B A A B …: a set each, in DIR/A and DIR/B or by name.
+    /// Alternate two kernels (A B B A A B …) and write one set for each, to DIR/A and DIR/B or DIR/NAME
     #[arg(
         long,
         value_names = ["[NAME=]A", "[NAME=]B"],
@@ -54,15 +57,15 @@ struct RunOptions {
         conflicts_with_all = ["kernel", "new_kernel", "chain", "scenario"]
     )]
     interleave: Option<Vec<Named>>,
-    /// Virtual machines, one after the other (of each kernel, with --interleave).
+    /// Number of virtual machines (per kernel with --interleave)
     #[arg(short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
-    /// Updates in each virtual machine.
+    /// Updates in each virtual machine
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     chain: u32,
     #[command(flatten)]
     machine: MachineOptions,
-    /// Go on after a virtual machine that failed.
+    /// Continue after a virtual machine fails
     #[arg(long)]
     keep_going: bool,
     /// Act out an update that goes wrong (for tests)
@@ -74,29 +77,28 @@ struct RunOptions {
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct MachineOptions {
-    /// What is carried across: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION].
+    /// What to preserve: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION]
     #[arg(long, value_name = "SPEC", default_value = "memfd=4x1M")]
     workload: Workload,
-    /// CPUs of a virtual machine.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    /// CPUs of each virtual machine
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=255))]
     cpus: u32,
-    /// Memory of a virtual machine.
+    /// Memory of each virtual machine
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
     memory: u64,
-    /// How QEMU runs the virtual machine.
+    /// How QEMU runs the virtual machines: with KVM, by emulation, or KVM if it works
     #[arg(long, value_name = "auto|kvm|tcg", default_value = "auto")]
     accel: AccelChoice,
-    /// Count instructions instead of time (one CPU, TCG): the same course each time.
+    /// Count instructions instead of time, for repeatable runs (one CPU, emulated)
     #[arg(long)]
     deterministic: bool,
-    /// What chance hangs on in all VMs; by default each has its number, so that a set
-    /// shows what chance does and the same set can be had again.
+    /// Random seed for every VM [default: the number of each VM]
     #[arg(long, value_name = "N", requires = "deterministic")]
     seed: Option<u32>,
-    /// Speed of the serial console, bits a second; as fast as it can otherwise.
+    /// Speed of the serial console, bits per second [default: unlimited]
     #[arg(long, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(1200..), conflicts_with = "deterministic")]
     baud: Option<u32>,
-    /// Further words of the kernels' command line.
+    /// Add to the command line of every kernel
     #[arg(
         long,
         value_name = "WORDS",
@@ -104,26 +106,25 @@ struct MachineOptions {
         allow_hyphen_values = true
     )]
     append: String,
-    /// … of every kernel but the first
+    /// Add to the command line of every kernel but the first
     #[arg(long, default_value = "", value_name = "WORDS")]
     append_new: String,
-    /// Directory for the runs and logs.
+    /// Directory for the runs and logs; it must have no runs yet
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// How long one virtual machine may take.
+    /// Time limit of one virtual machine
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     timeout: Duration,
-    /// Update without record and collect, to see what tracing costs.
+    /// Update without record and collect, to measure what tracing costs
     #[arg(long)]
     no_trace: bool,
-    /// Leave the new kernel's boot trace off, to see what that costs.
+    /// Do not trace the new kernel's boot, to measure what that costs
     #[arg(long)]
     no_boot_trace: bool,
-    /// Keep the carriers beside the runs, as NNNN.carrier.
+    /// Keep the carriers beside the runs, as NNNN.carrier
     #[arg(long)]
     keep_carriers: bool,
-    /// Hold the agent of each new kernel up by so much computing before it opens the
-    /// device: a slowdown to see whether a gate finds it.
+    /// Delay the agent in the new kernel by busy-looping this long, to test a gate
     #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
     handicap: Duration,
 }
@@ -131,7 +132,7 @@ struct MachineOptions {
 /// Runs `luo-trace lab`.
 pub fn run(options: Options) -> Result<Exit> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     match options.command {
@@ -165,7 +166,7 @@ fn outcome<'a>(sets: impl IntoIterator<Item = (&'a Campaign, &'a Summary)>) -> R
         places.push(campaign.out.display().to_string());
     }
     if failed == 0 {
-        println!("{}", places.join("\n"));
+        print(&format!("{}\n", places.join("\n")))?;
         return Ok(Exit::Success);
     }
     let logs = places.join(" and ");
@@ -259,7 +260,7 @@ impl Shown {
     /// A VM is done with: its line.
     fn said(&self, line: &str) {
         self.bar.inc(1);
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| say(line));
     }
 
     fn finish(&self) {

@@ -1,5 +1,6 @@
 //! `luo-trace lab-agent`: the part of the lab that runs in the VM beside `record` and `collect`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
 use crate::lab::guest::agent::{self, Part};
+use crate::lab::host::tied;
 use crate::lab::workload::Workload;
 
 /// What the agent is told to do.
@@ -62,6 +64,16 @@ enum Task {
     },
     /// Hold /dev/liveupdate and stay
     Hold,
+    /// On the host: become this program, to be killed when the parent ends
+    Tied {
+        /// Process id of the parent
+        parent: i32,
+        /// The program
+        program: OsString,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 pub(super) fn run(options: &Options) -> Result<Exit> {
@@ -85,5 +97,10 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
         Task::Broker { session } => agent::broker(session, ready),
         Task::Provoke { after } => agent::provoke(*after),
         Task::Hold => agent::hold(ready),
+        Task::Tied {
+            parent,
+            program,
+            args,
+        } => tied::exec(*parent, program, args).map(|()| Exit::Success),
     })
 }

@@ -6,7 +6,7 @@ use crate::sources::marks;
 /// What `mark` was asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// `pause NAME` and `resume NAME` bound the blackout of a workload; anything else is shown
+    /// Text of the mark; `pause NAME` and `resume NAME` bound the blackout of a workload
     #[arg(required = true, value_name = "TEXT")]
     text: Vec<String>,
 }

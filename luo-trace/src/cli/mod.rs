@@ -10,6 +10,7 @@ mod kexec;
 pub mod lab;
 mod lab_agent;
 mod mark;
+mod output;
 mod record;
 mod report;
 
@@ -26,14 +27,31 @@ use crate::liveupdate::SessionName;
 use crate::probes::{Mechanism, Selection};
 pub(crate) use crate::quantity::{parse_duration as duration, parse_size as size};
 
+/// One typical line per command.
+const EXAMPLES: &str = "\
+EXAMPLES
+  luo-trace doctor                                     what can be traced here
+  luo-trace record --ready-fd 3 &                      in the old kernel, before the update
+  luo-trace kexec --kernel bzImage --initrd img --reuse-cmdline
+  luo-trace collect -o 0001.run.json                   in the new kernel, before the agent
+  luo-trace mark pause vm-1                            the workload stops here
+  luo-trace lab run --kernel bzImage -n 10 -o base     real updates in QEMU
+  luo-trace lab matrix --kernel a=IMG --kernel b=IMG -o pairs
+  luo-trace lab bisect --kernel bzImage --good base -o steps
+  luo-trace report base                                where the time went
+  luo-trace compare base head                          what changed
+  luo-trace gate --base base --head head --budget 'restore.p50 <= 900ms'
+  luo-trace history trend.csv --append head            the trend over commits
+  luo-trace export base --format perfetto -o trace     open it at ui.perfetto.dev";
+
 /// Blackout-window profiler for Linux live update
 #[derive(Debug, Parser)]
-#[command(name = "luo-trace", version, about, max_term_width = 100)]
+#[command(name = "luo-trace", version, about, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli<C: Subcommand> {
-    /// Say less
+    /// Print errors only
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Say more
+    /// Print more; repeat for even more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
@@ -43,15 +61,15 @@ struct Cli<C: Subcommand> {
 /// What runs on the machine that is updated.
 #[derive(Debug, Subcommand)]
 enum OnHost {
-    /// What this kernel lets us see
+    /// Show what can be traced on this machine
     Doctor(doctor::Options),
     /// Record in the old kernel until the kexec
     Record(record::Options),
-    /// Jump into the next kernel, recording down to the last instruction
+    /// Boot the next kernel by kexec, recording down to the last instruction
     Kexec(kexec::Options),
     /// Watch the restore in the new kernel and write the run
     Collect(collect::Options),
-    /// Write a mark into the kernel's trace, as any program may
+    /// Write a mark into the kernel's trace
     Mark(mark::Options),
     #[command(hide = true)]
     LabAgent(lab_agent::Options),
@@ -62,17 +80,17 @@ enum OnHost {
 enum Command {
     #[command(flatten)]
     OnHost(OnHost),
-    /// Real live updates in virtual machines
+    /// Run real live updates in virtual machines
     Lab(lab::Options),
     /// Show one run, or the distribution of many
     Report(report::Options),
-    /// Two sets side by side
+    /// Compare two sets of runs
     Compare(compare::Options),
-    /// The verdict for CI: did it get slower?
+    /// Check for a regression, for CI
     Gate(gate::Options),
-    /// The trend over many sets, and where it changed
+    /// Show the trend over many sets, and where it changed
     History(history::Options),
-    /// Write runs in a format that other tools open
+    /// Convert runs for other tools
     Export(export::Options),
 }
 
@@ -160,7 +178,7 @@ fn run<C: Subcommand>(dispatch: fn(C, Started) -> anyhow::Result<Exit>) -> ExitC
     match dispatch(cli.command, started) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("luo-trace: {error:#}");
+            output::say(format_args!("luo-trace: {error:#}"));
             Failure::exit_of(&error).into()
         }
     }

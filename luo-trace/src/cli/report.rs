@@ -1,6 +1,6 @@
 //! `luo-trace report`.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -235,9 +235,7 @@ pub(super) fn read(paths: &[PathBuf], keep: Keep, strict: bool) -> anyhow::Resul
 pub(super) fn deliver(output: Option<Output>, bytes: &[u8]) -> anyhow::Result<()> {
     match output {
         Some(output) => output.commit(bytes).map_err(Failure::bad_input),
-        None => Ok(std::io::stdout()
-            .write_all(bytes)
-            .or_else(ignore_closed_pipe)?),
+        None => super::output::write_bytes(bytes),
     }
 }
 
@@ -340,14 +338,5 @@ fn one_setup<'a>(set: &'a Set, name: &str) -> anyhow::Result<Vec<&'a Run>> {
 pub(super) fn warn_of_skipped(set: &Set) {
     for (_, error) in &set.skipped {
         log::warn!("skipped: {}", escape::plain(&error.to_string()));
-    }
-}
-
-/// `luo-trace report … | head` is no error.
-fn ignore_closed_pipe(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::BrokenPipe {
-        Ok(())
-    } else {
-        Err(error)
     }
 }

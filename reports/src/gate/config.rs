@@ -1,6 +1,7 @@
 //! `gate.toml`: what is gated, and how strictly.
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ use crate::model::DEFAULT_WINDOW;
 /// Every phase that a run has, in a list of phases.
 const ALL: &str = "*";
 
+/// Bytes that no set of rules needs.
+const LONGEST: u64 = 1 << 20;
+
 /// Why a configuration is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -24,7 +28,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Something in it is wrong.
     #[error(
@@ -77,11 +81,23 @@ type Wrong = (Range<usize>, String);
 
 /// Reads the rules in the file at `path`.
 pub fn read(path: &Path) -> Result<Rules, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let text = read_bounded(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
     read_str(&text, path)
+}
+
+/// A file that is no longer than any set of rules.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let mut bounded = fs::File::open(path)?.take(LONGEST + 1);
+    bounded.read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        let why = format!("more than {LONGEST} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(text)
 }
 
 /// Reads rules from their text; `path` is its name in errors.

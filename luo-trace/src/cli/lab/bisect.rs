@@ -13,8 +13,9 @@ use reports::matrix::Cause;
 use reports::render::text;
 
 use super::{MachineOptions, Shown};
-use crate::cli::compare::{print, read};
+use crate::cli::compare::read;
 use crate::cli::gate::RuleOptions;
+use crate::cli::output::{print, say};
 use crate::exit::{Exit, Failure};
 use crate::lab::campaign::Runner;
 use crate::lab::campaign::summary::VmSummary;
@@ -27,18 +28,18 @@ const MOST_HANGS: usize = 3;
 /// What `lab bisect` was asked for.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exits as `git bisect run` reads it: 0 good, 1 bad (slower, or over budget), \
-                  125 skip (it does not boot or update, or that cannot be told), 128 abort \
+    after_help = "Exit status, for `git bisect run`: 0 good, 1 bad (slower, or over budget), 125 skip \
+                  (the kernel does not boot or update, or the result is unclear), 128 abort \
                   (wrong usage, bad input or a broken environment)."
 )]
 pub(super) struct Options {
-    /// Kernel image of the commit that is tried
+    /// Kernel image of the commit to test
     #[arg(long, value_name = "IMG")]
     kernel: PathBuf,
-    /// Runs of a good kernel, recorded in the same way
+    /// Runs of a good kernel, recorded with the same options
     #[arg(long, value_name = "SET")]
     good: PathBuf,
-    /// Updates; each in a virtual machine of its own
+    /// Number of updates, each in a new virtual machine
     #[arg(short, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     #[command(flatten)]
@@ -50,7 +51,7 @@ pub(super) struct Options {
 /// Nothing but a verdict on the kernel may end in 1, so every error aborts.
 pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Exit {
     step(options, interrupted).unwrap_or_else(|error| {
-        eprintln!("luo-trace: bisect: abort: {error:#}");
+        say(format_args!("luo-trace: bisect: abort: {error:#}"));
         Exit::Abort
     })
 }
@@ -97,7 +98,7 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
 }
 
 fn skip(why: &str) -> Exit {
-    eprintln!("luo-trace: bisect: skip: {why}");
+    say(format_args!("luo-trace: bisect: skip: {why}"));
     Exit::Skip
 }
 

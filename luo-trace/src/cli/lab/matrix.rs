@@ -8,7 +8,7 @@ use clap::Args;
 use reports::matrix::{FILE, Matrix, Outcome};
 
 use super::{MachineOptions, Shown, line};
-use crate::cli::compare::print;
+use crate::cli::output::print;
 use crate::cli::report::MatrixFormat;
 use crate::exit::Exit;
 use crate::lab::campaign::Progress;
@@ -18,18 +18,17 @@ use crate::lab::campaign::summary::VmSummary;
 /// What `lab matrix` was asked for.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exits 0 if every pair works; 3 if the kernels themselves refuse some pairs, \
-                  and the others work; 1 if a pair failed otherwise or was not run; 2 on wrong \
-                  usage or bad input."
+    after_help = "Exit status: 0 every pair works, 3 the kernels refuse some pairs and the others \
+                  work, 1 a pair failed or was not run, 2 wrong usage or bad input."
 )]
 pub(super) struct Options {
-    /// A kernel image, and what to call it (default: its release); name all there are.
+    /// Kernel image and its name [default: its release]; repeat for each kernel
     #[arg(long = "kernel", required = true, value_name = "[NAME=]IMG")]
     kernels: Vec<Named>,
-    /// Updates of each pair; phases are told apart from 6 on.
+    /// Updates of each pair; comparing phases takes at least 6
     #[arg(short, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
-    /// The form of the table.
+    /// Format of the table
     #[arg(long, value_enum, default_value = "text")]
     format: MatrixFormat,
     #[command(flatten)]

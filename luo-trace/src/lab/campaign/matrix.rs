@@ -309,9 +309,7 @@ mod tests {
     fn two_kernels_of_one_name_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bzImage");
-        let mut image = vec![0; 4096];
-        image[0x202..0x206].copy_from_slice(b"HdrS");
-        std::fs::write(&path, image).unwrap();
+        std::fs::write(&path, image::tests::smallest()).unwrap();
         let named = |name: Option<&str>| Named {
             name: name.map(str::to_owned),
             image: path.clone(),

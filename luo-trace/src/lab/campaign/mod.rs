@@ -1,6 +1,7 @@
 //! Campaigns: many updates, in turns, between many kernels, and what came of them.
 
 pub mod matrix;
+mod place;
 mod reason;
 mod runner;
 mod scenario;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, bail};
 use reports::model::{Lab, Run};
 
+use super::place;
 use super::reason::Reason;
 use super::scenario;
 use super::settings::Campaign;
@@ -21,6 +22,7 @@ use crate::join;
 use crate::lab::host::accel::{self, AccelChoice};
 use crate::lab::host::init;
 use crate::lab::host::qemu::{self, Accel, Machine, Patience, Vm};
+use crate::lab::host::scratch::Scratch;
 use crate::lab::wire::initramfs::Image;
 use crate::lab::wire::plan::{Plan, run_file, verify_name};
 use crate::lab::wire::results::{Verified, result_file};
@@ -48,6 +50,7 @@ pub struct Runner<'a> {
     interrupted: &'a Arc<AtomicBool>,
     /// What came of it so far.
     pub summary: Summary,
+    _lock: File,
 }
 
 impl<'a> Runner<'a> {
@@ -81,8 +84,8 @@ impl<'a> Runner<'a> {
             (true, _) => AccelChoice::Tcg,
             (false, choice) => *choice,
         };
-        let create = fs::create_dir_all(out);
-        create.map_err(|e| Failure::bad_input(format!("cannot create {}: {e}", out.display())))?;
+        campaign.check(&init).map_err(Failure::bad_input)?;
+        let lock = place::take(out).map_err(Failure::bad_input)?;
         let accel = match chosen {
             Some(accel) => accel,
             None => accel::choose(choice, kernel, interrupted).map_err(Failure::environment)?,
@@ -96,6 +99,7 @@ impl<'a> Runner<'a> {
             cmdline,
             interrupted,
             summary,
+            _lock: lock,
         })
     }
 
@@ -176,7 +180,7 @@ impl<'a> Runner<'a> {
 
     fn run_vm(&self, vm: &mut VmSummary, one_thread: bool) -> Result<()> {
         let plan = self.plan(vm.first_update);
-        let dir = tempfile::tempdir().context("temporary directory")?;
+        let dir = Scratch::new().context("temporary directory")?;
         let (initrd, output) = (dir.path().join("initramfs"), dir.path().join("output"));
         let heard = dir.path().join("heard");
         self.write_initramfs(&initrd, &plan)

@@ -1,11 +1,13 @@
 //! What a campaign is to run, as plain values.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::scenario::Scenario;
 use crate::lab::host::accel::AccelChoice;
 use crate::lab::workload::Workload;
+use crate::quantity::show_size;
 
 /// What every kernel of the lab is booted with. On a busy host the kernel's trial of
 /// its timer may see no tick in time and panic ("IO-APIC + timer doesn't work!"):
@@ -60,7 +62,28 @@ pub struct Campaign {
     pub seed: Option<u32>,
 }
 
+/// What a kernel of the lab and its user space need beside what is carried, bytes.
+const BASE_MEMORY: u64 = 128 << 20;
+
 impl Campaign {
+    /// Refuses a machine that would hang for want of memory. Kernel and initramfs are
+    /// there twice: as loaded for the kexec and as running.
+    pub(super) fn check(&self, init: &Path) -> Result<(), String> {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+        let kernel = self.new_kernel.as_ref().unwrap_or(&self.kernel);
+        let images = 3 * (size(init) + size(kernel));
+        let needed = BASE_MEMORY + images + self.workload.bytes();
+        if self.memory < needed {
+            let needed = needed.div_ceil(1 << 20);
+            return Err(format!(
+                "--memory {} is too little: with the workload {} a machine needs {needed}M",
+                show_size(self.memory),
+                self.workload
+            ));
+        }
+        Ok(())
+    }
+
     /// The command line of its kernels.
     pub(super) fn cmdline(&self) -> String {
         let mut cmdline = CMDLINE.to_owned();
@@ -76,5 +99,49 @@ impl Campaign {
             cmdline.push_str(word);
         }
         cmdline
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_too_small_for_its_workload_is_refused() {
+        let check = |memory: u64, workload: &str| {
+            let campaign = Campaign {
+                kernel: "/nowhere".into(),
+                new_kernel: None,
+                vms: 1,
+                chain: 1,
+                workload: workload.parse().unwrap(),
+                cpus: 1,
+                memory,
+                accel: AccelChoice::Auto,
+                deterministic: false,
+                baud: None,
+                append: String::new(),
+                append_new: String::new(),
+                out: "/nowhere".into(),
+                timeout: Duration::ZERO,
+                keep_going: false,
+                trace: true,
+                boot_trace: true,
+                keep_carriers: false,
+                scenario: None,
+                handicap: Duration::ZERO,
+                seed: None,
+            };
+            campaign.check(Path::new("/nowhere"))
+        };
+        for (memory, workload) in [
+            (0, "memfd=1x4K"),
+            (32 << 20, "memfd=1x4K"),
+            (1 << 30, "memfd=4x1G"),
+        ] {
+            let error = check(memory, workload).unwrap_err();
+            assert!(error.contains("is too little"), "{error}");
+        }
+        assert_eq!(check(512 << 20, "memfd=4x1M"), Ok(()));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::qemu::{Accel, Machine, QemuError, Vm};
+use super::scratch::Scratch;
 
 /// A kernel that KVM runs says its first word much sooner.
 const TRIAL: Duration = Duration::from_secs(3);
@@ -72,7 +73,7 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), QemuError
         .write(true)
         .open("/dev/kvm")
         .map_err(io)?;
-    let dir = tempfile::tempdir().map_err(io)?;
+    let dir = Scratch::new().map_err(io)?;
     let (console, output) = (dir.path().join("console"), dir.path().join("out"));
     let machine = Machine {
         kernel,

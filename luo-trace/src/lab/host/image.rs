@@ -23,10 +23,20 @@ fn line(image: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::lab) mod tests {
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
+
+    /// The least that is taken for a kernel.
+    pub(in crate::lab) fn smallest() -> Vec<u8> {
+        let mut image = vec![0; 4096];
+        image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x1f1] = 1;
+        image[0x24c..0x250].copy_from_slice(&3072_u32.to_le_bytes());
+        image
+    }
 
     fn image(pointer: u16, text: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();

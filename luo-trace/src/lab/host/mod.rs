@@ -6,4 +6,6 @@ mod elf;
 pub mod image;
 pub(super) mod init;
 pub mod qemu;
+pub mod scratch;
 mod serial;
+pub mod tied;

@@ -220,7 +220,15 @@ impl Vm {
                 }
                 None => (None, to_file("console", machine.console)),
             };
-            Command::new(QEMU)
+            // By way of this program, which ties QEMU's life to ours before it becomes QEMU.
+            Command::new("/proc/self/exe")
+                .args([
+                    "lab-agent",
+                    "tied",
+                    &std::process::id().to_string(),
+                    QEMU,
+                    "--",
+                ])
                 .args(arguments(machine, &serial))
                 .stdin(Stdio::null())
                 .stdout(stderr.try_clone()?)
@@ -467,10 +475,15 @@ mod tests {
         assert!(text(check_image(&path)).ends_with("is not an x86 kernel image (bzImage)"));
         fs::write(&path, [0; 4096]).unwrap();
         assert!(text(check_image(&path)).ends_with("is not an x86 kernel image (bzImage)"));
-        let mut image = vec![0; 4096];
-        image[0x202..0x206].copy_from_slice(b"HdrS");
-        fs::write(&path, image).unwrap();
+        let mut image = crate::lab::host::image::tests::smallest();
+        fs::write(&path, &image).unwrap();
         assert!(check_image(&path).is_ok());
+        // The right magic is not enough: cut short, or of garbage, it would only hang.
+        fs::write(&path, &image[..4000]).unwrap();
+        assert!(check_image(&path).is_err());
+        image[..0x202].fill(0x5a);
+        fs::write(&path, &image).unwrap();
+        assert!(check_image(&path).is_err());
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! Writing to standard output and standard error, for all commands.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::exit::Failure;
+
+/// Writes text to standard output. A reader that has gone, as in `… | head`, is no
+/// error; any other failure is exit 2, never a verdict.
+pub(crate) fn print(text: &str) -> Result<()> {
+    write_bytes(text.as_bytes())
+}
+
+/// The same for bytes.
+pub(crate) fn write_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let text =
+                format!("cannot write to standard output: {error}; make room or use -o FILE");
+            Err(Failure::bad_input(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error, where that is possible.
+pub(crate) fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Refuses outputs that would overwrite each other or a file that is read.
+pub(crate) fn check_distinct<'a>(
+    outputs: impl IntoIterator<Item = &'a Path>,
+    inputs: &[PathBuf],
+) -> Result<()> {
+    let mut taken: Vec<PathBuf> = Vec::new();
+    for path in outputs {
+        let Some(place) = place(path) else { continue };
+        let path = path.display();
+        if taken.contains(&place) {
+            let text = format!("{path} is asked for twice; give each output a file of its own");
+            return Err(Failure::bad_input(text));
+        }
+        let replaces = |input: &PathBuf| {
+            input.canonicalize().is_ok_and(|input| {
+                input == place
+                    || (place.exists() && place.parent() == Some(&input) && is_run(&place))
+            })
+        };
+        if inputs.iter().any(replaces) {
+            let text = format!("{path} is an input and would be replaced; name another file");
+            return Err(Failure::bad_input(text));
+        }
+        taken.push(place);
+    }
+    Ok(())
+}
+
+fn is_run(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".run.json")
+}
+
+/// The file that a path leads to; nothing for pipes and devices, which many may share.
+fn place(path: &Path) -> Option<PathBuf> {
+    if let Ok(place) = path.canonicalize() {
+        return place.is_file().then_some(place);
+    }
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    Some(directory.canonicalize().ok()?.join(path.file_name()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_output_replaces_neither_another_nor_an_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let (set, new) = (dir.path().join("set"), dir.path().join("new"));
+        let run = set.join("0001.run.json");
+        fs::create_dir(&set).unwrap();
+        fs::write(&run, "").unwrap();
+        let error = |outputs: &[&Path], input: &Path| {
+            let checked = check_distinct(outputs.iter().copied(), &[input.to_owned()]);
+            checked.map_err(|error| error.to_string())
+        };
+        assert!(error(&[&new, &set.join("x.md")], &set).is_ok());
+        let devices = [Path::new("/dev/null"); 2];
+        assert!(error(&devices, &set).is_ok());
+        let again = dir.path().join("./set/../new");
+        assert!(error(&[&new, &again], &set).unwrap_err().contains("twice"));
+        for input in [&set, &run] {
+            let error = error(&[&run], input).unwrap_err();
+            assert!(error.contains("is an input"), "{error}");
+        }
+    }
+}
