@@ -13,8 +13,8 @@ compile_error!("the carrier is laid out for little-endian machines");
 pub const MAGIC: [u8; 8] = *b"LUOTRACE";
 /// Version that readers must know.
 pub const MAJOR: u16 = 1;
-/// Version that readers may be behind: only adds to what is there.
-pub const MINOR: u16 = 1;
+/// Minor version: additive changes only.
+pub const MINOR: u16 = 2;
 /// Alignment and granularity of sections, and the room for the header.
 pub const PAGE: u64 = 4096;
 /// Largest carrier that is read, bytes.
@@ -41,7 +41,7 @@ pub enum Section {
     Tail = 5,
     /// Twin copies of the sums of hot probes.
     Hot = 6,
-    /// Twin copies of [`Counters`].
+    /// Twin copies of [`super::Counters`].
     Counters = 7,
 }
 
@@ -138,8 +138,8 @@ pub const EVENT_SLOT: u32 = EVENT_SIZE as u32;
 pub const ANCHOR_SLOT: u32 = 48;
 /// Bytes of one entry of the hot table.
 pub const HOT_ENTRY: u32 = 40;
-/// Bytes of one copy of the counters, with room for more of them.
-const COUNTERS_SLOT: u32 = 256;
+/// Bytes of one copy of the counters, with room for more of them and for 200 CPUs.
+const COUNTERS_SLOT: u32 = 2048;
 
 const _: () = assert!(size_of::<Event>() == EVENT_SLOT as usize);
 const _: () = assert!(size_of::<crate::clock::AnchorRecord>() == ANCHOR_SLOT as usize);
@@ -261,29 +261,6 @@ impl TwinHead {
         }
     }
 }
-
-/// What `record` and the programs have counted since attach. A newer minor
-/// version may add fields at the end.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Counters {
-    /// Records made by the programs.
-    pub seen: u64,
-    /// Records for which the ring buffer had no room.
-    pub lost: u64,
-    /// Records that the programs stored into the tail.
-    pub tail_stored: u64,
-    /// Stores into the tail that the kernel refused.
-    pub tail_refused: u64,
-    /// Hits of hot probes.
-    pub hot: u64,
-    /// Records that `record` took from the ring buffer.
-    pub drained: u64,
-    /// Records among them that were not whole.
-    pub malformed: u64,
-}
-
-const _: () = assert!(size_of::<Counters>() == 56);
 
 /// How much room a carrier has for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

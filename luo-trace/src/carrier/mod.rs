@@ -12,9 +12,10 @@ mod tests;
 mod wire;
 pub mod writer;
 
-pub use layout::{Counters, Plan};
+pub use layout::Plan;
 pub use meta::Meta;
 pub use reader::{Contents, Facts, Ring, read, read_fd};
+pub use wire::Counters;
 pub use writer::{Carrier, Tail};
 
 /// Why bytes are not a carrier that this build can use.

@@ -10,10 +10,10 @@ use luo_trace_ebpf::{Event, Probe, probes};
 use rustix::fs::{FileType, fstat};
 
 use super::layout::{
-    self, CHECK_OFFSET, Counters, Descriptor, HEADER_SIZE, Header, MAX_SIZE, PAGE, RingHead,
-    SECTION_COUNT, STATE_OFFSET, Section, TwinHead,
+    self, CHECK_OFFSET, Descriptor, HEADER_SIZE, Header, MAX_SIZE, PAGE, RingHead, SECTION_COUNT,
+    STATE_OFFSET, Section, TwinHead,
 };
-use super::{CarrierError, wire};
+use super::{CarrierError, Counters, wire};
 use crate::clock::{Anchor, AnchorRecord};
 
 /// What the header says of the carrier.
@@ -116,7 +116,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
         events,
         tail,
         hot: wire::hot_from_bytes(section(Section::Hot).newest_twin().bytes()),
-        counters: counters(section(Section::Counters).newest_twin().bytes()),
+        counters: Counters::from_bytes(section(Section::Counters).newest_twin().bytes()),
         boundary: ring(section(Section::Boundary)),
         detail: ring(section(Section::Detail)),
         torn,
@@ -404,13 +404,4 @@ fn anchors(slots: &Slots<'_>, torn: &mut u64) -> Vec<Anchor> {
     }
     whole.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
     whole
-}
-
-/// The counters in `bytes`, of which an older version has fewer and a newer
-/// one more.
-fn counters(bytes: &[u8]) -> Counters {
-    let mut padded = [0; size_of::<Counters>()];
-    let common = bytes.len().min(padded.len());
-    padded[..common].copy_from_slice(&bytes[..common]);
-    bytemuck::pod_read_unaligned(&padded)
 }

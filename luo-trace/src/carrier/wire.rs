@@ -1,11 +1,106 @@
-//! Hot sums as bytes.
+//! Hot sums and counters as bytes.
 //!
-//! Field by field and not by a cast: the types are shared with the eBPF
-//! programs, whose crate has no dependency and no unsafe.
+//! Field by field and not by a cast: hot sums are shared with the eBPF programs,
+//! whose crate has no dependency and no unsafe, and counters have a list.
 
 use luo_trace_ebpf::maps::HotStats;
 
 use super::layout::HOT_ENTRY;
+
+/// What the programs and who drains them have counted since attach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records made by the programs.
+    pub seen: u64,
+    /// Records for which the ring buffer had no room.
+    pub lost: u64,
+    /// Records that the programs stored into the tail.
+    pub tail_stored: u64,
+    /// Stores into the tail that the kernel refused.
+    pub tail_refused: u64,
+    /// Hits of hot probes.
+    pub hot: u64,
+    /// Records that were taken from the ring buffer.
+    pub drained: u64,
+    /// Records among them that were not whole.
+    pub malformed: u64,
+    /// Hits that made no record, as a program of ours already ran on that CPU.
+    pub missed: u64,
+    /// Hits that made no record for another reason.
+    pub unrecorded: u64,
+    /// Calls of hot probes that were not summed, as their start was not there any more.
+    pub unmatched: u64,
+    /// `seen` by CPU; a CPU beyond the list was not counted alone.
+    pub seen_by_cpu: Vec<u64>,
+}
+
+impl Counters {
+    /// Words before the list; a newer minor version may have more.
+    const WORDS: usize = 12;
+
+    /// As much of them as fits `room` bytes: the list is cut.
+    pub(super) fn to_bytes(&self, room: usize) -> Vec<u8> {
+        let Self {
+            seen,
+            lost,
+            tail_stored,
+            tail_refused,
+            hot,
+            drained,
+            malformed,
+            missed,
+            unrecorded,
+            unmatched,
+            seen_by_cpu,
+        } = self;
+        let fits = (room / size_of::<u64>()).saturating_sub(Self::WORDS);
+        let listed = &seen_by_cpu[..seen_by_cpu.len().min(fits)];
+        let [list_at, list_len] = [Self::WORDS, listed.len()].map(|n| n as u64);
+        let words: [u64; Self::WORDS] = [
+            *seen,
+            *lost,
+            *tail_stored,
+            *tail_refused,
+            *hot,
+            *drained,
+            *malformed,
+            *missed,
+            *unrecorded,
+            *unmatched,
+            list_at,
+            list_len,
+        ];
+        let words = words.iter().chain(listed);
+        words.flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// The counters in `bytes`, of which an older minor version has fewer.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        let words = bytes.as_chunks().0;
+        let word = |i: usize| words.get(i).map_or(0, |word| u64::from_le_bytes(*word));
+        let list = usize::try_from(word(10))
+            .ok()
+            .zip(usize::try_from(word(11)).ok());
+        let list = list.and_then(|(at, len)| words.get(at..at.checked_add(len)?));
+        Self {
+            seen: word(0),
+            lost: word(1),
+            tail_stored: word(2),
+            tail_refused: word(3),
+            hot: word(4),
+            drained: word(5),
+            malformed: word(6),
+            missed: word(7),
+            unrecorded: word(8),
+            unmatched: word(9),
+            seen_by_cpu: list
+                .unwrap_or_default()
+                .iter()
+                .map(|word| u64::from_le_bytes(*word))
+                .collect(),
+        }
+    }
+}
 
 /// The table of hot sums.
 pub(super) fn hot_to_bytes(table: &[(u8, HotStats)]) -> Vec<u8> {

@@ -9,11 +9,11 @@ use luo_trace_ebpf::{Event, Kind, Probe, Retention, probes};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{
-    self, Counters, Descriptor, Header, PAGE, Plan, RingHead, SECTIONS, STATE_OFFSET, Section,
-    TwinHead, anchor_slot,
+    self, Descriptor, Header, PAGE, Plan, RingHead, SECTIONS, STATE_OFFSET, Section, TwinHead,
+    anchor_slot,
 };
 use super::mapping::Mapping;
-use super::{CarrierError, reader, wire};
+use super::{CarrierError, Counters, reader, wire};
 use crate::clock::{Anchor, AnchorRecord};
 
 /// The carrier as `record` has it: the only writer of all but the tail and the
@@ -94,9 +94,11 @@ impl Carrier {
         self.set_twin(Section::Hot, &wire::hot_to_bytes(table))
     }
 
-    /// Replaces the counters.
+    /// Replaces the counters; the list of CPUs is cut where it is too long.
     pub fn set_counters(&mut self, counters: &Counters) -> io::Result<()> {
-        self.set_twin(Section::Counters, bytemuck::bytes_of(counters))
+        let slot = self.sections[Section::Counters as usize].slot_size as usize;
+        let room = slot.saturating_sub(size_of::<TwinHead>());
+        self.set_twin(Section::Counters, &counters.to_bytes(room))
     }
 
     /// Adds an event, overwriting the oldest of its ring when that is full.

@@ -75,6 +75,7 @@ fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
         tail,
         hot,
         torn,
+        counters,
         ..
     } = contents;
     anchors.extend(reboot_anchors);
@@ -86,6 +87,7 @@ fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
             hot,
             dropped,
             torn,
+            counters,
         },
         anchors,
     ))

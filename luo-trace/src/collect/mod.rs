@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use luo_trace_ebpf::Event;
 use reports::model::{KernelSide, Run};
 
+use crate::carrier::Counters;
 use crate::clock::trust::Sides;
 use crate::clock::{Anchor, Bridge, Choice, ClockFacts};
 use crate::exit::{Exit, Failure};
@@ -129,6 +130,7 @@ struct Armed {
 struct Watched {
     probes: Probes,
     events: Vec<Event>,
+    counters: Counters,
     anchors: Vec<Anchor>,
     arrival: Arrival,
     holes: Vec<reports::model::Hole>,
@@ -139,6 +141,7 @@ struct Watch<'o> {
     probes: Probes,
     config: &'o Config,
     events: Vec<Event>,
+    counters: Counters,
     anchors: Vec<Anchor>,
     device: DeviceWatch,
     progress: Progress,
@@ -153,6 +156,7 @@ impl<'o> Watch<'o> {
             probes,
             config,
             events: Vec::new(),
+            counters: Counters::default(),
             anchors: Vec::new(),
             progress: Progress::new(),
             arrival: Arrival::Awaited,
@@ -195,6 +199,7 @@ impl<'o> Watch<'o> {
         let Self {
             probes,
             events,
+            counters,
             anchors,
             arrival,
             ..
@@ -202,6 +207,7 @@ impl<'o> Watch<'o> {
         Ok(Watched {
             probes,
             events,
+            counters,
             anchors,
             arrival,
             holes,
@@ -273,6 +279,8 @@ impl<'o> Watch<'o> {
             std::thread::sleep(ANCHOR);
             self.anchors.push(Anchor::sample());
         }
+        // Before the last look: what is counted has come by then, or never will.
+        self.counters = self.probes.counters();
         self.drain();
     }
 }
@@ -282,6 +290,7 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
     let Watched {
         probes,
         events,
+        counters,
         anchors,
         arrival,
         mut holes,
@@ -356,6 +365,7 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         session: config.session.to_string(),
         events,
         hot: probes.hot(),
+        counters,
         attach: record::attached(&probes, KernelSide::New),
         missing: record::missing(&probes),
         per_hit_ns: session

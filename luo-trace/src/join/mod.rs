@@ -5,21 +5,19 @@ mod boot;
 mod calls;
 mod cost;
 mod lints;
+mod loss;
 mod marks;
 mod phases;
 mod sessions;
 mod spans;
 
-use std::collections::BTreeMap;
-
 use luo_trace_ebpf::maps::HotStats;
 use luo_trace_ebpf::{Event, Kind, Probe};
 use reports::model::{
-    Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Loss, Run, SCHEMA,
-    Window,
+    Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Run, SCHEMA, Window,
 };
 
-use crate::carrier::Meta;
+use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
 pub use crate::sources::{Boot, BootMark, Console, Initcall, Stamp};
 
@@ -44,6 +42,8 @@ pub struct OldHalf {
     pub dropped: u64,
     /// Slots that were not whole.
     pub torn: u64,
+    /// What was counted where it happened.
+    pub counters: Counters,
 }
 
 impl OldHalf {
@@ -77,6 +77,8 @@ pub struct NewHalf {
     pub events: Vec<Event>,
     /// Sums of hot probes.
     pub hot: Vec<(u8, HotStats)>,
+    /// What was counted where it happened, once no probe was armed any more.
+    pub counters: Counters,
     /// How the probes were attached.
     pub attach: Attach,
     /// Probes that could not be placed, and why.
@@ -225,8 +227,8 @@ pub fn join(halves: Halves) -> Run {
         hits: hits(&old_events, &new_events, kexec, &found.windows, &timeline)
             + 2 * new.hot.iter().map(|(_, sum)| sum.count).sum::<u64>(),
     });
-    let loss = loss(old.as_ref(), &old_events, &new_events);
-    holes.extend(loss_holes(old.as_ref(), loss));
+    let loss = loss::count(old.as_ref(), &old_events, &new, &new_events);
+    holes.extend(loss::holes(old.as_ref(), &new, loss));
     let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: run_id(old.as_ref(), &new),
@@ -372,67 +374,9 @@ fn aggregates(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Aggregate> {
     all
 }
 
-/// Counts what is missing by the per-CPU numbers of the records themselves, so
-/// that a record lost anywhere on the way (full ring buffer, stopped drain,
-/// overwritten slot) shows.
-fn loss(old: Option<&OldHalf>, old_events: &[Event], new_events: &[Event]) -> Loss {
-    let (old_seen, old_lost) = numbered(old_events);
-    let (new_seen, new_lost) = numbered(new_events);
-    Loss {
-        events_seen: old_seen + new_seen,
-        events_lost: old_lost + new_lost,
-        torn_records: old.map_or(0, |o| o.torn),
-    }
-}
-
-/// Records numbered on one side, and those of them that are absent.
-fn numbered(events: &[Event]) -> (u64, u64) {
-    let mut cpus: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
-    for event in events.iter().filter(|e| is_call(e)) {
-        let (highest, count) = cpus.entry(event.cpu).or_default();
-        *highest = (*highest).max(u64::from(event.seq) + 1);
-        *count += 1;
-    }
-    cpus.values()
-        .fold((0, 0), |(seen, lost), (highest, count)| {
-            (seen + highest, lost + highest.saturating_sub(*count))
-        })
-}
-
 /// Whether the record stands for a hit of its own, not for a name that comes with one.
 pub(crate) fn is_call(event: &Event) -> bool {
     matches!(Kind::from_u8(event.kind), Some(Kind::Entry | Kind::Return))
-}
-
-fn loss_holes(old: Option<&OldHalf>, loss: Loss) -> Vec<Hole> {
-    let mut holes = Vec::new();
-    if let Some(old) = old {
-        if old.dropped > 0 {
-            holes.push(hole(
-                "old.detail",
-                format!("the carrier was full: its {} oldest detail records were dropped; give record a larger --buffer", old.dropped),
-            ));
-        }
-        if old.tail.is_empty() {
-            let why = old.meta.tail_refused.clone().unwrap_or_else(|| {
-                "another process than `luo-trace kexec` called reboot()".to_owned()
-            });
-            holes.push(hole(
-                "old.tail",
-                format!("nothing was recorded in the tail: {why}"),
-            ));
-        }
-    }
-    if loss.torn_records > 0 {
-        holes.push(hole(
-            "carrier",
-            format!(
-                "{} records arrived torn and were left out",
-                loss.torn_records
-            ),
-        ));
-    }
-    holes
 }
 
 fn missing_holes(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Hole> {

@@ -6,7 +6,7 @@ use reports::model::{Attach, Coverage, DEFAULT_WINDOW, Host, Kernel, KernelSide,
 
 use super::calls::{Calls, Detail};
 use super::{Boot, Halves, NewHalf, OldHalf, Stamp, join};
-use crate::carrier::Meta;
+use crate::carrier::{Counters, Meta};
 use crate::clock::{Anchor, BootNs, Bridge, Old};
 
 const HZ: u64 = 2_000_000_000;
@@ -198,6 +198,7 @@ fn halves() -> Halves {
         session: "luo-trace".into(),
         events: new_events(),
         hot: Vec::new(),
+        counters: Counters::default(),
         attach: attach(KernelSide::New),
         missing: Vec::new(),
         attach_ns: 7,
@@ -226,6 +227,7 @@ fn halves() -> Halves {
             hot: Vec::new(),
             dropped: 0,
             torn: 0,
+            counters: Counters::default(),
         }),
         new,
         bridge: Bridge::new(&old_anchors, &new_anchors).map_err(|e| e.to_string()),
@@ -434,6 +436,53 @@ fn a_kexec_that_came_back_is_not_the_start() {
     log.push(ProbeId::KernelKexec, Kind::Entry, [0; 3]);
     let last = super::phases::last_kexec(&log.events);
     assert_eq!(last, Some(BootNs::stamped(log.now)));
+}
+
+#[test]
+fn each_cause_of_a_loss_is_counted_and_told() {
+    let mut halves = halves();
+    let old = halves.old.as_mut().unwrap();
+    let made = u64::try_from(
+        old.events
+            .iter()
+            .chain(&old.tail)
+            .filter(|e| super::is_call(e))
+            .count(),
+    )
+    .unwrap();
+    // Three more on the first CPU after its last record, and four on one that has none.
+    old.counters = Counters {
+        seen: made + 7,
+        lost: 5,
+        missed: 11,
+        unmatched: 13,
+        seen_by_cpu: vec![made + 3, 4],
+        ..Counters::default()
+    };
+    halves.new.counters.unrecorded = 17;
+    let run = join(halves);
+    assert_eq!(run.check(), Vec::<String>::new());
+    let loss = run.loss;
+    assert_eq!(loss.events_lost, 7 + 11 + 17);
+    assert_eq!(
+        (loss.ring_full, loss.unrecorded_hits, loss.unmatched_calls),
+        (5, 28, 13)
+    );
+    let told: Vec<_> = run
+        .holes
+        .iter()
+        .map(|h| format!("{} {}", h.r#where, h.why.split(' ').next().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "old.records 5",
+            "old.records 11",
+            "old.records 13",
+            "new.records 17",
+            "records 2"
+        ]
+    );
 }
 
 proptest! {

@@ -16,6 +16,8 @@ use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use luo_trace_ebpf::maps::{CpuStats, HotStats};
 use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
 
+use crate::carrier::Counters;
+
 pub use attach::Mechanism;
 
 /// Which probes to arm, and how.
@@ -139,21 +141,6 @@ impl Diagnostics {
     }
 }
 
-/// Sums over the CPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Records made.
-    pub seen: u64,
-    /// Records for which there was no room, and hits that the kernel skipped.
-    pub lost: u64,
-    /// Records in the tail.
-    pub tail_stored: u64,
-    /// Stores into the tail that were refused.
-    pub tail_refused: u64,
-    /// Hits of hot probes.
-    pub hot: u64,
-}
-
 impl Probes {
     /// Attaches the whole table.
     pub fn arm(selection: &Selection) -> Result<Self, ArmError> {
@@ -205,10 +192,10 @@ impl Probes {
         n
     }
 
-    /// What was counted so far.
+    /// What the programs have counted so far.
     #[must_use]
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+    pub fn counters(&self) -> Counters {
+        let mut counters = Counters::default();
         if let Ok(cpus) = self.stats.get(&0, 0) {
             for cpu in cpus.iter() {
                 let CpuStats {
@@ -218,19 +205,20 @@ impl Probes {
                     tail_refused,
                     hot,
                 } = (*cpu).into();
-                totals.seen += seen;
-                totals.lost += lost;
-                totals.tail_stored += tail_stored;
-                totals.tail_refused += tail_refused;
-                totals.hot += hot;
+                counters.seen += seen;
+                counters.lost += lost;
+                counters.tail_stored += tail_stored;
+                counters.tail_refused += tail_refused;
+                counters.hot += hot;
+                counters.seen_by_cpu.push(seen);
             }
         }
-        for program in &self.programs {
-            let missed = bpf::recursion_misses(program).unwrap_or(0);
-            totals.seen += missed;
-            totals.lost += missed;
-        }
-        totals
+        let missed = self
+            .programs
+            .iter()
+            .filter_map(|p| bpf::recursion_misses(p).ok());
+        counters.missed = missed.sum();
+        counters
     }
 
     /// Sums of the hot probes that were hit, by probe number.

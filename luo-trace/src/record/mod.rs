@@ -166,16 +166,10 @@ fn move_records(probes: &mut Probes, carrier: &mut Carrier, before: u64) -> anyh
     if moved == 0 && before > 0 {
         return Ok(0);
     }
-    let totals = probes.totals();
     carrier.set_hot(&probes.hot())?;
     carrier.set_counters(&Counters {
-        seen: totals.seen,
-        lost: totals.lost,
-        tail_stored: totals.tail_stored,
-        tail_refused: totals.tail_refused,
-        hot: totals.hot,
         drained: before + moved,
-        malformed: 0,
+        ..probes.counters()
     })?;
     Ok(moved)
 }

@@ -368,6 +368,19 @@ pub struct Loss {
     pub events_lost: u64,
     /// Records in the carrier that were not whole.
     pub torn_records: u64,
+    /// Those of them that were overwritten in the carrier, as it was full.
+    #[serde(default)]
+    pub dropped_records: u64,
+    /// Those of them for which a ring buffer had no room.
+    #[serde(default)]
+    pub ring_full: u64,
+    /// Hits that made no record, as a probe of luo-trace already ran on that CPU or the
+    /// kernel refused a store; counted in `events_seen` and `events_lost`.
+    #[serde(default)]
+    pub unrecorded_hits: u64,
+    /// Calls of hot probes that are in no sum: their start had to make room for others.
+    #[serde(default)]
+    pub unmatched_calls: u64,
 }
 
 /// How one side was attached.

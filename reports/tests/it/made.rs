@@ -73,7 +73,7 @@ pub fn run(number: i64) -> Run {
         loss: Loss {
             events_seen: 1_234,
             events_lost: 0,
-            torn_records: 0,
+            ..Loss::default()
         },
         attach: vec![
             attach(KernelSide::Old, &["hpet_disable"]),

@@ -82,6 +82,8 @@ fn filled() -> Vec<u8> {
     carrier
         .set_counters(&Counters {
             seen: 30,
+            unmatched: 3,
+            seen_by_cpu: vec![10, 20],
             ..Counters::default()
         })
         .unwrap();
@@ -130,8 +132,37 @@ fn everything_comes_back() {
             max_ns: 4
         }
     );
-    assert_eq!(contents.counters.seen, 30);
+    let counters = &contents.counters;
+    assert_eq!((counters.seen, counters.unmatched), (30, 3));
+    assert_eq!(counters.seen_by_cpu, [10, 20]);
     assert_eq!((contents.torn, contents.unknown_probes), (0, 0));
+}
+
+#[test]
+fn counters_of_an_older_or_newer_minor_version_are_read_as_far_as_they_go() {
+    let full = Counters {
+        seen: 7,
+        malformed: 1,
+        unmatched: 9,
+        seen_by_cpu: vec![3, 4],
+        ..Counters::default()
+    };
+    let bytes = full.to_bytes(usize::MAX);
+    assert_eq!(Counters::from_bytes(&bytes), full);
+    let older = Counters::from_bytes(&bytes[..7 * 8]);
+    assert_eq!((older.seen, older.malformed, older.unmatched), (7, 1, 0));
+    assert!(older.seen_by_cpu.is_empty());
+    // A newer one has a word more before the list.
+    let mut newer = bytes.clone();
+    newer.splice(12 * 8..12 * 8, [0xff; 8]);
+    newer[10 * 8] += 1;
+    assert_eq!(Counters::from_bytes(&newer), full);
+    // A list that reaches beyond the end, and one that does not fit.
+    let mut hostile = bytes.clone();
+    hostile[11 * 8..12 * 8].fill(0xff);
+    assert!(Counters::from_bytes(&hostile).seen_by_cpu.is_empty());
+    let cut = Counters::from_bytes(&full.to_bytes(13 * 8));
+    assert_eq!(cut.seen_by_cpu, [3]);
 }
 
 #[test]

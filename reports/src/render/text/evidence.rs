@@ -82,6 +82,7 @@ pub(crate) fn evidence(run: &Run) -> Vec<(String, String)> {
         events_seen,
         events_lost,
         torn_records,
+        ..
     } = run.loss;
     let loss = format!(
         "{events_seen} events seen, {events_lost} lost, {torn_records} torn in the carrier"

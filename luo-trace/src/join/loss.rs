@@ -1,0 +1,155 @@
+//! What is missing from the records of both kernels, and why.
+
+use std::collections::BTreeMap;
+
+use luo_trace_ebpf::Event;
+use reports::model::{Hole, KernelSide, Loss};
+
+use super::{NewHalf, OldHalf, hole, is_call};
+use crate::carrier::Counters;
+
+/// Counts by the numbers that each CPU gave its records, so that one lost anywhere on
+/// the way (full ring buffer, stopped drain, overwritten or torn slot) shows, and by
+/// what was counted where it happened.
+pub(super) fn count(
+    old: Option<&OldHalf>,
+    old_events: &[Event],
+    new: &NewHalf,
+    new_events: &[Event],
+) -> Loss {
+    let mut loss = Loss {
+        torn_records: old.map_or(0, |old| old.torn),
+        dropped_records: old.map_or(0, |old| old.dropped),
+        ..Loss::default()
+    };
+    let sides = [
+        old.map(|old| (&old.counters, old_events)),
+        Some((&new.counters, new_events)),
+    ];
+    for (counters, events) in sides.into_iter().flatten() {
+        let (made, arrived) = numbered(counters, events);
+        let unrecorded = counters.missed.saturating_add(counters.unrecorded);
+        loss.events_seen += made.saturating_add(unrecorded);
+        loss.events_lost += (made - arrived).saturating_add(unrecorded);
+        loss.ring_full += counters.lost;
+        loss.unrecorded_hits += unrecorded;
+        loss.unmatched_calls += counters.unmatched;
+    }
+    loss
+}
+
+/// Records that one side made, and those of them that arrived. The old side's counters
+/// are as old as its last drain: a record that came later speaks for those before it.
+fn numbered(counters: &Counters, events: &[Event]) -> (u64, u64) {
+    let listed = counters.seen_by_cpu.iter().copied();
+    let mut made: BTreeMap<usize, u64> = listed.enumerate().collect();
+    let mut arrived = 0;
+    for event in events.iter().filter(|e| is_call(e)) {
+        let highest = made.entry(event.cpu.into()).or_default();
+        *highest = (*highest).max(u64::from(event.seq) + 1);
+        arrived += 1;
+    }
+    let made = made.values().fold(0, |sum: u64, n| sum.saturating_add(*n));
+    (made.max(counters.seen).max(arrived), arrived)
+}
+
+/// One for each cause.
+pub(super) fn holes(old: Option<&OldHalf>, new: &NewHalf, loss: Loss) -> Vec<Hole> {
+    let mut holes = Vec::new();
+    if let Some(old) = old {
+        if old.dropped > 0 {
+            holes.push(hole(
+                "old.detail",
+                format!(
+                    "the carrier was full: its {} oldest detail records were dropped; give record a \
+                     larger --buffer",
+                    old.dropped
+                ),
+            ));
+        }
+        if old.tail.is_empty() {
+            let why = old.meta.tail_refused.clone().unwrap_or_else(|| {
+                "another process than `luo-trace kexec` called reboot()".to_owned()
+            });
+            holes.push(hole(
+                "old.tail",
+                format!("nothing was recorded in the tail: {why}"),
+            ));
+        }
+        holes.extend(counted(KernelSide::Old, &old.counters));
+    }
+    holes.extend(counted(KernelSide::New, &new.counters));
+    if loss.torn_records > 0 {
+        holes.push(hole(
+            "carrier",
+            format!(
+                "{} records arrived torn and were left out",
+                loss.torn_records
+            ),
+        ));
+    }
+    let Loss {
+        events_lost,
+        torn_records,
+        dropped_records,
+        ring_full,
+        unrecorded_hits,
+        ..
+    } = loss;
+    // Names are records without a number, so there may be more causes than losses.
+    let told = torn_records + dropped_records + ring_full + unrecorded_hits;
+    if let Some(more) = events_lost.checked_sub(told).filter(|more| *more > 0) {
+        holes.push(hole(
+            "records",
+            format!("{more} records are missing and nothing says why: calls may lack an end"),
+        ));
+    }
+    holes
+}
+
+/// What was lost where it happened, in one kernel.
+fn counted(side: KernelSide, counters: &Counters) -> Vec<Hole> {
+    let Counters {
+        seen: _,
+        lost,
+        tail_stored: _,
+        tail_refused,
+        hot: _,
+        drained: _,
+        malformed: _,
+        missed,
+        unrecorded,
+        unmatched,
+        seen_by_cpu: _,
+    } = *counters;
+    let causes = [
+        (
+            lost,
+            "records found no room in the ring buffer: too many came at a time",
+        ),
+        (
+            tail_refused,
+            "records went to the ring buffer, as the kernel refused to store into the tail",
+        ),
+        (
+            missed,
+            "hits made no record: a probe of luo-trace already ran on that CPU",
+        ),
+        (
+            unrecorded,
+            "hits made no record: the kernel refused to store their numbers",
+        ),
+        (
+            unmatched,
+            "calls of hot probes are in no sum: their start had to make room for others",
+        ),
+    ];
+    let told = causes.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, what)| {
+        hole(
+            format!("{}.records", side.as_str()),
+            format!("{count} {what}"),
+        )
+    })
+    .collect()
+}
