@@ -7,6 +7,8 @@ mod cost;
 mod lints;
 mod loss;
 mod marks;
+#[cfg(test)]
+mod oracle;
 mod phases;
 mod sessions;
 mod spans;
@@ -98,7 +100,7 @@ pub struct NewHalf {
 }
 
 /// The two halves and the clock that joins them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Halves {
     /// `None` where no carrier arrived.
     pub old: Option<OldHalf>,

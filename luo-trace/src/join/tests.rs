@@ -14,8 +14,8 @@ const HZ: u64 = 2_000_000_000;
 const OLD_EPOCH: u64 = 1_000_000_000;
 const NEW_EPOCH: u64 = 60_000_000_000;
 const AGENT: u32 = 100;
-const COLLECT: u32 = 50;
-const RECORD: u32 = 40;
+pub(super) const COLLECT: u32 = 50;
+pub(super) const RECORD: u32 = 40;
 
 /// Records of one thread on one CPU, 1 us apart unless told otherwise.
 pub(super) struct Log {
@@ -172,7 +172,7 @@ fn stamp(boot_ns: i64, source: Source) -> Stamp {
     }
 }
 
-fn halves() -> Halves {
+pub(super) fn halves() -> Halves {
     let all = old_events();
     let split = all
         .iter()
@@ -360,7 +360,7 @@ fn a_boundary_that_was_not_seen_in_one_kernel_leaves_a_length_that_is_derived() 
     assert!(run.phase("old.stop").is_none() && run.phase("new.initcalls").is_none());
     assert_eq!(run.phase("old.shutdown").unwrap().source, Source::Derived);
     let holes: Vec<_> = run.holes.iter().map(|h| h.r#where.as_str()).collect();
-    assert_eq!(holes, ["old.shutdown", "new.early"]);
+    assert_eq!(holes, ["old.shutdown", "new.early", "records"]);
     assert_eq!(run.loss.events_lost, 2, "the two that were taken out");
 }
 
