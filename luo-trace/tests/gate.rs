@@ -214,7 +214,7 @@ fn bad_input_is_a_sentence_and_2() {
         &["--budget", "restore.p50 <= NaN"],
         &["--budget", "new.initcall.max <= 1s"],
         &["--head", "empty"],
-        &["--head", "missing", "--strict"],
+        &["--head", "missing"],
         &["--head", "base"],
         &["--junit", "base"],
     ]
@@ -240,16 +240,22 @@ fn bad_input_is_a_sentence_and_2() {
 }
 
 #[test]
-fn a_broken_file_is_left_out_by_name_or_refused() {
+fn a_broken_file_is_refused_or_left_out_by_name_if_asked_for() {
     let sets = Sets::with(1.0);
     sets.write(
         "head/0099.run.json",
         "{\"schema\": \"luo-trace.run/1\", \"coverage\": {\"measured\": NaN",
     );
-    let output = sets.gate(&[]);
+    assert!(sets.refused(&[]).contains("head/0099.run.json"));
+    let compared = sets.luo_trace(&["compare", "base", "head"]);
+    assert_eq!(compared.status.code(), Some(2));
+    let output = sets.gate(&["--lenient"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(stdout(&output).contains("head leaves out 1 of its files: head/0099.run.json"));
-    assert!(sets.refused(&["--strict"]).contains("head/0099.run.json"));
+    fs::remove_file(sets.path("head/0099.run.json")).unwrap();
+    // A path that is not there is no pass either.
+    let missing = sets.refused(&["--head", "nosuch/x"]);
+    assert!(missing.contains("nosuch/x"), "{missing}");
 }
 
 #[test]

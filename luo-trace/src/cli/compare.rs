@@ -31,9 +31,9 @@ pub(super) struct Options {
     /// Write to this file instead of the terminal
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Refuse a set if one of its files cannot be read
+    /// Leave out files that cannot be read, instead of refusing the set
     #[arg(long)]
-    strict: bool,
+    lenient: bool,
 }
 
 /// Whether runs belong together.
@@ -63,8 +63,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     check_distinct(options.output.as_deref(), &inputs)?;
     let output = options.output.as_deref().map(durable::Output::create);
     let output = output.transpose().map_err(Failure::bad_input)?;
-    let base = read(std::slice::from_ref(&options.base), options.strict)?;
-    let head = read(std::slice::from_ref(&options.head), options.strict)?;
+    let base = read(std::slice::from_ref(&options.base), options.lenient)?;
+    let head = read(std::slice::from_ref(&options.head), options.lenient)?;
     let asked = compare::Options {
         spans: options.spans.clone(),
         alpha: options.alpha,
@@ -84,11 +84,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Reads a set; a strict one has no file that is left out.
-pub(super) fn read(paths: &[PathBuf], strict: bool) -> anyhow::Result<Set> {
+/// Reads a set; only a lenient caller takes one with a file that cannot be read.
+pub(super) fn read(paths: &[PathBuf], lenient: bool) -> anyhow::Result<Set> {
     let set = set::read_set(paths).map_err(Failure::bad_input)?;
-    match set.skipped.first() {
-        Some((_, error)) if strict => Err(Failure::bad_input(error)),
-        _ => Ok(set),
+    if lenient {
+        return Ok(set);
     }
+    set.whole().map_err(|error| {
+        Failure::bad_input(format!("{error}; or leave such files out with --lenient"))
+    })
 }

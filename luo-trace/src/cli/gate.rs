@@ -28,9 +28,9 @@ pub(super) struct Options {
     expect_improvement: bool,
     #[command(flatten)]
     pairing: PairingOptions,
-    /// Refuse a set if one of its files cannot be read
+    /// Leave out files that cannot be read, instead of refusing the set
     #[arg(long)]
-    strict: bool,
+    lenient: bool,
     /// Write `JUnit` XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -83,8 +83,8 @@ type Render = fn(&Report) -> String;
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let outputs = outputs(options)?;
     let rules = rules(options)?;
-    let base = read(&options.base, options.strict)?;
-    let head = read(&options.head, options.strict)?;
+    let base = read(&options.base, options.lenient)?;
+    let head = read(&options.head, options.lenient)?;
     let report = gate::gate(&base, &head, &rules).map_err(Failure::bad_input)?;
     for (output, render) in outputs {
         let text = render(&report);

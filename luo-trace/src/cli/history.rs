@@ -25,9 +25,9 @@ pub(super) struct Options {
     /// Window or phase to show
     #[arg(long, value_name = "NAME", default_value = DEFAULT_WINDOW)]
     metric: String,
-    /// Refuse the set if one of its files cannot be read
-    #[arg(long)]
-    strict: bool,
+    /// Leave out files that cannot be read, instead of refusing the set
+    #[arg(long, requires = "append")]
+    lenient: bool,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
@@ -41,7 +41,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let history = if options.append.is_empty() {
         history::read(&options.file)
     } else {
-        let set = read(&options.append, options.strict)?;
+        let set = read(&options.append, options.lenient)?;
         let now = jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();

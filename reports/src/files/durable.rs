@@ -1,15 +1,18 @@
 //! Files that are either whole and on disk, or not there.
 //!
-//! The bytes go to a temporary file beside the target, are flushed to the disk
-//! and renamed over it; then the directory is flushed. The file is readable by
-//! its owner only, since what a run holds was for root's eyes; figures alone may
-//! be for everyone.
+//! The bytes go to a file without a name in the target's directory, so that no end of this
+//! process leaves it behind; once they are on the disk it is named and renamed over the
+//! target, and the directory is flushed. A run holds what was for root's eyes, so its file is
+//! readable by its owner only; figures alone may be for everyone.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+/// Symbolic links that are followed, as the kernel does.
+const MOST_LINKS: usize = 40;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,15 @@ pub enum WriteError {
     /// The path names a directory.
     #[error("{0} is a directory; name a file in it")]
     Directory(PathBuf),
+    /// Somebody else's link or pipe where anybody may put one.
+    #[error(
+        "{0}: put there by another user, in a directory that everyone can write to; \
+             remove it or name another place"
+    )]
+    Planted(PathBuf),
+    /// Links that lead to one another.
+    #[error("{0}: a loop of symbolic links; name a file")]
+    Loop(PathBuf),
     /// The bytes did not reach the disk; a file that was there before still is.
     #[error(
         "{path}: could not be written ({source}); nothing was left behind, \
@@ -55,18 +67,21 @@ pub enum WriteError {
 pub struct Output {
     path: PathBuf,
     place: Place,
+    readers: Readers,
 }
 
 #[derive(Debug)]
 enum Place {
-    /// A regular file to be: the temporary one, and the directory of both.
-    Beside(NamedTempFile, PathBuf),
+    /// A file without a name, where the file system has such.
+    Unnamed(File),
+    /// A file with a name of its own.
+    Named(NamedTempFile),
     /// A pipe or device that is there already: it cannot be replaced.
     Stream(File),
 }
 
 /// Whom a new file is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Readers {
     Owner,
     /// As the umask allows.
@@ -76,8 +91,8 @@ enum Readers {
 impl Output {
     /// Makes sure that `path` can be written, without touching what is there.
     ///
-    /// A symbolic link is followed, so that `/dev/stdout` and a link to the
-    /// latest run stay what they are.
+    /// A symbolic link is followed, so that `/dev/stdout` and a link to the latest run stay
+    /// what they are; not one that another user left in a directory such as `/tmp`.
     pub fn create(path: &Path) -> Result<Self, WriteError> {
         Self::create_for(path, Readers::Owner)
     }
@@ -89,33 +104,28 @@ impl Output {
     }
 
     fn create_for(path: &Path, readers: Readers) -> Result<Self, WriteError> {
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let place = match fs::metadata(&target) {
+        let target = follow(path)?;
+        let failed = |source| WriteError::Create {
+            path: path.to_owned(),
+            directory: directory_of(&target),
+            source,
+        };
+        let there = fs::metadata(path);
+        let place = match there {
             Ok(meta) if meta.is_dir() => return Err(WriteError::Directory(path.to_owned())),
-            Ok(meta) if !meta.is_file() => {
-                let stream = OpenOptions::new().write(true).open(&target);
-                Place::Stream(stream.map_err(|source| create_error(path, &target, source))?)
+            // Not to be replaced: a device, or `/dev/stdout` for a file that has no name any more.
+            Ok(meta) if !meta.is_file() || !is_at(&meta, &target) => {
+                Place::Stream(OpenOptions::new().write(true).open(path).map_err(failed)?)
             }
-            _ => {
-                let directory = directory_of(&target);
-                let mut builder = tempfile::Builder::new();
-                builder.prefix(".luo-trace-").suffix(".tmp");
-                #[cfg(unix)]
-                if readers == Readers::Everyone {
-                    use std::os::unix::fs::PermissionsExt as _;
-                    builder.permissions(fs::Permissions::from_mode(0o644));
-                }
-                #[cfg(not(unix))]
-                let _ = readers;
-                let temporary = builder
-                    .tempfile_in(&directory)
-                    .map_err(|source| create_error(path, &target, source))?;
-                Place::Beside(temporary, directory)
-            }
+            _ => match unnamed_in(&directory_of(&target), readers) {
+                Some(file) => Place::Unnamed(file),
+                None => Place::Named(named_in(&directory_of(&target), readers).map_err(failed)?),
+            },
         };
         Ok(Self {
             path: target,
             place,
+            readers,
         })
     }
 
@@ -127,12 +137,30 @@ impl Output {
 
     /// Writes all of it and returns once it is on disk under its name.
     pub fn commit(self, bytes: &[u8]) -> Result<(), WriteError> {
-        let Self { path, place } = self;
+        let Self {
+            path,
+            place,
+            readers,
+        } = self;
+        let directory = directory_of(&path);
         let done = match place {
-            Place::Beside(temporary, directory) => replace(temporary, &directory, &path, bytes),
-            Place::Stream(mut stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+            Place::Stream(mut stream) => stream.write_all(bytes),
+            Place::Named(file) => replace(file, &path, bytes),
+            Place::Unnamed(mut file) => write_all(&mut file, bytes).and_then(|()| {
+                match give_name(&file, &directory) {
+                    Ok(name) => name.persist(&path).map_err(|failed| failed.error),
+                    // No /proc to name it through: once more, with a name from the beginning.
+                    Err(_) => replace(named_in(&directory, readers)?, &path, bytes),
+                }
+            }),
         };
-        done.map_err(|source| WriteError::Write { path, source })
+        // A rename is durable once its directory is.
+        let flush = || match File::open(&directory) {
+            Ok(directory) if cfg!(unix) && path.is_file() => directory.sync_all(),
+            _ => Ok(()),
+        };
+        done.and_then(|()| flush())
+            .map_err(|source| WriteError::Write { path, source })
     }
 }
 
@@ -141,39 +169,132 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     Output::create(path)?.commit(bytes)
 }
 
-fn replace(
-    mut temporary: NamedTempFile,
-    directory: &Path,
-    path: &Path,
-    bytes: &[u8],
-) -> io::Result<()> {
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|failed| failed.error)?;
-    sync_directory(directory)
+fn replace(mut file: NamedTempFile, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_all(file.as_file_mut(), bytes)?;
+    file.persist(path).map_err(|failed| failed.error)?;
+    Ok(())
 }
 
-/// A rename is durable once its directory is; elsewhere than on Unix a
-/// directory cannot be flushed.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()?;
+fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn named() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".luo-trace-").suffix(".tmp");
+    builder
+}
+
+fn named_in(directory: &Path, readers: Readers) -> io::Result<NamedTempFile> {
+    let mut builder = named();
+    #[cfg(unix)]
+    if readers == Readers::Everyone {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o644));
     }
-    Ok(())
+    #[cfg(not(unix))]
+    let _ = readers;
+    builder.tempfile_in(directory)
+}
+
+/// A file without a name, where the file system can make one.
+#[cfg(target_os = "linux")]
+fn unnamed_in(directory: &Path, readers: Readers) -> Option<File> {
+    use rustix::fs::{Mode, OFlags};
+    let mode = match readers {
+        Readers::Owner => Mode::from(0o600),
+        Readers::Everyone => Mode::from(0o644),
+    };
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(directory, flags, mode).ok()?;
+    Some(file.into())
+}
+
+/// Gives a file without a name one that is still not the target's.
+#[cfg(target_os = "linux")]
+fn give_name(file: &File, directory: &Path) -> io::Result<tempfile::TempPath> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd as _;
+    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |name: &Path| Ok(linkat(CWD, &source, CWD, name, AtFlags::SYMLINK_FOLLOW)?);
+    Ok(named().make_in(directory, link)?.into_temp_path())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn unnamed_in(_: &Path, _: Readers) -> Option<File> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_name(_: &File, _: &Path) -> io::Result<tempfile::TempPath> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Where a chain of symbolic links ends. Only the last part of the path is looked at: the
+/// kernel follows the directories, by its own rules.
+fn follow(path: &Path) -> Result<PathBuf, WriteError> {
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(meta) = fs::symlink_metadata(&target) else {
+            return Ok(target);
+        };
+        if !meta.is_file() && !meta.is_dir() && is_planted(&meta, &directory_of(&target)) {
+            return Err(WriteError::Planted(target));
+        }
+        if !meta.is_symlink() {
+            return Ok(target);
+        }
+        let Ok(next) = fs::read_link(&target) else {
+            return Ok(target);
+        };
+        target = directory_of(&target).join(next);
+    }
+    Err(WriteError::Loop(path.to_owned()))
+}
+
+/// Whether what is in `directory` may have been put there for others to fall over: the rule
+/// of `fs.protected_symlinks`, which a rename would get around.
+#[cfg(unix)]
+fn is_planted(meta: &Metadata, directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let own = rustix::process::geteuid().as_raw();
+    fs::metadata(directory)
+        .is_ok_and(|around| is_foreign(around.mode(), around.uid(), meta.uid(), own))
+}
+
+/// Whether everyone may put files into a directory and its owner or we did not put this one.
+#[cfg(unix)]
+fn is_foreign(directory_mode: u32, directory_owner: u32, owner: u32, own: u32) -> bool {
+    /// Sticky, and everyone may write.
+    const SHARED: u32 = 0o1002;
+    directory_mode & SHARED == SHARED && owner != own && owner != directory_owner
+}
+
+#[cfg(not(unix))]
+fn is_planted(_: &Metadata, _: &Path) -> bool {
+    false
+}
+
+/// Whether a file is the one at `path`.
+fn is_at(meta: &Metadata, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::symlink_metadata(path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (meta.dev(), meta.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (meta, path);
+        true
+    }
 }
 
 fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
-    }
-}
-
-fn create_error(path: &Path, target: &Path, source: io::Error) -> WriteError {
-    WriteError::Create {
-        path: path.to_owned(),
-        directory: directory_of(target),
-        source,
     }
 }
 
@@ -264,5 +385,75 @@ mod tests {
             Output::create(directory.path()),
             Err(WriteError::Directory(_))
         ));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_to_be_seen_before_the_commit_so_that_no_signal_can_leave_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = Output::create(&directory.path().join("a.run.json")).unwrap();
+        assert_eq!(names(directory.path()), [""; 0]);
+        drop(output);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_loop_of_links_is_refused_and_stays() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| directory.path().join(name));
+        symlink(&a, &b).unwrap();
+        symlink(&b, &a).unwrap();
+        assert!(matches!(Output::create(&a), Err(WriteError::Loop(_))));
+        assert!(fs::symlink_metadata(&a).unwrap().is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nowhere_yet_is_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("latest");
+        std::os::unix::fs::symlink("first", &link).unwrap();
+        write(&link, b"x").unwrap();
+        assert_eq!(names(directory.path()), ["first", "latest"]);
+        assert_eq!(fs::read(directory.path().join("first")).unwrap(), b"x");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_another_user_left_in_a_shared_directory_is_not_followed() {
+        use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+        let directory = tempfile::tempdir().unwrap();
+        let [link, secret] = ["out", "secret"].map(|name| directory.path().join(name));
+        let shared = directory.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::write(&secret, "old").unwrap();
+        let planted = shared.join("out");
+        for link in [&link, &planted] {
+            symlink(&secret, link).unwrap();
+            write(link, b"own links are followed").unwrap();
+        }
+        // Giving a link away takes root; any other user has the rule alone to go by.
+        let meta = fs::symlink_metadata(&planted).unwrap();
+        assert!(!is_planted(&meta, &shared));
+        if rustix::process::geteuid().is_root() {
+            fs::write(&secret, "old").unwrap();
+            lchown(&planted, Some(12_345), None).unwrap();
+            assert!(matches!(write(&planted, b"x"), Err(WriteError::Planted(_))));
+            assert_eq!(fs::read(&secret).unwrap(), b"old");
+            // The directory's mode decides, not the link alone.
+            fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(write(&planted, b"x").is_ok());
+        }
+        assert!(is_foreign(0o41_777, 0, 12_345, 1_000));
+        assert!(!is_foreign(0o41_777, 0, 0, 1_000));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_device_is_an_error() {
+        let full = write(Path::new("/dev/full"), b"x");
+        assert!(matches!(full, Err(WriteError::Write { .. })));
     }
 }

@@ -4,8 +4,7 @@
 //! windows or phases whose length is negative or beyond [`LONGEST_NS`]. What is
 //! merely inconsistent is read; [`Run::check`] names it.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -20,8 +19,8 @@ const FAMILY: &str = "luo-trace.run";
 const MAJOR: u32 = 1;
 /// Longest window or phase that is believed, ns: one week.
 pub const LONGEST_NS: i64 = 7 * 24 * 3_600 * 1_000_000_000;
-/// Largest file that is read, bytes; a run with a million spans has a third of it.
-const LARGEST_FILE: u64 = 1 << 30;
+/// Largest file that is read, bytes; a run with a million spans has two thirds of it.
+const LARGEST_FILE: u64 = 512 << 20;
 
 /// Why a file could not be read as a run.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +40,6 @@ pub enum FileError {
     )]
     NoFile {
         /// What was found.
-        path: PathBuf,
-    },
-    /// More bytes than any run has.
-    #[error("{path}: larger than 1 GiB, so no run; name a *.run.json")]
-    TooLarge {
-        /// The file.
         path: PathBuf,
     },
     /// Nothing in it.
@@ -143,16 +136,7 @@ fn text_of(path: &Path) -> Result<String, FileError> {
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(FileError::TooLarge {
-            path: path.to_owned(),
-        });
-    }
+    let bytes = super::read_bounded(path, LARGEST_FILE).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| FileError::NotJson {
         path: path.to_owned(),
         what: format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()),

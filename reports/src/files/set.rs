@@ -26,12 +26,19 @@ pub struct Set {
     pub calls: Vec<Vec<Calls>>,
     /// Where each of `runs` came from.
     pub paths: Vec<PathBuf>,
-    /// Files that are no use, each with the reason. A strict caller refuses
-    /// the set when there are any.
+    /// Files that could not be read, each with the reason.
     pub skipped: Vec<(PathBuf, FileError)>,
 }
 
 impl Set {
+    /// The set, unless one of its files could not be read: a verdict must not rest on the rest.
+    pub fn whole(mut self) -> Result<Self, FileError> {
+        if self.skipped.is_empty() {
+            return Ok(self);
+        }
+        Err(self.skipped.swap_remove(0).1)
+    }
+
     /// The calls of a run by function; the run is named by its place.
     #[must_use]
     pub fn calls_of(&self, number: usize) -> Cow<'_, [Calls]> {

@@ -1,7 +1,6 @@
 //! `gate.toml`: what is gated, and how strictly.
 
-use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use toml::Spanned;
 use super::Rules;
 use super::budget::{self, Budget};
 use crate::compare::{Item, Pairing};
+use crate::files;
 use crate::model::DEFAULT_WINDOW;
 
 /// Every phase that a run has, in a list of phases.
@@ -81,23 +81,11 @@ type Wrong = (Range<usize>, String);
 
 /// Reads the rules in the file at `path`.
 pub fn read(path: &Path) -> Result<Rules, ConfigError> {
-    let text = read_bounded(path).map_err(|source| ConfigError::Unreadable {
+    let text = files::read_text(path, LONGEST).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
     read_str(&text, path)
-}
-
-/// A file that is no longer than any set of rules.
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let mut bounded = fs::File::open(path)?.take(LONGEST + 1);
-    bounded.read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST {
-        let why = format!("more than {LONGEST} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
-    }
-    Ok(text)
 }
 
 /// Reads rules from their text; `path` is its name in errors.

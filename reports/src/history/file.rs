@@ -6,11 +6,12 @@
 //! by something else and cannot be trusted, not even where it could be read: it
 //! is left out, and gone with the next append.
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Entry, Medians, SCHEMA, order};
+use crate::files;
 use crate::files::durable::{self, WriteError};
 
 /// The columns before the medians.
@@ -68,6 +69,14 @@ pub enum HistoryError {
         /// When the set was captured.
         time: String,
     },
+    /// Others may append at the same time.
+    #[error("{path}: its directory cannot be locked against others ({source}); name a local one")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// It could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -88,10 +97,11 @@ impl Format {
 /// Reads a history.
 pub fn read(path: &Path) -> Result<History, HistoryError> {
     let format = Format::of(path)?;
-    let text = fs::read_to_string(path).map_err(|source| HistoryError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text =
+        files::read_text(path, files::LARGEST_TEXT).map_err(|source| HistoryError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
     // What follows the last line's end was torn.
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     let (text, rest) = text.split_at(whole);
@@ -113,6 +123,7 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
 /// Appends one set, making the file if it is not there; what it then holds.
 pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
     let format = Format::of(path)?;
+    let _turn = take_turn(path)?;
     let mut history = match read(path) {
         Err(HistoryError::Unreadable { source, .. })
             if source.kind() == io::ErrorKind::NotFound =>
@@ -134,6 +145,23 @@ pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
     };
     durable::write(path, text.as_bytes())?;
     Ok(history)
+}
+
+/// Waits until nobody else appends; it is ours until the answer is dropped. The directory is
+/// what is locked: the file itself is replaced by each append.
+fn take_turn(path: &Path) -> Result<Option<File>, HistoryError> {
+    if cfg!(not(unix)) {
+        return Ok(None);
+    }
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let open = File::open(directory.unwrap_or(Path::new(".")));
+    let locked = open.and_then(|directory| directory.lock().map(|()| directory));
+    locked.map(Some).map_err(|source| HistoryError::Locked {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// A line that is wrong: its number, from 1, and what.

@@ -1,12 +1,12 @@
 //! Reading and writing `matrix.json`.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::{Matrix, SCHEMA};
+use crate::files;
 use crate::files::durable::{self, WriteError};
 
 /// The file's name in its directory.
@@ -54,10 +54,11 @@ struct Header {
 
 /// Reads a matrix.
 pub fn read(path: &Path) -> Result<Matrix, MatrixError> {
-    let text = fs::read_to_string(path).map_err(|source| MatrixError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text =
+        files::read_text(path, files::LARGEST_TEXT).map_err(|source| MatrixError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
     let foreign = |what: String| MatrixError::Foreign {
         path: path.to_owned(),
         what,

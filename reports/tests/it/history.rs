@@ -41,6 +41,18 @@ fn written(directory: &Path, name: &str, entries: &[Entry]) -> PathBuf {
 }
 
 #[test]
+fn eight_at_a_time_lose_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv");
+    std::thread::scope(|scope| {
+        for entry in days().into_iter().take(8) {
+            scope.spawn(|| append(&path, entry).unwrap());
+        }
+    });
+    assert_eq!(read(&path).unwrap().entries.len(), 8);
+}
+
+#[test]
 fn what_is_appended_is_read_back_in_either_format() {
     let directory = tempfile::tempdir().unwrap();
     let mut entries = days();
