@@ -124,6 +124,9 @@ struct MachineOptions {
     /// Keep the carriers beside the runs, as NNNN.carrier
     #[arg(long)]
     keep_carriers: bool,
+    /// Leave this probe out, as if the kernels lacked it
+    #[arg(long, value_name = "PROBE", hide = true)]
+    without: Vec<String>,
     /// Delay the agent in the new kernel by busy-looping this long, to test a gate
     #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
     handicap: Duration,
@@ -232,6 +235,7 @@ impl MachineOptions {
             trace: !self.no_trace,
             boot_trace: !self.no_boot_trace,
             keep_carriers: self.keep_carriers,
+            without: self.without.clone(),
             scenario: None,
             handicap: self.handicap,
         }

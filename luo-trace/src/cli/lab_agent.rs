@@ -62,6 +62,11 @@ enum Task {
         #[arg(long)]
         after: bool,
     },
+    /// Mount a disk that has no room for a run
+    FullDisk {
+        /// Where
+        at: PathBuf,
+    },
     /// Hold /dev/liveupdate and stay
     Hold,
     /// On the host: become this program, to be killed when the parent ends
@@ -96,6 +101,7 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
         }
         Task::Broker { session } => agent::broker(session, ready),
         Task::Provoke { after } => agent::provoke(*after),
+        Task::FullDisk { at } => agent::full_disk(at),
         Task::Hold => agent::hold(ready),
         Task::Tied {
             parent,

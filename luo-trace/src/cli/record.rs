@@ -26,11 +26,13 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
+    let handed = options.session_fd.map(take_inherited).transpose();
+    let handed = handed.map_err(|e| bad_session(&e))?;
     let (session, ready) = options.tracing.check()?;
-    let handed = options.session_fd.map(session_of_broker).transpose()?;
+    let handed = handed.map(Session::from_fd).transpose();
     let config = Config {
         session,
-        handed,
+        handed: handed.map_err(|e| bad_session(&e))?,
         selection: options.tracing.selection(),
         buffer: options.buffer,
         wait: options.wait,
@@ -38,8 +40,6 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
     record::run(config, ready, started)
 }
 
-fn session_of_broker(fd: RawFd) -> anyhow::Result<Session> {
-    let bad = |why: String| Failure::bad_input(format!("--session-fd: {why}"));
-    let fd = take_inherited(fd).map_err(|e| bad(e.to_string()))?;
-    Session::from_fd(fd).map_err(|e| bad(e.to_string()))
+fn bad_session(why: &impl std::fmt::Display) -> anyhow::Error {
+    Failure::bad_input(format!("--session-fd: {why}"))
 }

@@ -7,6 +7,7 @@
 //! - `LUO_TRACE_LAB_KERNEL_OTHER`, if it is to take part: one of another series.
 
 mod explained;
+mod host;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 mod several;

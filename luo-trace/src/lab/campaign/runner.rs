@@ -236,6 +236,7 @@ impl<'a> Runner<'a> {
             trace,
             boot_trace,
             keep_carriers,
+            without,
             scenario,
             timeout,
             append_new,
@@ -249,6 +250,7 @@ impl<'a> Runner<'a> {
             trace: *trace,
             boot_trace: *boot_trace,
             keep_carriers: *keep_carriers,
+            without,
             cmdline: [self.cmdline.as_str(), append_new]
                 .join(" ")
                 .trim_end()

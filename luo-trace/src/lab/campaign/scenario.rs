@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::steps::{Request, run, start, strings, wait};
-use crate::lab::wire::plan::{Plan, Step, step_name};
+use crate::lab::wire::plan::{OUT, Plan, Step, step_name};
 use crate::probes::Mechanism;
 
 /// What happens instead of the plain update, for `luo-trace` to explain afterwards.
@@ -36,6 +36,8 @@ pub enum Scenario {
     Marks,
     /// `collect` opens the device before the agent.
     CollectFirst,
+    /// `collect` is to write its run to a disk that is full.
+    FullDisk,
     /// `collect` is ended by a signal before the agent has come.
     CollectEnded,
     /// The agent dies before the kexec, and another one starts over after it.
@@ -134,6 +136,20 @@ impl Request<'_> {
                 let after = self.collected(number, &["--first"], &[self.restore(number)]);
                 vec![self.recorded(number), after]
             }
+            Scenario::FullDisk => {
+                let full = "/run/full";
+                let mut collect = self.collect(number, SHORT);
+                for word in &mut collect {
+                    *word = word.replace(OUT, full);
+                }
+                let after = vec![
+                    run(number, "disk", &["lab-agent", "full-disk", full]),
+                    start(number, "collect", &collect),
+                    self.restore(number),
+                    wait(number, "collect", None),
+                ];
+                vec![self.recorded(number), after]
+            }
             Scenario::CollectEnded => vec![
                 self.recorded(number),
                 vec![
@@ -173,7 +189,7 @@ impl Request<'_> {
     /// The old kernel's steps of a plain update.
     fn recorded(&self, number: u32) -> Vec<Step> {
         vec![
-            start(number, "record", &["record"]),
+            start(number, "record", &self.record(&[])),
             self.preserve(number),
             Step::Pack,
             self.kexec(number),
@@ -219,7 +235,7 @@ impl Request<'_> {
     fn record_killed(&self) -> Vec<Vec<Step>> {
         let number = self.first;
         let before = vec![
-            start(number, "record", &["record"]),
+            start(number, "record", &self.record(&[])),
             self.preserve(number),
             Step::Pack,
             Step::Kill {

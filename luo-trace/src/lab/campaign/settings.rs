@@ -54,6 +54,8 @@ pub struct Campaign {
     pub boot_trace: bool,
     /// Whether `collect` keeps the carriers.
     pub keep_carriers: bool,
+    /// Probes that `record` and `collect` leave out.
+    pub without: Vec<String>,
     /// What happens instead of the plain update.
     pub scenario: Option<Scenario>,
     /// How long the agent of each new kernel computes before it opens the device.
@@ -128,6 +130,7 @@ mod tests {
                 trace: true,
                 boot_trace: true,
                 keep_carriers: false,
+                without: Vec::new(),
                 scenario: None,
                 handicap: Duration::ZERO,
                 seed: None,

@@ -22,6 +22,8 @@ pub(super) struct Request<'a> {
     pub boot_trace: bool,
     /// Whether `collect` keeps the carriers.
     pub keep_carriers: bool,
+    /// Probes that `record` and `collect` leave out.
+    pub without: &'a [String],
     /// Command line of every kernel but the first.
     pub cmdline: String,
     /// How long one step may take.
@@ -54,7 +56,21 @@ impl Request<'_> {
                 format!("{OUT}/{number:04}.carrier"),
             ]);
         }
+        args.extend(self.left_out());
         args
+    }
+
+    /// The arguments of `record`, beyond these.
+    pub(super) fn record(&self, args: &[&str]) -> Vec<String> {
+        let mut all = strings(&["record"]);
+        all.extend(strings(args));
+        all.extend(self.left_out());
+        all
+    }
+
+    fn left_out(&self) -> impl Iterator<Item = String> {
+        let each = |probe: &String| ["--without".to_owned(), probe.clone()];
+        self.without.iter().flat_map(each)
     }
 
     /// Updates one after the other: `record` with these further arguments, and
@@ -64,7 +80,7 @@ impl Request<'_> {
         let mut stage = Vec::new();
         for number in self.first..self.first + self.updates {
             if self.trace {
-                stage.push(start(number, "record", &[&["record"], record].concat()));
+                stage.push(start(number, "record", &self.record(record)));
             }
             stage.extend([self.preserve(number), Step::Pack]);
             stage.push(if self.trace {
@@ -184,6 +200,7 @@ mod tests {
             trace,
             boot_trace: true,
             keep_carriers: false,
+            without: &[],
             cmdline,
             step_timeout,
             witness: false,

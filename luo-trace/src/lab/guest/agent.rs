@@ -45,6 +45,14 @@ pub fn provoke(after: bool) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Mounts a file system with room for names and hardly a byte.
+pub fn full_disk(at: &Path) -> Result<Exit> {
+    std::fs::create_dir(at)?;
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", at, "tmpfs", flags, c"size=4k")?;
+    Ok(Exit::Success)
+}
+
 /// Holds the device and stays.
 pub fn hold(ready_fd: Option<u32>) -> Result<Exit> {
     stay(ready_fd, &Device::open()?)
