@@ -37,20 +37,25 @@ pub(crate) fn xml(text: &str) -> String {
     safe
 }
 
-/// Text that Markdown takes literally and that stays in its cell.
+/// Text that Markdown takes literally and that stays in its cell. Without
+/// brackets, too, forges make links of addresses and mentions of names.
 pub(crate) fn markdown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
+    let mut before = ' ';
     for c in plain(text).chars() {
         match c {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
             '>' => safe.push_str("&gt;"),
+            '@' if !before.is_alphanumeric() => safe.push_str("&#64;"),
+            '/' if before == ':' => safe.push_str("&#47;"),
+            '#' if before != ' ' || !safe.trim().is_empty() => safe.push(c),
             '|' | '`' | '*' | '#' | '~' | '[' | ']' | '\\' => safe.extend(['\\', c]),
             c => safe.push(c),
         }
+        before = c;
     }
-    // A link needs no brackets on GitHub.
-    safe.replace("://", ":&#47;&#47;").replace('@', "&#64;")
+    safe
 }
 
 /// A name as code in Markdown; one that holds more than a name does is text.
@@ -107,7 +112,8 @@ mod tests {
             xml("<a href=\"&\">\x0c"),
             "&lt;a href=&quot;&amp;&quot;&gt; "
         );
-        assert_eq!(markdown("a|`b`<i>\n# c"), "a\\|\\`b\\`&lt;i&gt; \\# c");
+        assert_eq!(markdown("# a|`b`<i>\n#1"), "\\# a\\|\\`b\\`&lt;i&gt; #1");
+        assert_eq!(markdown("a@b @c http://d"), "a@b &#64;c http:&#47;/d");
         assert_eq!(markdown_code("a`|b"), "a\\`\\|b");
         assert_eq!(markdown_code("workload vm1"), "`workload vm1`");
         assert_eq!(csv("=1+1"), "'=1+1");

@@ -39,15 +39,16 @@ fn formats() -> impl TypedValueParser<Value = &'static Exporter> {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let format = options.format;
-    let functions = match options.functions {
-        false => Functions::Without,
-        true if format.functions => Functions::With,
-        true => {
-            return Err(Failure::bad_input(
-                "--functions goes with --format csv; \
-                 `luo-trace report --format json` has all figures of functions",
-            ));
-        }
+    if options.functions && !format.functions {
+        return Err(Failure::bad_input(
+            "--functions goes with --format csv; \
+             `luo-trace report --format json` has all figures of functions",
+        ));
+    }
+    let functions = if options.functions {
+        Functions::With
+    } else {
+        Functions::Without
     };
     let create = if format.public {
         Output::create_public

@@ -1,6 +1,5 @@
 //! Reports of runs, for people.
 
-mod figure;
 pub mod gate;
 pub mod html;
 pub mod markdown;

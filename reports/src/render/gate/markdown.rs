@@ -4,8 +4,8 @@ use super::{headline, sentence};
 use crate::compare::{Compared, Row, Setup};
 use crate::escape::markdown as escape;
 use crate::gate::{Outcome, Report};
-use crate::render::figure::brief;
 use crate::render::text::compare::{method, p_value, share, signed, unclear};
+use crate::units::brief;
 
 /// The verdict as Markdown.
 #[must_use]

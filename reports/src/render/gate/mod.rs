@@ -13,9 +13,9 @@ pub use junit::render_junit;
 pub use ktap::render_ktap;
 pub use markdown::render_markdown;
 
-use super::figure::{count, exact};
 use super::text::compare::sentence as row_sentence;
 use crate::gate::{Check, Measured, Outcome, Report, Subject, Unit};
+use crate::units::{count, exact};
 
 /// What all formats are called.
 const SUITE: &str = "luo-trace.gate";

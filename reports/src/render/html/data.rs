@@ -8,12 +8,13 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::escape::plain as harmless;
 use crate::files::set::Keep;
+use crate::findings::provenance;
 use crate::model::calls::by_length;
 use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
-use crate::render::figure::count;
-use crate::render::text::provenance;
 use crate::stats::group::Group;
+use crate::units::count;
 
 /// Spans of all runs together, and those that a run keeps in any case.
 pub const KEEP: Keep = Keep::Longest {
@@ -70,7 +71,7 @@ impl Words {
             return *number;
         }
         let number = self.list.len();
-        self.list.push(word.to_owned());
+        self.list.push(harmless(word));
         self.known.insert(word.to_owned(), number);
         number
     }
@@ -141,7 +142,7 @@ fn run_data<'a>(run: &'a Run, setup: usize, most: usize, words: &mut Words) -> R
         n: run.spans.len(),
         f: provenance(run)
             .iter()
-            .map(|(label, text)| (words.number(label), words.number(text)))
+            .map(|fact| (words.number(&fact.label), words.number(&fact.text)))
             .collect(),
         lints: run
             .lints

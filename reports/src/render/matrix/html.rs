@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use super::{count_line, figures, headline, same_text, setup, unclear, unprobed, whys};
 use crate::matrix::{Against, Change, Figure, Matrix, Outcome, Pair};
 use crate::model::DEFAULT_WINDOW;
-use crate::render::figure::{exact, percent};
 use crate::render::html::{STYLE, escape};
 use crate::render::text::compare::{p_value, share, signed};
 use crate::stats::ratio;
+use crate::units::{exact, percent};
 
 const OWN_STYLE: &str = include_str!("matrix.css");
 /// The reader's choice of paper, as in the report of a set.

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use super::{count_line, figures, headline, same_text, setup, unclear, unprobed, whys};
 use crate::matrix::{Change, Matrix, Pair};
 use crate::model::DEFAULT_WINDOW;
-use crate::render::figure::{brief, exact, percent};
 use crate::render::markdown::cell;
 use crate::render::text::compare::{p_value, share, signed};
 use crate::stats::ratio;
+use crate::units::{brief, exact, percent};
 
 /// The matrix as Markdown.
 #[must_use]

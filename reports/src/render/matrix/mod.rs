@@ -6,9 +6,9 @@ mod markdown;
 pub use html::render_html;
 pub use markdown::render_markdown;
 
-use super::figure::{bytes, count};
 use crate::matrix::{Against, Cause, Change, Figure, Matrix, Outcome, Pair};
 use crate::model::DEFAULT_WINDOW;
+use crate::units::{bytes, count};
 
 /// The whole matrix in one sentence.
 pub(super) fn headline(matrix: &Matrix) -> String {

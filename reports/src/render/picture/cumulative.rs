@@ -8,8 +8,8 @@ use super::histogram::{micro, names, quoted};
 use super::scale::Scale;
 use super::{Drawn, Sample, lengths};
 use crate::model::DEFAULT_WINDOW;
-use crate::render::figure::brief;
 use crate::stats::Summary;
+use crate::units::brief;
 
 /// Up to so many runs each has a dot.
 const DOTS: usize = 120;

@@ -8,8 +8,8 @@ use super::scale::Scale;
 use super::theme::Theme;
 use super::{Drawn, Sample, lengths};
 use crate::model::DEFAULT_WINDOW;
-use crate::render::figure::{brief, percent};
 use crate::stats::Summary;
+use crate::units::{brief, percent};
 
 /// Points from one line of marks to the next.
 const MARK_LINE: i32 = 16;

@@ -6,8 +6,8 @@ use super::frame::{Frame, LABEL, Pen, Swatch, size, write};
 use super::histogram::{micro, names, panel};
 use super::{Drawn, Sample};
 use crate::model::Run;
-use crate::render::figure::{brief, count};
 use crate::stats::{Summary, table};
+use crate::units::{brief, count};
 
 /// Panels beside each other.
 const COLUMNS: usize = 2;

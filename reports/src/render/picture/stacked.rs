@@ -5,8 +5,8 @@ use super::scale::Scale;
 use super::theme::{Theme, unseen};
 use super::{Drawn, Sample};
 use crate::model::{DEFAULT_WINDOW, Phase, Run};
-use crate::render::figure::count;
 use crate::stats::table;
+use crate::units::count;
 
 /// Widest bar, points.
 const WIDEST: i32 = 56;

@@ -10,8 +10,8 @@ use super::scale::Scale;
 use super::stacked::swatch;
 use super::theme::unseen;
 use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, Run, Span};
-use crate::render::figure::{brief, percent};
 use crate::stats::ratio;
+use crate::units::{brief, percent};
 
 /// Functions that are shown, the costliest in the window.
 const FUNCTIONS: usize = 12;

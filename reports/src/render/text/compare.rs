@@ -3,7 +3,7 @@
 
 use super::page::Page;
 use crate::compare::{Compared, Row, Setup, Verdict};
-use crate::render::figure::{brief, column, percent};
+use crate::units::{brief, column, percent};
 
 /// Columns of a name beside its figures.
 const NAME: usize = 13;

@@ -2,8 +2,8 @@
 
 use super::page::Page;
 use crate::history::{Change, Entry, changes};
-use crate::render::figure::{brief, column, count};
 use crate::render::text::compare::{p_value, share};
+use crate::units::{brief, column, count};
 
 /// Columns of the longest bar.
 const BAR: i128 = 30;

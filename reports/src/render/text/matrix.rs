@@ -3,10 +3,10 @@
 use super::compare::{p_value, share, signed};
 use super::page::{Page, fit};
 use crate::matrix::{Change, Matrix, Pair};
-use crate::render::figure::{bytes, column};
 use crate::render::matrix::{
     count_line, figures, headline, same_text, setup, unclear, unprobed, whys,
 };
+use crate::units::{bytes, column};
 
 /// Columns of a pair.
 const PAIR: usize = 29;

@@ -1,32 +1,25 @@
 //! Plain text, ready for mail: at most 72 columns of ASCII, no tabs.
 
-mod boot;
-mod change;
 pub(crate) mod compare;
-mod evidence;
-mod functions;
 mod gate;
 mod history;
+mod layout;
 mod matrix;
 mod page;
-mod rows;
-mod run;
-mod set;
-mod setup;
-mod shutdown;
-mod spans;
-mod waterfall;
-
-pub(super) use change::{changes, quoted};
 
 use crate::files::set::Set;
+use crate::findings::{of_change, of_group, of_run, of_skipped};
 use crate::model::Run;
-use crate::render::figure;
+use crate::stats::group::groups;
+use crate::units::count;
 
 pub use compare::render_comparison;
 pub use gate::render_gate;
 pub use history::render_history;
 pub use matrix::render_matrix;
+
+/// Functions of a set that are listed in each phase.
+const TOP: usize = 3;
 
 /// What a text report shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,12 +35,12 @@ impl Default for TextOptions {
     }
 }
 
-/// One run: its windows, the waterfall of its phases, what ran inside them, and
-/// why the figures can be believed.
+/// One run: its windows, its phases, what ran inside them, and why the figures
+/// can be believed.
 #[must_use]
 pub fn render_run(run: &Run, options: &TextOptions) -> String {
     let mut page = page::Page::default();
-    run::render(&mut page, run, *options);
+    layout::findings(&mut page, "luo-trace:", &of_run(run, options.top));
     page.finish()
 }
 
@@ -56,46 +49,35 @@ pub fn render_run(run: &Run, options: &TextOptions) -> String {
 #[must_use]
 pub fn render_set(set: &Set) -> String {
     let mut page = page::Page::default();
-    set::render(&mut page, set);
+    let groups = groups(set);
+    let several = groups.len() > 1;
+    if several {
+        page.wrapped("luo-trace:", 11, &several_setups(set, groups.len()));
+    }
+    for (number, findings) in (1..).zip(groups.iter().filter_map(|group| of_group(group, TOP))) {
+        if several {
+            page.section(&"-".repeat(page::WIDTH));
+            layout::findings(&mut page, &format!("setup {number}:"), &findings);
+        } else {
+            layout::findings(&mut page, "luo-trace:", &findings);
+        }
+    }
+    layout::section(&mut page, &of_skipped(set));
     page.finish()
+}
+
+/// That runs of several setups are summed up apart.
+pub(super) fn several_setups(set: &Set, setups: usize) -> String {
+    let (runs, setups) = (count(set.runs.len(), "run"), count(setups, "setup"));
+    format!("{runs} of {setups}, which are not comparable; each is summed up by itself")
 }
 
 /// Two sets of one setup each: before, after and the change.
 #[must_use]
 pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
     let mut page = page::Page::default();
-    change::render(&mut page, before, after);
+    layout::findings(&mut page, "luo-trace:", &of_change(before, after));
     page.finish()
-}
-
-/// Kernels, host and workload of a run, each with its label.
-pub(super) fn facts(run: &Run) -> Vec<(&'static str, String)> {
-    setup::setup(run)
-}
-
-/// Where a run comes from and why it can be believed, each with its label.
-pub(super) fn provenance(run: &Run) -> Vec<(String, String)> {
-    let setup = setup::setup(run).into_iter();
-    let mut facts: Vec<(String, String)> = setup
-        .map(|(label, text)| (label.to_owned(), text))
-        .collect();
-    let old = run
-        .old_kernel
-        .as_ref()
-        .map(|kernel| ("old command line", kernel));
-    for (label, kernel) in old
-        .into_iter()
-        .chain([("new command line", &run.new_kernel)])
-    {
-        facts.push((label.to_owned(), kernel.cmdline.clone()));
-    }
-    let evidence = evidence::evidence(run).into_iter();
-    facts.extend(evidence.map(|(label, text)| match label.as_str() {
-        // In mail a warning stands below what it is about.
-        "" => ("warning".to_owned(), text),
-        _ => (label, text),
-    }));
-    facts
 }
 
 #[cfg(test)]

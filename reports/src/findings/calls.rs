@@ -3,14 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::TextOptions;
-use super::figure::{column, count, exact};
-use super::page::{Page, fit};
+use super::{Cell, Column, Line, Role, Section};
 use crate::model::calls::Place;
 use crate::model::{Run, Span};
+use crate::units::{count, exact};
 
-/// Columns of a call's name with its arguments.
-const NAME: usize = 43;
 /// Levels of calls inside calls that are shown.
 const LEVELS: usize = 5;
 /// Members of a group that are named when some stand out.
@@ -19,7 +16,7 @@ const OUTLIERS: usize = 3;
 const ERRNO: std::ops::Range<i64> = -4095..0;
 
 /// Spans of a run by zone and by parent; spans are named by their place in the list.
-struct Forest<'a> {
+pub(super) struct Forest<'a> {
     spans: &'a [Span],
     zones: Vec<Place>,
     parents: Vec<Option<usize>>,
@@ -33,58 +30,8 @@ struct Group {
     max: i128,
 }
 
-/// Writes what ran inside each phase.
-pub(super) fn render_phases(page: &mut Page, run: &Run, options: TextOptions) {
-    let forest = Forest::new(run);
-    let mut titled = false;
-    for (number, phase) in run.phases.iter().enumerate() {
-        let roots = forest.roots(Place::Phase(number));
-        if roots.is_empty() {
-            continue;
-        }
-        if !titled {
-            page.section("inside the phases, the costliest first");
-            titled = true;
-        }
-        page.line(&entry(0, &phase.id, phase.duration_ns, ""));
-        forest.level(page, &roots, 1, options.top);
-    }
-}
-
-/// Writes what slowed the host around the window without stopping it.
-pub(super) fn render_brownout(page: &mut Page, run: &Run, options: TextOptions) {
-    let forest = Forest::new(run);
-    let window = run.default_window().is_some();
-    let after = if window {
-        "after the window"
-    } else {
-        "in the new kernel"
-    };
-    let sides = [(Place::Before, "before t = 0"), (Place::After, after)];
-    let mut titled = false;
-    for (zone, title) in sides {
-        let roots = forest.roots(zone);
-        if roots.is_empty() {
-            continue;
-        }
-        if !titled {
-            page.section(if window {
-                "brownout, slowed but not stopped"
-            } else {
-                "calls that no window holds"
-            });
-            titled = true;
-        }
-        let all = Group::of(&forest, roots.clone());
-        let title = format!("{title}: {}", count(roots.len(), "call"));
-        page.line(&entry(0, &title, all.total, ""));
-        forest.sessions(page, &roots, options.top);
-        forest.level(page, &roots, 1, options.top);
-    }
-}
-
 impl<'a> Forest<'a> {
-    fn new(run: &'a Run) -> Self {
+    pub(super) fn new(run: &'a Run) -> Self {
         let spans = run.spans.as_slice();
         let zones = spans
             .iter()
@@ -111,6 +58,44 @@ impl<'a> Forest<'a> {
             parents,
             children,
         }
+    }
+
+    /// What ran inside each phase.
+    pub(super) fn inside_phases(&self, run: &Run, top: usize) -> Section {
+        let mut lines = Vec::new();
+        for (number, phase) in run.phases.iter().enumerate() {
+            let roots = self.roots(Place::Phase(number));
+            if !roots.is_empty() {
+                let cells = [
+                    Cell::Phase(phase.id.clone()),
+                    Cell::length(phase.duration_ns),
+                ];
+                lines.push(Line::new(0, cells));
+                self.level(&mut lines, &roots, 1, top);
+            }
+        }
+        section("inside the phases, the costliest first", lines)
+    }
+
+    /// What slowed the host around the window without stopping it.
+    pub(super) fn brownout(&self, run: &Run, top: usize) -> Section {
+        let (title, after) = match run.default_window() {
+            Some(_) => ("brownout, slowed but not stopped", "after the window"),
+            None => ("calls that no window holds", "in the new kernel"),
+        };
+        let mut lines = Vec::new();
+        for (zone, title) in [(Place::Before, "before t = 0"), (Place::After, after)] {
+            let roots = self.roots(zone);
+            if roots.is_empty() {
+                continue;
+            }
+            let all = Group::of(self, roots.clone());
+            let title = format!("{title}: {}", count(roots.len(), "call"));
+            lines.push(entry(0, title, all.total, ""));
+            self.sessions(&mut lines, &roots, top);
+            self.level(&mut lines, &roots, 1, top);
+        }
+        section(title, lines)
     }
 
     /// Spans of a zone whose parent, if any, started in another.
@@ -166,13 +151,13 @@ impl<'a> Forest<'a> {
         groups
     }
 
-    /// Writes one level of calls, and the levels inside it.
-    fn level(&self, page: &mut Page, places: &[usize], depth: usize, top: usize) {
+    /// One level of calls, and the levels inside it.
+    fn level(&self, lines: &mut Vec<Line>, places: &[usize], depth: usize, top: usize) {
         let groups = self.groups(places);
         for group in groups.iter().take(top) {
-            self.group(page, group, depth);
+            self.group(lines, group, depth);
             if depth < LEVELS {
-                self.level(page, &self.children_of(group), depth + 1, top.div_ceil(2));
+                self.level(lines, &self.children_of(group), depth + 1, top.div_ceil(2));
             }
         }
         let rest: Vec<&Group> = groups.iter().skip(top).collect();
@@ -184,11 +169,11 @@ impl<'a> Forest<'a> {
                 count(rest.len(), "more function")
             );
             let total: i128 = rest.iter().map(|group| group.total).sum();
-            page.line(&entry(depth, &text, total, ""));
+            lines.push(entry(depth, text, total, ""));
         }
     }
 
-    fn group(&self, page: &mut Page, group: &Group, depth: usize) {
+    fn group(&self, lines: &mut Vec<Line>, group: &Group, depth: usize) {
         let Some(span) = group.members.first().and_then(|m| self.span(*m)) else {
             return;
         };
@@ -199,14 +184,14 @@ impl<'a> Forest<'a> {
             format!("{}{}{}", span.name, arguments(span), outcome(span))
         };
         if group.members.len() == 1 && span.duration_ns.is_none() {
-            page.line(&unfinished(depth, &label));
+            lines.push(unfinished(depth, label));
             return;
         }
-        page.line(&entry(depth, &label, group.total, &self.note(group)));
+        lines.push(entry(depth, label, group.total, &self.note(group)));
         for place in self.outliers(group) {
             if let Some(span) = self.span(place) {
                 let label = format!("of these,{}{}", arguments(span), outcome(span));
-                page.line(&entry(depth + 1, &label, self.duration(place), ""));
+                lines.push(entry(depth + 1, label, self.duration(place), ""));
             }
         }
     }
@@ -254,8 +239,8 @@ impl<'a> Forest<'a> {
         slow
     }
 
-    /// Writes what each session's calls took, the costliest first.
-    fn sessions(&self, page: &mut Page, roots: &[usize], top: usize) {
+    /// What each session's calls took, the costliest first.
+    fn sessions(&self, lines: &mut Vec<Line>, roots: &[usize], top: usize) {
         let mut sessions = BTreeMap::<&str, Vec<usize>>::new();
         for root in roots {
             if let Some(session) = self.session(*root) {
@@ -271,12 +256,12 @@ impl<'a> Forest<'a> {
             let calls = count(group.members.len(), "call");
             let max = format!("max {}", exact(group.max));
             let label = format!("session {session}: {calls}");
-            page.line(&entry(1, &label, group.total, &max));
+            lines.push(entry(1, label, group.total, &max));
         }
         if let Some(rest) = sessions.get(top..).filter(|rest| !rest.is_empty()) {
             let label = format!("({})", count(rest.len(), "more session"));
             let total: i128 = rest.iter().map(|(_, group)| group.total).sum();
-            page.line(&entry(1, &label, total, ""));
+            lines.push(entry(1, label, total, ""));
         }
     }
 
@@ -298,14 +283,28 @@ impl Group {
     }
 }
 
-fn entry(depth: usize, label: &str, ns: impl Into<i128>, note: &str) -> String {
-    let label = fit(&format!("{}{label}", "  ".repeat(depth)), NAME);
-    format!("{label:<NAME$} {:>8}  {note}", column(ns))
+/// Lines of calls: the call, its length, a note.
+fn section(title: &str, lines: Vec<Line>) -> Section {
+    let columns = vec![
+        Column::left("", 43),
+        Column::right("", 8),
+        Column::left("", 19),
+    ];
+    Section::table(title, Role::Detail, columns, lines)
 }
 
-fn unfinished(depth: usize, label: &str) -> String {
-    let label = fit(&format!("{}{label}", "  ".repeat(depth)), NAME);
-    format!("{label:<NAME$} {:>8}  did not return", "-")
+fn entry(depth: usize, label: String, ns: i128, note: &str) -> Line {
+    let cells = [
+        Cell::Text(label),
+        Cell::Length(ns),
+        Cell::Text(format!(" {note}")),
+    ];
+    Line::new(depth, cells)
+}
+
+fn unfinished(depth: usize, label: String) -> Line {
+    let note = Cell::Text(" did not return".to_owned());
+    Line::new(depth, [Cell::Text(label), Cell::Unknown, note])
 }
 
 fn failed(span: &Span) -> bool {
@@ -320,13 +319,9 @@ fn outcome(span: &Span) -> String {
 }
 
 fn arguments(span: &Span) -> String {
-    let texts: Vec<String> = span
-        .args
-        .iter()
-        .map(|(name, value)| match value {
-            serde_json::Value::String(value) => format!(" {name}={value}"),
-            value => format!(" {name}={value}"),
-        })
-        .collect();
-    texts.concat()
+    let text = |(name, value): (&String, &serde_json::Value)| match value.as_str() {
+        Some(value) => format!(" {name}={value}"),
+        None => format!(" {name}={value}"),
+    };
+    span.args.iter().map(text).collect()
 }

@@ -1,4 +1,4 @@
-//! Figures as people read them: three or four digits and a unit.
+//! Lengths, shares and sizes as people read them: three or four digits and a unit.
 
 /// Digits in tables.
 const TABLE_DIGITS: u32 = 4;
