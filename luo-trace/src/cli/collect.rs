@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Tracing;
-use crate::clock::Choice;
 use crate::collect::{self, Config, Until};
 use crate::exit::Exit;
 use crate::host::ready::Started;
@@ -22,9 +21,6 @@ pub(super) struct Options {
     /// Give up waiting after this long and write what there is
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = super::duration)]
     timeout: Duration,
-    /// Which clock joins the two kernels: the cycle counter, or the time of day, to a second or two
-    #[arg(long, value_enum, default_value_t)]
-    clock: Choice,
     /// Open the device before the agent does, for agents that keep it open for good
     #[arg(long)]
     first: bool,
@@ -41,7 +37,6 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
         output: options.output,
         until: options.until,
         timeout: options.timeout,
-        clock: options.clock,
         first: options.first,
         keep_carrier: options.keep_carrier,
     };

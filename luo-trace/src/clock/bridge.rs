@@ -1,7 +1,7 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
 use super::fit::{Bounds, Fit, Prior};
-use super::new_clock::{Joint, straight_end};
+use super::new_clock::{Joint, interpolate, straight_end};
 use super::{Anchor, BootNs, ClockError, Early, New, NewClock, Old};
 
 /// How far a kernel's clock may be steered off the counter's rate by NTP, and
@@ -11,11 +11,6 @@ const STEERING_PPM: f64 = 500.0;
 const NOTEWORTHY_PPM: f64 = 1.0;
 /// Two counters whose rates differ by more than this share are two counters.
 const SAME_COUNTER: f64 = 0.01;
-/// Each kernel's clock is steered and calibrated by this much at most, both
-/// together: what an interval of the new one may differ from the old one's, ppm.
-const APART_PPM: u64 = 1_000;
-/// A real-time clock is read in whole seconds.
-const RTC_STEP_NS: i64 = 1_000_000_000;
 
 /// Binary places of the skew: finer than any fit, so that the map is integers
 /// all through and cannot go backwards by rounding.
@@ -35,33 +30,10 @@ pub struct Bridge {
     /// What makes the bounds less than a proof, or worse than they should be;
     /// sentence fragments.
     pub warnings: Vec<String>,
-    crossing: Crossing,
-    /// The new kernel's clock and the counter, where one follows the other.
-    new: Option<NewClock>,
-}
-
-/// What carries the axis across the kexec.
-#[derive(Clone, Debug)]
-enum Crossing {
-    /// The counter, with a map for each piece of the new kernel's clock.
-    Counter {
-        old: Box<Fit>,
-        new: NewClock,
-        maps: Vec<Map>,
-    },
-    /// The time of day: `old = new + offset`, to `error_ns` at the new time `at`.
-    Realtime { offset: i64, error_ns: u64, at: u64 },
-}
-
-/// What is known of the time of day beyond the anchors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TimeOfDay {
-    /// Bounds of the old kernel's `CLOCK_REALTIME` minus its real-time clock, ns; a
-    /// second either way where it was not read.
-    pub ahead_of_rtc: Option<(i64, i64)>,
-    /// `CLOCK_BOOTTIME` of the old kernel's last record: the new kernel's clock
-    /// starts after it.
-    pub last_old_ns: u64,
+    old: Fit,
+    new: NewClock,
+    /// For each piece of the new kernel's clock.
+    maps: Vec<Map>,
 }
 
 /// `old = new + offset + skew * (new - origin)`, `skew` in 2^-[`SKEW_BITS`].
@@ -79,7 +51,7 @@ struct Map {
 impl Map {
     fn at(&self, new: i64) -> i64 {
         let since = i128::from(new.saturating_sub(self.origin));
-        // At most a hundredth of `since`, rounded down: monotonic as a sum.
+        // A few hundredths of `since` at most, rounded down: monotonic as a sum.
         let skewed = (since * i128::from(self.skew)) >> SKEW_BITS;
         let old = i128::from(new) + i128::from(self.offset) + skewed;
         i64::try_from(old).unwrap_or(if old < 0 { i64::MIN } else { i64::MAX })
@@ -104,7 +76,17 @@ impl Bridge {
         let (hz_old, hz_new) = (old_fit.hz, clock.hz());
         let ends: Vec<u64> = clock.pieces().iter().flat_map(|p| [p.from, p.to]).collect();
         let skew = hz_new.mid / hz_old.mid - 1.0;
-        if skew.abs() > SAME_COUNTER || skew.is_nan() {
+        // The map of a piece far off the pace would not be one.
+        for hz in clock.pieces().iter().map(|piece| piece.fit.hz.mid) {
+            let skew = (hz / hz_old.mid - 1.0).abs();
+            if skew > 2.0 * SAME_COUNTER || skew.is_nan() {
+                return Err(ClockError::RatesApart {
+                    hz_old: hz_old.mid,
+                    hz_new: hz,
+                });
+            }
+        }
+        if skew.abs() > SAME_COUNTER {
             return Err(ClockError::RatesApart {
                 hz_old: hz_old.mid,
                 hz_new: hz_new.mid,
@@ -114,18 +96,14 @@ impl Bridge {
         if let Some(early) = early.filter(|e| (e.hz / hz_new.mid - 1.0).abs() < SAME_COUNTER) {
             clock.begin_with(early);
         }
-        let maps = maps(&old_fit, &clock);
         let mut bridge = Self {
             hz_old,
             hz_new,
             error_ns: 0,
             warnings,
-            crossing: Crossing::Counter {
-                old: Box::new(old_fit),
-                new: clock.clone(),
-                maps,
-            },
-            new: Some(clock),
+            maps: maps(&old_fit, &clock),
+            old: old_fit,
+            new: clock,
         };
         bridge.error_ns = ends
             .into_iter()
@@ -135,60 +113,10 @@ impl Bridge {
         Ok(bridge)
     }
 
-    /// Joins them by the time of day instead, where the counter is not to be
-    /// trusted: a kernel takes it from the real-time clock when it boots, in whole
-    /// seconds, so the bound is a second and more.
-    pub fn by_realtime(
-        old: &[Anchor],
-        new: &[Anchor],
-        known: TimeOfDay,
-    ) -> Result<Self, ClockError> {
-        let told = |a: &&Anchor| a.realtime_ns > YEAR_2020_NS;
-        let old_end = old.iter().filter(told).max_by_key(|a| a.boot_ns);
-        let new_start = new.iter().filter(told).min_by_key(|a| a.boot_ns);
-        let (old_end, new_start) = old_end.zip(new_start).ok_or(ClockError::NoRealtime)?;
-        let (from, to) = known.ahead_of_rtc.unwrap_or((-RTC_STEP_NS, RTC_STEP_NS));
-        // The new kernel is behind its real-time clock by what was cut off, the old
-        // one ahead of it by what is known.
-        let estimate = epoch(new_start) - epoch(old_end);
-        let lo = estimate + i128::from(from);
-        let hi = estimate + i128::from(RTC_STEP_NS) + i128::from(to);
-        let lo = lo.max(i128::from(known.last_old_ns));
-        let hi = hi.max(lo);
-        let middle = lo + (hi - lo) / 2;
-        let mut warnings = Vec::new();
-        let new_clock = NewClock::new(new, None, &mut warnings).ok();
-        let none = Bounds {
-            lo: 0.0,
-            mid: 0.0,
-            hi: 0.0,
-        };
-        let mut bridge = Self {
-            hz_old: Fit::new(old).map_or(none, |fit| fit.hz),
-            hz_new: new_clock.as_ref().map_or(none, NewClock::hz),
-            error_ns: 0,
-            warnings,
-            crossing: Crossing::Realtime {
-                offset: clamp(middle),
-                error_ns: u64::try_from(hi - middle).unwrap_or(u64::MAX),
-                at: new_start.boot_ns,
-            },
-            new: new_clock,
-        };
-        let last = new.iter().map(|a| a.boot_ns).max().unwrap_or(0);
-        bridge.error_ns = bridge
-            .error_at(BootNs::new(0))
-            .max(bridge.error_at(BootNs::stamped(last)));
-        Ok(bridge)
-    }
-
     /// What carries the axis across the kexec, by name.
     #[must_use]
-    pub fn source(&self) -> &'static str {
-        match self.crossing {
-            Crossing::Counter { .. } => crate::arch::COUNTER,
-            Crossing::Realtime { .. } => REALTIME,
-        }
+    pub const fn source(&self) -> &'static str {
+        crate::arch::COUNTER
     }
 
     /// The old kernel's clock at an instant of the new kernel's. Never goes backwards.
@@ -196,11 +124,7 @@ impl Bridge {
     pub fn to_old(&self, at: BootNs<New>) -> BootNs<Old> {
         // A stamp from before the new clock started lies as far before its zero.
         let new = at.ns().max(0);
-        let old = match &self.crossing {
-            Crossing::Counter { maps, .. } => mapped(maps, new),
-            Crossing::Realtime { offset, .. } => new.saturating_add(*offset),
-        };
-        BootNs::new(old) + at.ns().min(0)
+        BootNs::new(mapped(&self.maps, new)) + at.ns().min(0)
     }
 
     /// Bound of the error of [`Bridge::to_old`] at one instant, and so of an
@@ -208,36 +132,19 @@ impl Bridge {
     #[must_use]
     pub fn error_at(&self, at: BootNs<New>) -> u64 {
         let boot_new_ns = at.since_start();
-        let (old, new) = match &self.crossing {
-            Crossing::Counter { old, new, .. } => (old, new),
-            Crossing::Realtime { error_ns, at, .. } => {
-                let steering = boot_new_ns.abs_diff(*at) / (1_000_000 / APART_PPM);
-                return error_ns.saturating_add(steering).saturating_add(2);
-            }
-        };
-        let counter = new.counter_at(boot_new_ns);
-        let lo = old.boot_at(counter.lo).lo;
-        let hi = old.boot_at(counter.hi).hi;
+        let counter = self.new.counter_at(boot_new_ns);
+        let lo = self.old.boot_at(counter.lo).lo;
+        let hi = self.old.boot_at(counter.hi).hi;
         let value = self.to_old(BootNs::stamped(boot_new_ns)).ns();
         // Both ends of the interval are stamps, rounded to the ns.
         value.abs_diff(lo).max(value.abs_diff(hi)).saturating_add(2)
     }
 
-    /// The new kernel's clock and the counter, where one follows the other.
+    /// The new kernel's clock over the counter.
     #[must_use]
-    pub fn new_clock(&self) -> Option<&NewClock> {
-        self.new.as_ref()
+    pub const fn new_clock(&self) -> &NewClock {
+        &self.new
     }
-}
-
-/// [`Bridge::source`] of the time of day.
-pub const REALTIME: &str = "realtime";
-/// A time of day before this is none: the machine has no real-time clock.
-const YEAR_2020_NS: u64 = 1_577_836_800_000_000_000;
-
-/// Time of day at which the kernel's clock would have been zero, ns.
-pub(super) fn epoch(anchor: &Anchor) -> i128 {
-    i128::from(anchor.realtime_ns) - i128::from(anchor.boot_ns)
 }
 
 fn clamp(value: i128) -> i64 {
@@ -292,10 +199,9 @@ fn between(before: Map, after: Map, new: i64) -> i64 {
         Joint::Ahead => both.0.min(both.1),
         Joint::Behind => both.0.max(both.1),
         Joint::Unknown => {
-            let width = i128::from(after.from) - i128::from(before.to);
-            let since = i128::from(new) - i128::from(before.to);
-            let rise = i128::from(end) - i128::from(start);
-            clamp(i128::from(start) + rise * since / width.max(1))
+            let [start, end, from, to, at] =
+                [start, end, before.to, after.from, new].map(i128::from);
+            clamp(interpolate([from, to], [start, end], at))
         }
     };
     value.clamp(start, end.max(start))
@@ -304,7 +210,7 @@ fn between(before: Map, after: Map, new: i64) -> i64 {
 /// A share well below 1 in 2^-[`SKEW_BITS`].
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "a share of 0.01 takes 56 bits"
+    reason = "a share of 0.03 takes 58 bits"
 )]
 fn fixed(share: f64) -> i64 {
     (share * 2_f64.powi(SKEW_BITS.cast_signed())) as i64

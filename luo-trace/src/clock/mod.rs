@@ -13,12 +13,12 @@ pub mod time;
 pub mod trust;
 
 pub use anchor::{Anchor, AnchorRecord};
-pub use bridge::{Bridge, TimeOfDay};
+pub use bridge::Bridge;
 pub use fit::{Bounds, Fit, Prior};
 pub use new_clock::{Early, NewClock};
 pub use printk::{PrintkOffset, PrintkSandwich};
 pub use time::{BootNs, Cycles, New, Old, RunNs};
-pub use trust::{Choice, ClockFacts};
+pub use trust::ClockFacts;
 
 /// Why no time axis can be had from the anchors at hand.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -54,9 +54,6 @@ pub enum ClockError {
         /// Frequency seen by the new kernel, Hz.
         hz_new: f64,
     },
-    /// No kernel knows what time of day it is.
-    #[error("the machine has no real-time clock that both kernels could have read")]
-    NoRealtime,
     /// There is nothing to place printk stamps by.
     #[error("no printk line could be placed between two readings of the clock")]
     NoPrintk,

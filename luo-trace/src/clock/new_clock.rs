@@ -121,7 +121,10 @@ impl NewClock {
         // before them is as early as the rest.
         let refined = early.from_ns < first.from;
         let (from, until) = if refined {
-            (early.from_ns, early.until_ns.min(first.from))
+            (
+                early.from_ns,
+                early.until_ns.clamp(early.from_ns, first.from),
+            )
         } else {
             (first.from, first.from)
         };
@@ -287,11 +290,19 @@ fn hull<T: Copy + Ord>(one: Bounds<T>, other: Bounds<T>, middle: T) -> Bounds<T>
 
 /// On the line from `(x[0], y[0])` to `(x[1], y[1])`.
 fn between(x: [u64; 2], y: [u64; 2], at: u64) -> u64 {
-    let wide = |n: u64| i128::from(n);
-    let width = (wide(x[1]) - wide(x[0])).max(1);
-    let since = (wide(at) - wide(x[0])).clamp(0, width);
-    let value = wide(y[0]) + (wide(y[1]) - wide(y[0])) * since / width;
+    let value = interpolate(x.map(i128::from), y.map(i128::from), i128::from(at));
     u64::try_from(value).unwrap_or(0)
+}
+
+/// The same for numbers of 64 bits, signed or not: their product takes all of 128.
+pub(super) fn interpolate(x: [i128; 2], y: [i128; 2], at: i128) -> i128 {
+    let width = (x[1] - x[0]).max(1);
+    let since = (at - x[0]).clamp(0, width);
+    let rise = y[1] - y[0];
+    let part = rise.unsigned_abs() * since.unsigned_abs() / width.unsigned_abs();
+    // No more than the rise.
+    let part = part.cast_signed();
+    y[0] + if rise < 0 { -part } else { part }
 }
 
 /// Cuts the anchors where the log says that the clock bent, if that is in their midst.
@@ -401,4 +412,18 @@ fn longest(of: usize, straight: impl Fn(usize) -> Option<Fit>) -> Option<(usize,
         }
     }
     Some((fits, best))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_over_the_whole_scale_is_drawn_without_overflow() {
+        let (none, all) = ([0, 0], [0, u64::MAX]);
+        assert_eq!(between(all, all, u64::MAX), u64::MAX);
+        assert_eq!(between(all, all, u64::MAX / 2), u64::MAX / 2);
+        assert_eq!(between(all, [u64::MAX, 0], u64::MAX - 1), 1);
+        assert_eq!(between(none, all, 7), u64::MAX);
+    }
 }

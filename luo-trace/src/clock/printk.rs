@@ -81,7 +81,10 @@ impl Past {
             .refined
             .map_or((0, 0), |r| r.correction(stamp_us, sampled_us));
         let lost = self.lost.map_or((0, 0), |lost| lost.correction(stamp_us));
-        (refined.0 + lost.0, refined.1 + lost.1)
+        (
+            refined.0.saturating_add(lost.0),
+            refined.1.saturating_add(lost.1),
+        )
     }
 }
 
@@ -95,7 +98,7 @@ impl Refined {
         let gained = apart_us as f64 * 1e3 * (self.hz / self.hz_early - 1.0);
         #[expect(clippy::cast_possible_truncation, reason = "1 % of a few seconds")]
         let half = (gained / 2.0) as i64;
-        (-half, half.unsigned_abs() + 1)
+        (half.saturating_neg(), half.unsigned_abs() + 1)
     }
 }
 
@@ -113,7 +116,10 @@ impl Lost {
             left if left == whole => 0,
             _ => still.unsigned_abs().max(gone.unsigned_abs()),
         };
-        (-clamp(still), u64::try_from(error).unwrap_or(u64::MAX))
+        (
+            clamp(still).saturating_neg(),
+            u64::try_from(error).unwrap_or(u64::MAX),
+        )
     }
 }
 
@@ -210,6 +216,24 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn no_log_is_too_odd_to_be_placed(
+            sandwiches in prop::collection::vec(any::<(u64, u64, u64)>(), 1..5),
+            (refined_us, switched_us, from_us, until_us) in any::<(u64, u64, u64, u64)>(),
+            (ns, hz_early, hz, stamp_us) in any::<(i64, f64, f64, u64)>(),
+        ) {
+            let sandwiches: Vec<_> = sandwiches.iter().map(|&(before_ns, stamp_us, after_ns)| {
+                PrintkSandwich { before_ns, stamp_us, after_ns }
+            }).collect();
+            if let Ok(mut offset) = PrintkOffset::new(&sandwiches) {
+                offset.past = Past {
+                    refined: Some(Refined { refined_us, switched_us, hz_early, hz }),
+                    lost: Some(Lost { from_us, until_us, ns }),
+                };
+                let _ = offset.place(stamp_us);
+            }
+        }
+
         #[test]
         fn the_true_instant_of_a_line_is_within_the_bound(
             offset in -5_000_000_000_i64..5_000_000_000,

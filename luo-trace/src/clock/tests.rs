@@ -266,7 +266,7 @@ proptest! {
             let unseen = u128::from(2 * (before + after) * 1_000_000_000 / update.new.hz + 2);
             let bound = u128::from(bridge.error_at(BootNs::stamped(stamp))) + unseen;
             prop_assert!(error <= bound, "off by {error} ns, bound {bound} ns, {:?}", bridge.warnings);
-            let placed = bridge.new_clock().unwrap().boot_at(Cycles(u64::try_from(counter).unwrap()));
+            let placed = bridge.new_clock().boot_at(Cycles(u64::try_from(counter).unwrap()));
             let truth = i64::try_from(refined.boot(counter)).unwrap();
             let error = placed.mid.abs_diff(truth);
             let bound = placed.mid.abs_diff(placed.lo).max(placed.hi.abs_diff(placed.mid)) + 2;
@@ -345,6 +345,40 @@ proptest! {
         let width_ns = (wide.0 + wide.1) * 1_000_000_000 / update.new.hz + 2;
         let apart = placed.hi.abs_diff(placed.lo);
         prop_assert!(apart <= 40 * width_ns, "{placed:?}, {width_ns} ns");
+    }
+
+    /// A clock that bends, anywhere on the scale of either.
+    #[test]
+    fn a_bend_at_the_end_of_the_scale_overflows_nothing(
+        room in 0_u64..1 << 40,
+        gap in prop::sample::select(vec![1_u64 << 32, 1 << 62, (1 << 63) + (1 << 62)]),
+        ppm in 0_u64..5_000,
+        at in any::<u64>(),
+    ) {
+        let stretch = |counter: u64, boot_ns: u64, ppm: u64| (0..6_u64).map(move |i| Anchor {
+            before: counter + i * 1_000_000_000,
+            boot_ns: boot_ns + i * (1_000_000_000 + ppm * 1_000),
+            after: counter + i * 1_000_000_000 + 50,
+            realtime_ns: 0,
+        });
+        let start = (u64::MAX - (1 << 41)).saturating_sub(gap).saturating_sub(room);
+        let anchors: Vec<Anchor> = stretch(start, start, 0)
+            .chain(stretch(start + gap, start + gap, ppm))
+            .collect();
+        let mut warnings = Vec::new();
+        if let Ok(clock) = NewClock::new(&anchors, None, &mut warnings) {
+            for at in [at, start + gap / 2, start + gap - 1, u64::MAX] {
+                let (boot, counter) = (clock.boot_at(Cycles(at)), clock.counter_at(at));
+                prop_assert!(boot.lo <= boot.mid && boot.mid <= boot.hi, "{boot:?}");
+                prop_assert!(counter.lo <= counter.mid && counter.mid <= counter.hi, "{counter:?}");
+            }
+        }
+        let old: Vec<Anchor> = stretch(0, 0, 0).collect();
+        if let Ok(bridge) = Bridge::new(&old, &anchors) {
+            let place = |ns: u64| bridge.to_old(BootNs::stamped(ns));
+            prop_assert!(place(at) <= place(at.saturating_add(1)));
+            prop_assert!(bridge.error_at(BootNs::stamped(at)) >= 2);
+        }
     }
 
     #[test]

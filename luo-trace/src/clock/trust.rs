@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch;
 
-use super::bridge::epoch;
-use super::{Anchor, BootNs, Bridge, ClockError, Early, TimeOfDay};
+use super::{Anchor, BootNs, Bridge, Early};
 
 /// A sleep shorter than this is the two clocks being read one after the other, ns.
 const SLEEP_NS: u64 = 1_000_000;
 /// The time of day comes in whole seconds, on either side: beyond this it
 /// contradicts the counter, ns.
 const CONTRADICTS_NS: i128 = 2_000_000_000;
+/// A time of day before this is none: the machine has no real-time clock.
+const YEAR_2020_NS: u64 = 1_577_836_800_000_000_000;
 
 /// What a kernel and its CPU say of their clocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,21 +35,6 @@ pub struct ClockFacts {
     /// What it has by its end.
     #[serde(default)]
     pub slept_ns: u64,
-    /// Bounds of `CLOCK_REALTIME` minus the real-time clock, ns, where that was read.
-    #[serde(default)]
-    pub ahead_of_rtc: Option<(i64, i64)>,
-}
-
-/// Which clock to carry across the kexec.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Choice {
-    /// The counter, and the time of day where that cannot be trusted.
-    #[default]
-    Auto,
-    /// The counter, whatever speaks against it.
-    Counter,
-    /// The time of day, to a second or two.
-    Realtime,
 }
 
 /// What speaks against the counter.
@@ -82,49 +68,47 @@ pub struct Sides<'a> {
     pub new_facts: &'a ClockFacts,
     /// What is known of the new kernel's clock before its anchors.
     pub early: Option<Early>,
-    /// `CLOCK_BOOTTIME` of the old kernel's last record, ns.
-    pub last_old_ns: u64,
 }
 
 impl Sides<'_> {
-    /// The axis across the kexec by the clock that was chosen, with a warning for
-    /// each thing that speaks against it.
-    pub fn bridge(&self, choice: Choice) -> Result<Bridge, ClockError> {
-        let by_counter = Bridge::with_early(self.old, self.new, self.early);
-        let doubts = self.doubts(by_counter.as_ref().ok());
-        let void = doubts.iter().any(|doubt| doubt.void);
-        let texts = || doubts.iter().map(|doubt| doubt.text.clone());
-        let reason = match (choice, &by_counter) {
-            (Choice::Realtime, _) => "it was asked for (--clock realtime)".to_owned(),
-            (Choice::Auto, Err(error)) => error.to_string(),
-            (Choice::Auto, Ok(_)) if void => "of what speaks against the counter".to_owned(),
-            _ => {
-                return by_counter.map(|mut bridge| {
-                    bridge.warnings.extend(texts());
-                    bridge
-                });
+    /// The axis across the kexec, with a warning for each thing that speaks against it.
+    ///
+    /// # Errors
+    /// The counter cannot be used: why, and what the time of day tells instead, to two
+    /// seconds. No window is made of that.
+    pub fn bridge(&self) -> Result<Bridge, String> {
+        let joined = Bridge::with_early(self.old, self.new, self.early);
+        let doubts = self.doubts(joined.as_ref().ok());
+        let why = match (joined, doubts.iter().find(|doubt| doubt.void)) {
+            (Ok(mut bridge), None) => {
+                bridge
+                    .warnings
+                    .extend(doubts.into_iter().map(|doubt| doubt.text));
+                return Ok(bridge);
             }
+            (Ok(_), Some(void)) => void.text.clone(),
+            (Err(error), _) => error.to_string(),
         };
-        let known = TimeOfDay {
-            ahead_of_rtc: self.old_facts.ahead_of_rtc,
-            last_old_ns: self.last_old_ns,
-        };
-        match (Bridge::by_realtime(self.old, self.new, known), by_counter) {
-            (Ok(mut bridge), _) => {
-                bridge.warnings.push(format!(
-                    "the two kernels are joined by the time of day, which each took from the \
-                     real-time clock in whole seconds, because {reason}"
-                ));
-                bridge.warnings.extend(texts());
-                Ok(bridge)
-            }
-            // Doubtful, and still the best there is.
-            (Err(_), Ok(mut bridge)) if choice == Choice::Auto => {
-                bridge.warnings.extend(texts());
-                Ok(bridge)
-            }
-            (Err(error), Ok(_)) | (Err(_), Err(error)) => Err(error),
-        }
+        Err(match self.by_day_ns() {
+            Some(ns) => format!(
+                "{why}; by the time of day {}.{} s passed from the last reading of the old kernel's \
+                 clock to the first of the new one's, give or take {} s",
+                ns / 1_000_000_000,
+                ns % 1_000_000_000 / 100_000_000,
+                CONTRADICTS_NS / 1_000_000_000
+            ),
+            None => why,
+        })
+    }
+
+    /// From the old kernel's last anchor to the new one's first by the time of day, which
+    /// both took from the real-time clock in whole seconds, ns.
+    fn by_day_ns(&self) -> Option<u64> {
+        let old_end = self.old.iter().max_by_key(|a| a.boot_ns)?;
+        let new_start = self.new.iter().min_by_key(|a| a.boot_ns)?;
+        let told = |a: &Anchor| a.realtime_ns > YEAR_2020_NS;
+        (told(old_end) && told(new_start))
+            .then(|| new_start.realtime_ns.saturating_sub(old_end.realtime_ns))
     }
 
     fn doubts(&self, by_counter: Option<&Bridge>) -> Vec<Doubt> {
@@ -195,14 +179,11 @@ impl Sides<'_> {
 
     /// Whether the time of day tells of another interval than the counter does.
     fn contradicted(&self, bridge: &Bridge) -> Option<Doubt> {
-        let old_end = self.old.iter().max_by_key(|a| a.boot_ns)?;
-        let new_start = self.new.iter().min_by_key(|a| a.boot_ns)?;
-        if old_end.realtime_ns == 0 || new_start.realtime_ns == 0 {
-            return None;
-        }
-        let by_day = epoch(new_start) - epoch(old_end);
-        let by_counter = i128::from(bridge.to_old(BootNs::stamped(new_start.boot_ns)).ns())
-            - i128::from(new_start.boot_ns);
+        let by_day = i128::from(self.by_day_ns()?);
+        let old_end = self.old.iter().map(|a| a.boot_ns).max()?;
+        let new_start = self.new.iter().map(|a| a.boot_ns).min()?;
+        let to = bridge.to_old(BootNs::stamped(new_start)).ns();
+        let by_counter = i128::from(to) - i128::from(old_end);
         let apart = by_day - by_counter;
         (apart.abs() > CONTRADICTS_NS).then(|| {
             Doubt::minor(format!(
@@ -278,8 +259,6 @@ fn backwards(anchors: &[Anchor], side: &str) -> Option<Doubt> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const S: u64 = 1_000_000_000;
@@ -308,32 +287,39 @@ mod tests {
         }
     }
 
-    /// The warnings of a join in which the facts were changed, and its source.
-    fn joined(choice: Choice, edit: impl Fn(&mut ClockFacts, &mut ClockFacts)) -> (String, String) {
+    /// The join in which the facts were changed.
+    fn joined(edit: impl Fn(&mut ClockFacts, &mut ClockFacts)) -> Result<Bridge, String> {
         let (mut old_facts, mut new_facts) = (facts(), facts());
         edit(&mut old_facts, &mut new_facts);
         let (old, new) = (
             anchors(S, 30 * S, 0),
             anchors(40 * S, 2 * S, -S.cast_signed() / 3),
         );
-        let sides = Sides {
-            old: &old,
-            new: &new,
-            old_facts: &old_facts,
-            new_facts: &new_facts,
+        sides(&old, &new, &old_facts, &new_facts).bridge()
+    }
+
+    fn warnings(edit: impl Fn(&mut ClockFacts, &mut ClockFacts)) -> String {
+        joined(edit).unwrap().warnings.join("\n")
+    }
+
+    fn sides<'a>(
+        old: &'a [Anchor],
+        new: &'a [Anchor],
+        old_facts: &'a ClockFacts,
+        new_facts: &'a ClockFacts,
+    ) -> Sides<'a> {
+        Sides {
+            old,
+            new,
+            old_facts,
+            new_facts,
             early: None,
-            last_old_ns: 33 * S,
-        };
-        let bridge = sides.bridge(choice).unwrap();
-        (bridge.source().to_owned(), bridge.warnings.join("\n"))
+        }
     }
 
     #[test]
     fn a_counter_that_nothing_speaks_against_is_used_without_a_word() {
-        assert_eq!(
-            joined(Choice::Auto, |_, _| {}),
-            (arch::COUNTER.to_owned(), String::new())
-        );
+        assert_eq!(warnings(|_, _| {}), "");
     }
 
     #[test]
@@ -362,8 +348,7 @@ mod tests {
             ),
         ];
         for (edit, words) in cases {
-            let (source, warnings) = joined(Choice::Auto, edit);
-            assert_eq!(source, arch::COUNTER, "{warnings}");
+            let warnings = warnings(edit);
             assert!(
                 warnings.contains(words) && warnings.lines().count() == 1,
                 "{warnings}"
@@ -373,73 +358,38 @@ mod tests {
         let slept = |old: &mut ClockFacts, _: &mut ClockFacts| {
             (old.slept_before_ns, old.slept_ns) = (9 * S, 9 * S);
         };
-        assert_eq!(joined(Choice::Auto, slept).1, "");
+        assert_eq!(warnings(slept), "");
     }
 
     #[test]
-    fn an_adjusted_counter_is_given_up_for_the_time_of_day_unless_told_otherwise() {
+    fn a_counter_that_was_moved_joins_nothing_and_the_time_of_day_tells_about_how_long() {
         let edit = |_: &mut ClockFacts, new: &mut ClockFacts| {
             new.counter_adjust = Some(BTreeMap::from([(0, -7), (1, 93)]));
         };
-        let (source, warnings) = joined(Choice::Auto, edit);
-        assert_eq!(source, "realtime");
-        assert!(
-            warnings.contains("CPU 1 was changed by 100 cycles"),
-            "{warnings}"
-        );
-        assert!(warnings.contains("joined by the time of day"), "{warnings}");
-        let (source, warnings) = joined(Choice::Counter, edit);
-        assert_eq!(source, arch::COUNTER);
-        assert!(warnings.contains("IA32_TSC_ADJUST"), "{warnings}");
+        let why = joined(edit).unwrap_err();
+        assert!(why.contains("CPU 1 was changed by 100 cycles"), "{why}");
+        assert!(why.contains("by the time of day 8.7 s passed"), "{why}");
+        assert!(why.ends_with("give or take 2 s"), "{why}");
     }
 
     #[test]
-    fn a_counter_that_was_reset_leaves_the_time_of_day() {
+    fn a_counter_that_was_reset_joins_nothing() {
         let (old, new) = (anchors(S, 30 * S, 0), anchors(40 * S, 2 * S, 0));
-        let reset: Vec<Anchor> = new
-            .iter()
-            .map(|a| Anchor {
+        let reset = |realtime: bool| -> Vec<Anchor> {
+            let back = |a: &Anchor| Anchor {
                 before: a.before - 40 * S,
                 after: a.after - 40 * S,
+                realtime_ns: if realtime { a.realtime_ns } else { 5 },
                 ..*a
-            })
-            .collect();
-        let (old_facts, new_facts) = (facts(), facts());
-        let sides = Sides {
-            old: &old,
-            new: &reset,
-            old_facts: &old_facts,
-            new_facts: &new_facts,
-            early: None,
-            last_old_ns: 33 * S,
+            };
+            new.iter().map(back).collect()
         };
-        let bridge = sides.bridge(Choice::Auto).unwrap();
-        assert_eq!(bridge.source(), "realtime");
-        assert!(
-            bridge
-                .warnings
-                .iter()
-                .any(|w| w.contains("was reset by the kexec"))
-        );
-        assert!(sides.bridge(Choice::Counter).is_err());
-        // Without a time of day either, the reason is the counter's.
-        let blank = |anchors: &[Anchor]| -> Vec<Anchor> {
-            anchors
-                .iter()
-                .map(|a| Anchor {
-                    realtime_ns: 5,
-                    ..*a
-                })
-                .collect()
-        };
-        let (old, new) = (blank(&old), blank(&reset));
-        let error = Sides {
-            old: &old,
-            new: &new,
-            ..sides
-        }
-        .bridge(Choice::Auto);
-        assert!(matches!(error, Err(ClockError::CounterReset { .. })));
+        let why = |new: &[Anchor]| sides(&old, new, &facts(), &facts()).bridge().unwrap_err();
+        let told = why(&reset(true));
+        assert!(told.contains("was reset by the kexec"), "{told}");
+        assert!(told.contains("by the time of day 9.1 s passed"), "{told}");
+        // Without a time of day, the reason alone.
+        assert!(!why(&reset(false)).contains("time of day"));
     }
 
     #[test]
@@ -448,16 +398,7 @@ mod tests {
             anchors(S, 30 * S, 0),
             anchors(40 * S, 2 * S, 9 * S.cast_signed()),
         );
-        let (old_facts, new_facts) = (facts(), facts());
-        let sides = Sides {
-            old: &old,
-            new: &new,
-            old_facts: &old_facts,
-            new_facts: &new_facts,
-            early: None,
-            last_old_ns: 33 * S,
-        };
-        let bridge = sides.bridge(Choice::Auto).unwrap();
+        let bridge = sides(&old, &new, &facts(), &facts()).bridge().unwrap();
         assert!(
             bridge.warnings[0].contains("took 9000 ms more"),
             "{:?}",
@@ -476,54 +417,5 @@ mod tests {
                 .contains("backwards 1 times among the 20 anchors of the old")
         );
         assert_eq!(backwards(&anchors(S, S, 0), "new"), None);
-    }
-
-    proptest! {
-        /// Whatever the real-time clock's phase, what the old kernel made of it and
-        /// what was read of that: the truth lies within the bound.
-        #[test]
-        fn the_time_of_day_places_an_event_within_its_bound(
-            gap_ns in 1_000_000_u64..20 * S,
-            phase in 0_u64..S,
-            old_ahead in -1_000_000_000_i64..1_000_000_000,
-            read_at in 0_u64..3 * S,
-            is_read in any::<bool>(),
-            steered_ppm in -400_i64..400,
-            since_boot in 0_u64..20 * S,
-        ) {
-            let (old_boot, old_from) = (5 * S, 30 * S);
-            let old = anchors(old_boot, old_from, old_ahead);
-            let end = old[old.len() - 1].before + 50;
-            let new_boot = end + gap_ns;
-            // The new kernel reads the real-time clock as it starts: whole seconds.
-            let rtc = |counter: u64| DAY_ZERO + counter + phase;
-            let cut = (rtc(new_boot) % S).cast_signed();
-            let new_ahead = phase.cast_signed() - cut;
-            // The real-time clock is the truth here, so the old kernel is off from it.
-            let old: Vec<Anchor> = old.iter().map(|a| Anchor {
-                realtime_ns: a.realtime_ns + phase,
-                ..*a
-            }).collect();
-            let new = anchors(new_boot, 2 * S, new_ahead);
-            // One reading of whole seconds in the old kernel.
-            let at = old_boot + old_from + read_at;
-            let whole = rtc(at) / S * S;
-            let realtime = (rtc(at).strict_add_signed(old_ahead)).cast_signed();
-            let ahead = realtime - whole.cast_signed();
-            let known = TimeOfDay {
-                ahead_of_rtc: is_read.then_some((ahead - S.cast_signed(), ahead)),
-                last_old_ns: end - old_boot,
-            };
-            let bridge = Bridge::by_realtime(&old, &new, known).unwrap();
-            // The new kernel's clock may be steered, from its first anchor on.
-            let stamp = 2 * S + since_boot;
-            let true_ns = since_boot.cast_signed() * (1_000_000 + steered_ppm) / 1_000_000;
-            let truth = (new_boot + 2 * S - old_boot).cast_signed() + true_ns;
-            let error = bridge.to_old(BootNs::stamped(stamp)).ns().abs_diff(truth);
-            prop_assert!(error <= bridge.error_at(BootNs::stamped(stamp)), "{error} > {}", bridge.error_at(BootNs::stamped(stamp)));
-            // And the bound is of use: never worse than the rule of thumb in clock.md.
-            let most = if is_read { S } else { 3 * S / 2 };
-            prop_assert!(bridge.error_at(BootNs::stamped(2 * S)) <= most + 2);
-        }
     }
 }

@@ -16,7 +16,7 @@ use reports::model::{KernelSide, Run};
 
 use crate::carrier::Counters;
 use crate::clock::trust::Sides;
-use crate::clock::{Anchor, Bridge, Choice, ClockFacts};
+use crate::clock::{Anchor, Bridge, ClockFacts, NewClock};
 use crate::exit::{Exit, Failure};
 use crate::host::ending::{Ending, Every};
 use crate::host::now_rfc3339;
@@ -73,8 +73,6 @@ pub struct Config {
     pub until: Until,
     /// How long to wait for that.
     pub timeout: Duration,
-    /// Which clock joins the two kernels.
-    pub clock: Choice,
     /// Whether to open the device before the agent does.
     pub first: bool,
     /// Where a copy of the carrier goes.
@@ -322,16 +320,17 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         old_facts: &old.meta.clock,
         new_facts: &clock,
         early: reading.early(),
-        last_old_ns: old.last_ns(),
     });
     let checks = sides.map_or(Vec::new(), |sides| sides.checks());
     let bridge = match (sides, &absent) {
-        (Some(sides), _) => sides.bridge(config.clock).map_err(|e| e.to_string()),
+        (Some(sides), _) => sides.bridge(),
         (None, why) => Err(why.clone().unwrap_or_default()),
     };
     let host = facts::host();
-    let clock = bridge.as_ref().ok().and_then(Bridge::new_clock);
-    let mut boot = sources::boot(&reading, clock, host.cpus);
+    // Without a bridge, the new kernel's boot can still be told by its own clock.
+    let alone = NewClock::new(&anchors, reading.early(), &mut Vec::new()).ok();
+    let clock = bridge.as_ref().map(Bridge::new_clock).ok();
+    let mut boot = sources::boot(&reading, clock.or(alone.as_ref()), host.cpus);
     holes.append(&mut boot.holes);
     let old = old.filter(|old| match carrier::descent(&old.meta, &boot) {
         Descent::Shown => true,

@@ -55,13 +55,6 @@ impl OldHalf {
         let events = in_order(self.events.iter().chain(&self.tail));
         Calls::of(&events, Some(&self.meta))
     }
-
-    /// `CLOCK_BOOTTIME` of its last record, ns.
-    #[must_use]
-    pub fn last_ns(&self) -> u64 {
-        let all = self.events.iter().chain(&self.tail);
-        all.map(|e| e.boot_ns).max().unwrap_or(0)
-    }
 }
 
 /// What `collect` saw.

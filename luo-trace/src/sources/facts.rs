@@ -79,7 +79,6 @@ pub fn clock() -> ClockFacts {
         counter_adjust: arch::counter_adjust(&cpuinfo()),
         slept_before_ns: slept,
         slept_ns: slept,
-        ahead_of_rtc: ahead_of_rtc(),
     }
 }
 
@@ -106,17 +105,6 @@ pub fn slept_ns() -> u64 {
     };
     let monotonic = ns(ClockId::Monotonic);
     u64::try_from(ns(ClockId::Boottime) - monotonic).unwrap_or(0)
-}
-
-/// Bounds of `CLOCK_REALTIME` minus the real-time clock, ns: that shows whole seconds.
-fn ahead_of_rtc() -> Option<(i64, i64)> {
-    const STEP_NS: i64 = 1_000_000_000;
-    let rtc = fs::read_to_string("/sys/class/rtc/rtc0/since_epoch").ok()?;
-    let rtc_ns = rtc.trim().parse::<i64>().ok()?.checked_mul(STEP_NS)?;
-    let now = clock_gettime(ClockId::Realtime);
-    let ahead = now.tv_sec * STEP_NS + now.tv_nsec - rtc_ns;
-    // Reading it may take some ms: that is in the second before it.
-    Some((ahead - STEP_NS, ahead))
 }
 
 /// Whether the kernel describes its own types.

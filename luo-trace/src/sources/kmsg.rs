@@ -69,7 +69,7 @@ impl Log {
         let jump = self
             .messages
             .windows(2)
-            .rposition(|w| w[1].stamp_us + JUMP_US < w[0].stamp_us);
+            .rposition(|w| w[1].stamp_us.saturating_add(JUMP_US) < w[0].stamp_us);
         &self.messages[jump.map_or(0, |at| at + 1)..]
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::scenario::Scenario;
+use crate::arch;
 use crate::lab::host::accel::AccelChoice;
 use crate::lab::workload::Workload;
 use crate::quantity::show_size;
@@ -12,7 +13,7 @@ use crate::quantity::show_size;
 /// What every kernel of the lab is booted with. On a busy host the kernel's trial of
 /// its timer may see no tick in time and panic ("IO-APIC + timer doesn't work!"):
 /// it does without, as it does on KVM.
-const CMDLINE: &str = "console=ttyS0 quiet panic=-1 no_timer_check";
+const CMDLINE: &str = "quiet panic=-1 no_timer_check";
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -88,7 +89,12 @@ impl Campaign {
 
     /// The command line of its kernels.
     pub(super) fn cmdline(&self) -> String {
-        let mut cmdline = CMDLINE.to_owned();
+        let rate = self.baud.map(|baud| format!(",{baud}"));
+        let mut cmdline = format!(
+            "console={}{} {CMDLINE}",
+            arch::CONSOLE,
+            rate.unwrap_or_default()
+        );
         if self.scenario != Some(Scenario::NoLiveupdate) {
             cmdline.push_str(" liveupdate=on");
         }
