@@ -1,9 +1,12 @@
 //! The eBPF programs: stamp, fill, submit.
 //!
-//! One program serves every kprobe mechanism. Where entry and return are linked
-//! apart, a bit of the link's cookie says which one a hit is; a kprobe session
-//! has one link for both and is asked through [`marker::IS_RETURN`], which
-//! userspace replaces by that kfunc, or by "no", before loading.
+//! One program serves every function. Where entry and return are linked apart, a
+//! bit of the link's cookie says which one a hit is; a kprobe session has one link
+//! for both and is asked through [`marker::IS_RETURN`], which userspace replaces by
+//! that kfunc, or by "no", before loading.
+//!
+//! What cannot be recorded is counted ([`CpuStats`]). Counters are read and written
+//! through raw pointers: a tracepoint hit in an interrupt may run between.
 #![no_std]
 #![no_main]
 #![allow(
@@ -30,20 +33,16 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
-    bpf_get_attach_cookie, bpf_get_current_comm, bpf_get_func_arg, bpf_get_func_ret,
-    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user_str, bpf_ringbuf_output,
-    bpf_snprintf,
+    bpf_get_attach_cookie, bpf_get_current_comm, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
+    bpf_probe_read_user_str, bpf_ringbuf_output, bpf_snprintf,
 };
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_kernel, bpf_probe_read_user,
     bpf_probe_write_user,
 };
-use aya_ebpf::macros::{fentry, fexit, kprobe, map, raw_tracepoint};
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use aya_ebpf::programs::{
-    FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
-};
-use aya_log_ebpf::warn;
+use aya_ebpf::macros::{kprobe, map, raw_tracepoint};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
     CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, NOTHING, SESSION_IOCTL, TailTarget,
@@ -65,11 +64,9 @@ static TAIL: Array<TailTarget> = Array::with_max_entries(1, 0);
 #[map]
 static HOT: PerCpuArray<HotStats> = PerCpuArray::with_max_entries(256, 0);
 #[map]
-static DIAGNOSTICS: ProgramArray = ProgramArray::with_max_entries(1, 0);
-#[map]
 static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
-/// kprobe.session, kprobe.multi, kprobe and kretprobe.
+/// kprobe.session and kprobe.multi.
 #[kprobe]
 pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
     let raw = ctx.as_ptr();
@@ -84,37 +81,7 @@ pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
     // Hidden from the compiler, which would else make two of all that follows,
     // and the verifier would walk both.
     let (kind, values) = black_box((kind, values));
-    hit::<_, true>(&ctx, cookie, kind, values);
-    0
-}
-
-/// Fallback where there is BTF but no multi-link.
-#[fentry]
-pub fn luo_fentry(ctx: FEntryContext) -> i32 {
-    let raw = ctx.as_ptr();
-    let mut args = [0_u64; 3];
-    // SAFETY: helpers take the program's own context and memory on its stack.
-    let cookie = unsafe {
-        bpf_get_func_arg(raw, 0, &raw mut args[0]);
-        bpf_get_func_arg(raw, 1, &raw mut args[1]);
-        bpf_get_func_arg(raw, 2, &raw mut args[2]);
-        bpf_get_attach_cookie(raw)
-    };
-    hit::<_, false>(&ctx, cookie, Kind::Entry, args);
-    0
-}
-
-/// The return half of [`luo_fentry`].
-#[fexit]
-pub fn luo_fexit(ctx: FExitContext) -> i32 {
-    let raw = ctx.as_ptr();
-    let mut ret = 0_u64;
-    // SAFETY: as above.
-    let cookie = unsafe {
-        bpf_get_func_ret(raw, &raw mut ret);
-        bpf_get_attach_cookie(raw)
-    };
-    hit::<_, false>(&ctx, cookie, Kind::Return, [ret, 0, 0]);
+    hit(cookie, kind, values);
     0
 }
 
@@ -142,14 +109,17 @@ pub fn luo_notifier(ctx: RawTracePointContext) -> i32 {
         event
     };
     if let Some(stats) = STATS.get_ptr_mut(0) {
-        // SAFETY: a per-CPU slot, and the program does not migrate.
-        let stats = unsafe { &mut *stats };
-        event.seq = stats.seen as u32;
+        // SAFETY: reads a word of this CPU's slot.
+        event.seq = unsafe { (*stats).seen } as u32;
         event.seal();
-        // An interrupt on this thread runs chains, too: it cannot store, and no
-        // record is missing for it.
-        if store_in_tail(event, stats) == Tail::Stored {
-            stats.seen += 1;
+        match store_in_tail(event, stats) {
+            // SAFETY: a counter of this CPU's slot.
+            Tail::Stored => unsafe { add_one(&raw mut (*stats).seen) },
+            // SAFETY: as above.
+            Tail::Full => unsafe { add_one(&raw mut (*stats).tail_full) },
+            // An interrupt on this thread runs chains, too: it cannot store, and no
+            // record is missing for it.
+            Tail::Refused | Tail::NotOurs => {}
         }
     }
     0
@@ -173,14 +143,9 @@ unsafe fn session_returns(ctx: *mut c_void) -> bool {
     }
 }
 
-/// What every hit does. `DIAGNOSE`: the program may tail-call ([`submit`]).
+/// What every hit does.
 #[inline(always)]
-fn hit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(
-    ctx: &C,
-    cookie: u64,
-    kind: Kind,
-    values: [u64; 3],
-) {
+fn hit(cookie: u64, kind: Kind, values: [u64; 3]) {
     let mut record = MaybeUninit::<Named>::uninit();
     let at = record.as_mut_ptr();
     // SAFETY: places inside `record`; the name is written by the helpers below.
@@ -191,14 +156,14 @@ fn hit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(
     let returning = matches!(kind, Kind::Return);
     if cookie_summed(cookie) && !on_tail(event.tid) {
         if returning {
-            sum_hot(event, values[0], cookie_null_fails(cookie));
+            sum(event, values[0], cookie_null_fails(cookie));
         } else {
-            let _ = STARTS.insert(start_key(event), event.boot_ns, 0);
+            start(event);
         }
         return;
     }
     let named = !returning && capture(cookie_capture(cookie), values, event, name);
-    submit::<C, DIAGNOSE>(ctx, event, named);
+    submit(event, named);
 }
 
 /// Takes the arguments that matter; true if they include a session's name.
@@ -273,20 +238,19 @@ unsafe fn stamp<'a>(at: *mut Event, cookie: u64, kind: Kind, values: [u64; 3]) -
 
 /// Numbers, seals and stores the record: into the tail when this thread is the
 /// one that reboots (which names no session), else into the ring buffer.
-/// `named` says that it is the head of a filled [`Named`]; `DIAGNOSE` that the
-/// program may tail-call: those of fentry and fexit cannot share a program array.
+/// `named` says that it is the head of a filled [`Named`].
 #[inline(always)]
-fn submit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, event: &mut Event, named: bool) {
+fn submit(event: &mut Event, named: bool) {
     let Some(stats) = STATS.get_ptr_mut(0) else {
         return;
     };
-    // SAFETY: a per-CPU slot, and the program does not migrate.
-    let stats = unsafe { &mut *stats };
-    event.seq = stats.seen as u32;
-    stats.seen += 1;
+    // SAFETY: words of this CPU's slot.
+    unsafe {
+        event.seq = (*stats).seen as u32;
+        add_one(&raw mut (*stats).seen);
+    }
     event.seal();
-    let stored = store_in_tail(event, stats);
-    if stored == Tail::Stored {
+    if store_in_tail(event, stats) == Tail::Stored {
         return;
     }
     let used = EVENTS.query(BPF_RB_AVAIL_DATA.into());
@@ -312,28 +276,17 @@ fn submit<C: aya_ebpf::EbpfContext, const DIAGNOSE: bool>(ctx: &C, event: &mut E
         )
     };
     if full != 0 {
-        stats.lost += 1;
-    }
-    if DIAGNOSE && stored == Tail::Refused && stats.tail_refused == 1 {
-        // SAFETY: the slot holds a program of this type, or nothing.
-        unsafe { DIAGNOSTICS.tail_call(ctx, 0) };
+        // SAFETY: a counter of this CPU's slot.
+        unsafe { add_one(&raw mut (*stats).ring_full) };
     }
 }
 
-/// Says through aya-log what the tail stores ran into. A program of its own:
-/// its formatting loops would otherwise be verified on the way to the agent's
-/// start, where this is loaded after the probes are armed.
-#[kprobe]
-pub fn luo_diagnose(ctx: ProbeContext) -> u32 {
-    if let Some(target) = TAIL.get_ptr(0) {
-        // SAFETY: reads aligned words of a map value.
-        let (next, errno) = unsafe { ((*target).next, (*target).errno) };
-        warn!(
-            &ctx,
-            "store into tail slot {} refused: errno {}", next, errno
-        );
-    }
-    0
+/// # Safety
+/// `counter` is a word of this CPU's slot of a per-CPU map.
+#[inline(always)]
+unsafe fn add_one(counter: *mut u64) {
+    // SAFETY: the caller vouches for the word, and the program does not migrate.
+    unsafe { counter.write(counter.read() + 1) };
 }
 
 #[inline(always)]
@@ -348,32 +301,39 @@ fn on_tail(tid: u32) -> bool {
 enum Tail {
     Stored,
     Refused,
+    Full,
     NotOurs,
 }
 
 #[inline(always)]
-fn store_in_tail(event: &Event, stats: &mut CpuStats) -> Tail {
+fn store_in_tail(event: &Event, stats: *mut CpuStats) -> Tail {
     let Some(target) = TAIL.get_ptr_mut(0) else {
         return Tail::NotOurs;
     };
-    // SAFETY: only the armed thread gets past the first test, so only one
-    // program at a time writes `next`.
-    let target = unsafe { &mut *target };
-    if target.tid == 0 || target.tid != event.tid || target.next >= target.slots {
+    // SAFETY: reads aligned words of a map value.
+    let (tid, next, slots) = unsafe { ((*target).tid, (*target).next, (*target).slots) };
+    if tid == 0 || tid != event.tid {
         return Tail::NotOurs;
     }
-    let slot = target.base + u64::from(target.next) * size_of::<Event>() as u64;
-    // SAFETY: the helper checks the user address.
-    match unsafe { bpf_probe_write_user(slot as *mut Event, event) } {
-        Ok(()) => {
-            target.next += 1;
-            stats.tail_stored += 1;
-            Tail::Stored
-        }
-        Err(error) => {
-            target.errno = error.unsigned_abs();
-            stats.tail_refused += 1;
-            Tail::Refused
+    if next >= slots {
+        return Tail::Full;
+    }
+    // SAFETY: as above.
+    let base = unsafe { (*target).base };
+    let slot = base + u64::from(next) * size_of::<Event>() as u64;
+    // SAFETY: the helper checks the user address. Only the armed thread is here, so
+    // nobody else writes `next`; the counters are of this CPU's slot.
+    unsafe {
+        match bpf_probe_write_user(slot as *mut Event, event) {
+            Ok(()) => {
+                (&raw mut (*target).next).write(next + 1);
+                add_one(&raw mut (*stats).tail_stored);
+                Tail::Stored
+            }
+            Err(_) => {
+                add_one(&raw mut (*stats).tail_refused);
+                Tail::Refused
+            }
         }
     }
 }
@@ -383,8 +343,19 @@ fn start_key(event: &Event) -> u64 {
     u64::from(event.tid) << 8 | u64::from(event.probe)
 }
 
+/// The entry of a summed probe. Its time is in no sum if it is not remembered until
+/// the return: the entries that have no return are counted as such.
 #[inline(always)]
-fn sum_hot(event: &Event, ret: u64, null_fails: bool) {
+fn start(event: &Event) {
+    let _ = STARTS.insert(start_key(event), event.boot_ns, 0);
+    if let Some(stats) = STATS.get_ptr_mut(0) {
+        // SAFETY: a counter of this CPU's slot.
+        unsafe { add_one(&raw mut (*stats).entries) };
+    }
+}
+
+#[inline(always)]
+fn sum(event: &Event, ret: u64, null_fails: bool) {
     let key = start_key(event);
     let Some(start) = STARTS.get_ptr(key) else {
         return;
@@ -393,13 +364,13 @@ fn sum_hot(event: &Event, ret: u64, null_fails: bool) {
     let ns = event.boot_ns.saturating_sub(unsafe { *start });
     let _ = STARTS.remove(key);
     if let Some(stats) = STATS.get_ptr_mut(0) {
-        // SAFETY: a per-CPU slot, and the program does not migrate.
-        unsafe { (*stats).hot += 1 };
+        // SAFETY: a counter of this CPU's slot.
+        unsafe { add_one(&raw mut (*stats).summed) };
     }
     let Some(sum) = HOT.get_ptr_mut(u32::from(event.probe)) else {
         return;
     };
-    // SAFETY: as above.
+    // SAFETY: this CPU's slot, and no tracepoint's program has one of these.
     let sum = unsafe { &mut *sum };
     sum.count += 1;
     sum.total_ns += ns;

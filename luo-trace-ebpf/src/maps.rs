@@ -10,8 +10,6 @@ pub mod name {
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU [`super::CpuStats`], one slot.
     pub const STATS: &str = "STATS";
-    /// Program array: slot 0 says what the tail stores ran into.
-    pub const DIAGNOSTICS: &str = "DIAGNOSTICS";
     /// [`super::TailTarget`], one slot.
     pub const TAIL: &str = "TAIL";
     /// Per-CPU [`super::HotStats`], indexed by probe id.
@@ -30,26 +28,44 @@ pub mod marker {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuStats {
-    /// Records made, whatever became of them; also the next `seq`.
+    /// Records numbered, whatever became of them; also the next `seq`.
     pub seen: u64,
     /// Records for which the ring buffer had no room.
-    pub lost: u64,
+    pub ring_full: u64,
     /// Records stored into the tail.
     pub tail_stored: u64,
-    /// Stores into the tail that the kernel refused.
+    /// Stores into the tail that the kernel refused; the record goes to the ring buffer.
     pub tail_refused: u64,
-    /// Hits of [`Retention::Summed`] probes, which make no record.
-    pub hot: u64,
+    /// Hits for the tail alone that found it full: no record, no number.
+    pub tail_full: u64,
+    /// Entries of [`Retention::Summed`] probes, which make no record.
+    pub entries: u64,
+    /// Returns of these that were added to a sum.
+    pub summed: u64,
 }
 
-impl From<[u64; 5]> for CpuStats {
-    fn from([seen, lost, tail_stored, tail_refused, hot]: [u64; 5]) -> Self {
-        Self {
+/// [`CpuStats`] as words.
+pub const CPU_STATS_WORDS: usize = size_of::<CpuStats>() / size_of::<u64>();
+
+impl From<[u64; CPU_STATS_WORDS]> for CpuStats {
+    fn from(words: [u64; CPU_STATS_WORDS]) -> Self {
+        let [
             seen,
-            lost,
+            ring_full,
             tail_stored,
             tail_refused,
-            hot,
+            tail_full,
+            entries,
+            summed,
+        ] = words;
+        Self {
+            seen,
+            ring_full,
+            tail_stored,
+            tail_refused,
+            tail_full,
+            entries,
+            summed,
         }
     }
 }
@@ -66,8 +82,8 @@ pub struct TailTarget {
     pub tid: u32,
     /// Next free slot.
     pub next: u32,
-    /// Why the last refused store was refused.
-    pub errno: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl From<TailTarget> for [u64; 3] {
@@ -77,17 +93,17 @@ impl From<TailTarget> for [u64; 3] {
             slots,
             tid,
             next,
-            errno,
+            reserved,
         } = target;
         [
             base,
             u64::from(slots) | u64::from(tid) << 32,
-            u64::from(next) | u64::from(errno) << 32,
+            u64::from(next) | u64::from(reserved) << 32,
         ]
     }
 }
 
-/// Sum over the hits of one hot probe.
+/// Sum over the hits of one [`Retention::Summed`] probe.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HotStats {

@@ -86,8 +86,7 @@ pub enum ProbeId {
     NvdimmBusShutdown = 123,
     TpmClassShutdown = 124,
     ScsiBusShutdown = 125,
-    // What is measured once the run is over.
-    Serial8250ConsoleWrite = 140,
+    // 140 was serial8250_console_write.
 }
 
 impl ProbeId {
@@ -223,8 +222,6 @@ pub enum Activity {
     Restore,
     /// After the blackout, in the new kernel.
     Finish,
-    /// When all is over: armed then, by itself, to time what a run cannot see.
-    Afterwards,
 }
 
 /// One row of the table.
@@ -276,12 +273,6 @@ impl Probe {
     #[must_use]
     pub fn of(id: ProbeId) -> &'static Self {
         Self::from_number(id as u8).expect("every ProbeId has a row")
-    }
-
-    /// Whether it is armed with the others.
-    #[must_use]
-    pub const fn is_of_update(&self) -> bool {
-        !matches!(self.activity, Activity::Afterwards)
     }
 
     /// Whether it runs between the new kernel's init and the end of a restore: no
@@ -629,10 +620,6 @@ pub const PROBES: &[Probe] = &[
         "int tpm_class_shutdown(struct device *dev)"),
     device(ProbeId::ScsiBusShutdown, "scsi_bus_shutdown", "drivers/scsi/scsi_sysfs.c",
         "void scsi_bus_shutdown(struct device *dev)"),
-    row(ProbeId::Serial8250ConsoleWrite, "serial8250_console_write",
-        "drivers/tty/serial/8250/8250_port.c",
-        "void serial8250_console_write(struct uart_8250_port *up, struct nbcon_write_context *wctxt, bool is_atomic)",
-        Activity::Afterwards, "what a byte on a serial console costs"),
 ];
 
 #[cfg(test)]

@@ -163,7 +163,6 @@ impl<'o> Watch<'o> {
     }
 
     fn run(mut self, ending: &Ending) -> std::io::Result<Watched> {
-        let mut logger = self.probes.diagnostics();
         // Else the boot trace has the marks, at no cost here.
         if matches!(self.config.until, Until::Mark(_)) {
             let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
@@ -181,9 +180,6 @@ impl<'o> Watch<'o> {
             }
             if tick.due() {
                 self.drain();
-                if let Ok(logger) = &mut logger {
-                    logger.flush();
-                }
                 if self.step() {
                     break None;
                 }

@@ -206,8 +206,7 @@ fn arm(state: &State) -> anyhow::Result<Armed> {
         base: tail.address(),
         slots: tail.slots(),
         tid,
-        next: 0,
-        errno: 0,
+        ..TailTarget::default()
     };
     target.set(0, <[u64; 3]>::from(armed), 0)?;
     Ok(Armed { tail, target })

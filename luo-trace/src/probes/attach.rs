@@ -1,9 +1,9 @@
 //! The ways to attach, best first, and the choice among them.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::resume_unwind;
 use std::time::Instant;
 
@@ -11,30 +11,32 @@ use aya::maps::{Array, Map, PerCpuArray, RingBuf};
 use luo_trace_ebpf::maps::{capturing, cookie, name, returning};
 use luo_trace_ebpf::{Capture, Probe, Returns, Site};
 
-use super::bpf::{self, AttachTo, Functions, KprobePmu};
+use super::bpf::{self, AttachTo, Functions};
+use super::btf::Btf;
 use super::object::Programs;
-use super::{ArmError, Diagnostics, Missing, Placed, Probes, btf, symbols};
+use super::{ArmError, Missing, Placed, Probes, symbols};
 
-/// How probes are attached.
+/// How probes are attached. Every kernel with LUO is new enough for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mechanism {
-    /// One kprobe session link for the whole table (v6.10, with BTF).
+    /// One kprobe session link for the whole table: needs BTF.
     #[value(name = "kprobe.session")]
     Session,
-    /// Two kprobe multi links, entries and returns (v5.18, no BTF needed).
+    /// Two kprobe multi links, entries and returns.
     #[value(name = "kprobe.multi")]
     Multi,
-    /// A trampoline pair per function (with BTF).
-    #[value(name = "fentry")]
-    Fentry,
-    /// A kprobe and a kretprobe per function: slow, works nearly everywhere.
-    #[value(name = "kprobe")]
-    Kprobe,
 }
 
 impl Mechanism {
     /// All of them, best first.
-    pub const ALL: [Self; 4] = [Self::Session, Self::Multi, Self::Fentry, Self::Kprobe];
+    pub const ALL: [Self; 2] = [Self::Session, Self::Multi];
+
+    fn links(self) -> &'static [Hits] {
+        match self {
+            Self::Session => &[Hits::Both],
+            Self::Multi => &[Hits::Returns, Hits::Entries],
+        }
+    }
 }
 
 impl fmt::Display for Mechanism {
@@ -42,30 +44,23 @@ impl fmt::Display for Mechanism {
         f.write_str(match self {
             Self::Session => "kprobe.session",
             Self::Multi => "kprobe.multi",
-            Self::Fentry => "fentry",
-            Self::Kprobe => "kprobe",
         })
     }
 }
 
-/// What one mechanism achieved.
-struct Attached {
-    links: Vec<OwnedFd>,
-    programs: Vec<OwnedFd>,
-    placed: Vec<Placed>,
-    missing: Vec<Missing>,
+/// Which of a function's two hits a link brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hits {
+    Entries,
+    Returns,
+    Both,
 }
-
-/// The table looked up in this kernel, or why it could not be.
-type Found = io::Result<symbols::Resolved>;
-
-/// Why a mechanism is not to be had; the next one is tried.
-type Unavailable = String;
 
 /// The rows to attach.
 struct Table {
     functions: Vec<&'static Probe>,
     tracepoints: Vec<&'static Probe>,
+    btf: Option<Btf>,
     /// Whether this kernel keeps its devices' names where the programs look.
     device_names: bool,
 }
@@ -74,23 +69,39 @@ impl Table {
     fn of(rows: &[&'static Probe]) -> Self {
         let at = |site| rows.iter().filter(move |p| p.site == site).copied();
         let functions: Vec<_> = at(Site::Function).collect();
+        let btf = Btf::read();
+        let devices = functions.iter().any(|p| p.capture == Capture::Device);
         // Without BTF they are taken to be where they have been for twenty years.
-        let device_names = !functions.iter().any(|p| p.capture == Capture::Device)
-            || btf::device_begins_with_name() != Some(false);
+        let elsewhere = |btf: &Btf| btf.device_begins_with_name() == Some(false);
         Self {
+            device_names: !(devices && btf.as_ref().is_some_and(elsewhere)),
             functions,
             tracepoints: at(Site::Tracepoint).collect(),
-            device_names,
+            btf,
         }
     }
 
-    fn cookie(&self, probe: &Probe) -> u64 {
-        if probe.capture == Capture::Device && !self.device_names {
-            capturing(cookie(probe), Capture::Nothing)
-        } else {
-            cookie(probe)
+    fn cookie(&self, probe: &Probe, hits: Hits) -> u64 {
+        let cookie = match probe.capture {
+            Capture::Device if !self.device_names => capturing(cookie(probe), Capture::Nothing),
+            _ => cookie(probe),
+        };
+        match hits {
+            Hits::Returns => returning(cookie),
+            Hits::Entries | Hits::Both => cookie,
         }
     }
+}
+
+/// Why a mechanism is not to be had; the next one is tried.
+type Unavailable = String;
+
+/// What is attached: the program that serves all functions, and theirs.
+struct Attached {
+    programs: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
+    placed: Vec<Placed>,
+    missing: Vec<Missing>,
 }
 
 pub(super) fn arm(wanted: Option<Mechanism>, rows: &[&'static Probe]) -> Result<Probes, ArmError> {
@@ -103,16 +114,19 @@ pub(super) fn arm(wanted: Option<Mechanism>, rows: &[&'static Probe]) -> Result<
         });
         (Programs::new(), found.join())
     });
-    let (programs, found) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
-    let (table, found) = found;
+    let (programs, (table, found)) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
     log::debug!("object and maps ready after {:?}", start.elapsed());
     let mut reasons = Vec::new();
     let list = wanted.map_or(Mechanism::ALL.to_vec(), |one| vec![one]);
     for mechanism in list {
-        match attach(&programs, &table, &found, mechanism)? {
+        let attached = match load(&programs, &table, mechanism)? {
+            Ok(program) => link_functions(&table, &found, program, mechanism),
+            Err(why) => Err(why),
+        };
+        match attached {
             Ok(attached) if attached.placed.is_empty() => return Err(ArmError::NothingPlaced),
             Ok(mut attached) => {
-                tracepoints(&programs, &table, &mut attached)?;
+                link_tracepoints(&programs, &table, &mut attached)?;
                 return finish(programs, mechanism, attached, start);
             }
             Err(why) => {
@@ -124,92 +138,134 @@ pub(super) fn arm(wanted: Option<Mechanism>, rows: &[&'static Probe]) -> Result<
     Err(ArmError::NoMechanism(reasons.join("; ")))
 }
 
-fn finish(
-    mut programs: Programs,
+/// The program of the functions, made ready for the mechanism.
+fn load(
+    programs: &Programs,
+    table: &Table,
     mechanism: Mechanism,
-    attached: Attached,
-    start: Instant,
-) -> Result<Probes, ArmError> {
-    let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
-    let Attached {
+) -> Result<Result<OwnedFd, Unavailable>, ArmError> {
+    const KFUNC: &str = "bpf_session_is_return";
+    let (to, is_return) = match (mechanism, &table.btf) {
+        (Mechanism::Multi, _) => (AttachTo::KprobeMulti, None),
+        (Mechanism::Session, None) => return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into())),
+        (Mechanism::Session, Some(btf)) => match btf.function_id(KFUNC) {
+            None => return Ok(Err(format!("this kernel has no {KFUNC}"))),
+            id => (AttachTo::KprobeSession, id),
+        },
+    };
+    or_unavailable(programs.load("luo_kprobe", to, is_return))
+}
+
+/// A program that the kernel does not take for lack of a feature makes its
+/// mechanism unavailable; lack of privilege ends the search.
+fn or_unavailable<T>(result: Result<T, ArmError>) -> Result<Result<T, Unavailable>, ArmError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(ArmError::Load { error, log, .. }) => {
+            log::debug!("verifier: {log}");
+            Ok(Err(error.to_string()))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Links the program to all functions. Asks tracefs what is traceable only when
+/// not all that exists is.
+fn link_functions(
+    table: &Table,
+    found: &io::Result<symbols::Resolved>,
+    program: OwnedFd,
+    mechanism: Mechanism,
+) -> Result<Attached, Unavailable> {
+    let start = Instant::now();
+    let by_address = match found {
+        Ok((placed, missing)) if !placed.is_empty() => link_all(table, &program, mechanism, placed)
+            .map(|links| (placed.clone(), missing.clone(), links))
+            .inspect_err(|error| log::debug!("linking by address: {error}"))
+            .ok(),
+        Ok(_) => None,
+        Err(error) => {
+            log::debug!("looking up addresses: {error}");
+            None
+        }
+    };
+    let (placed, missing, links) = if let Some(linked) = by_address {
+        linked
+    } else {
+        let traceable = symbols::look_up_traceable(&table.functions);
+        let (placed, missing) = traceable.map_err(|error| error.to_string())?;
+        let links = if placed.is_empty() {
+            Vec::new()
+        } else {
+            link_all(table, &program, mechanism, &placed).map_err(|error| match error.kind() {
+                io::ErrorKind::Unsupported => format!("{error}; is CONFIG_FPROBE on?"),
+                _ => error.to_string(),
+            })?
+        };
+        (placed, missing, links)
+    };
+    log::debug!("linked after {:?}", start.elapsed());
+    Ok(Attached {
+        programs: vec![program],
         links,
-        programs: fds,
         placed,
         missing,
-    } = attached;
-    let tail = programs.take_map(name::TAIL)?;
-    Ok(Probes {
-        mechanism,
-        placed,
-        missing,
-        tail_refused: programs.tail_refused().map(str::to_owned),
-        took: start.elapsed(),
-        events: RingBuf::try_from(Map::RingBuf(programs.take_map(name::EVENTS)?))
-            .map_err(broken)?,
-        tail_id: tail.info().map_err(broken)?.id(),
-        tail: Array::try_from(Map::Array(tail)).map_err(broken)?,
-        stats: PerCpuArray::try_from(Map::PerCpuArray(programs.take_map(name::STATS)?))
-            .map_err(broken)?,
-        hot: PerCpuArray::try_from(Map::PerCpuArray(programs.take_map(name::HOT)?))
-            .map_err(broken)?,
-        object: programs,
-        programs: fds,
-        links,
     })
 }
 
-pub(super) fn diagnostics(
-    object: &mut Programs,
+/// The mechanism's links side by side: it is the kernel's work, and the agent waits
+/// for it.
+fn link_all(
+    table: &Table,
+    program: &OwnedFd,
     mechanism: Mechanism,
-) -> Result<Diagnostics, ArmError> {
+    placed: &[Placed],
+) -> io::Result<Vec<OwnedFd>> {
+    std::thread::scope(|scope| {
+        let linking: Vec<_> = mechanism
+            .links()
+            .iter()
+            .map(|&hits| scope.spawn(move || link(table, program, mechanism, placed, hits)))
+            .collect();
+        linking
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn link(
+    table: &Table,
+    program: &OwnedFd,
+    mechanism: Mechanism,
+    placed: &[Placed],
+    hits: Hits,
+) -> io::Result<OwnedFd> {
     let to = match mechanism {
         Mechanism::Session => AttachTo::KprobeSession,
         Mechanism::Multi => AttachTo::KprobeMulti,
-        Mechanism::Kprobe => AttachTo::Kprobe,
-        // A trampoline's program array would need trampoline programs in it.
-        Mechanism::Fentry => {
-            return Err(ArmError::NoMechanism(
-                "diagnostics are for kprobe mechanisms".into(),
-            ));
-        }
     };
-    let program = object.load("luo_diagnose", to, None)?;
-    let slot = object.take_map(name::DIAGNOSTICS)?;
-    let fd = program.as_raw_fd().to_ne_bytes();
-    bpf::map_update(slot.fd().as_fd(), 0, &fd).map_err(|error| ArmError::Map {
-        name: name::DIAGNOSTICS.into(),
-        error,
-    })?;
-    let id = bpf::program_id(&program).map_err(|error| ArmError::Map {
-        name: name::DIAGNOSTICS.into(),
-        error,
-    })?;
-    let logger =
-        aya_log::EbpfLogger::init_from_id(id).map_err(|e| ArmError::Object(e.to_string()))?;
-    Ok(Diagnostics {
-        logger,
-        _program: program,
-        _slot: slot,
-    })
-}
-
-fn attach(
-    programs: &Programs,
-    table: &Table,
-    found: &Found,
-    mechanism: Mechanism,
-) -> Result<Result<Attached, Unavailable>, ArmError> {
-    match mechanism {
-        Mechanism::Session => session(programs, table, found),
-        Mechanism::Multi => multi(programs, table, found),
-        Mechanism::Fentry => fentry(programs, table),
-        Mechanism::Kprobe => kprobe(programs, table),
+    let returning = hits == Hits::Returns;
+    let chosen: Vec<_> = placed
+        .iter()
+        .filter(|p| !returning || p.probe.returns != Returns::Never)
+        .collect();
+    let cookies: Vec<_> = chosen.iter().map(|p| table.cookie(p.probe, hits)).collect();
+    let addresses: Option<Vec<_>> = chosen.iter().map(|p| p.address).collect();
+    if let Some(addresses) = addresses {
+        let functions = Functions::At(&addresses);
+        bpf::link_multi(program.as_fd(), to, returning, functions, &cookies)
+    } else {
+        let names: Vec<_> = chosen.iter().map(|p| c_string(p.symbol)).collect();
+        let names: Vec<&CStr> = names.iter().map(CString::as_c_str).collect();
+        let functions = Functions::Named(&names);
+        bpf::link_multi(program.as_fd(), to, returning, functions, &cookies)
     }
 }
 
 /// The tracepoints, whatever the functions are attached by: a link each. One that
 /// is not to be had is missing, no more.
-fn tracepoints(
+fn link_tracepoints(
     programs: &Programs,
     table: &Table,
     attached: &mut Attached,
@@ -217,9 +273,8 @@ fn tracepoints(
     for &probe in &table.tracepoints {
         let loaded = or_unavailable(programs.load("luo_notifier", AttachTo::Tracepoint, None))?;
         let linked = loaded.and_then(|program| {
-            bpf::link_tracepoint(program.as_fd(), &c_symbol(probe.name))
-                .map(|link| (program, link))
-                .map_err(|error| error.to_string())
+            let link = bpf::link_tracepoint(program.as_fd(), &c_string(probe.name));
+            link.map(|link| (program, link)).map_err(|e| e.to_string())
         });
         match linked {
             Ok((program, link)) => {
@@ -237,273 +292,41 @@ fn tracepoints(
     Ok(())
 }
 
-/// A program that the kernel does not take for lack of a feature makes its
-/// mechanism unavailable; lack of privilege ends the search.
-fn or_unavailable<T>(result: Result<T, ArmError>) -> Result<Result<T, Unavailable>, ArmError> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(ArmError::Load { error, log, .. }) => {
-            log::debug!("verifier: {log}");
-            Ok(Err(error.to_string()))
-        }
-        Err(other) => Err(other),
-    }
-}
-
-fn session(
-    programs: &Programs,
-    table: &Table,
-    found: &Found,
-) -> Result<Result<Attached, Unavailable>, ArmError> {
-    const KFUNC: &str = "bpf_session_is_return";
-    let Some(ids) = btf::function_ids(&[KFUNC]) else {
-        return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into()));
-    };
-    let Some(&id) = ids.get(KFUNC) else {
-        return Ok(Err(format!("this kernel has no {KFUNC}")));
-    };
-    let to = AttachTo::KprobeSession;
-    Ok(or_unavailable(programs.load("luo_kprobe", to, Some(id)))?
-        .and_then(|program| link_table(table, found, program, to, &[Half::Both])))
-}
-
-fn multi(
-    programs: &Programs,
-    table: &Table,
-    found: &Found,
-) -> Result<Result<Attached, Unavailable>, ArmError> {
-    let to = AttachTo::KprobeMulti;
-    Ok(or_unavailable(programs.load("luo_kprobe", to, None))?
-        .and_then(|program| link_table(table, found, program, to, &[Half::Returns, Half::Entries])))
-}
-
-/// Which of a function's two hits a link brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
-    Entries,
-    Returns,
-    Both,
-}
-
-impl Half {
-    fn has(self, probe: &Probe) -> bool {
-        self != Self::Returns || probe.returns != Returns::Never
-    }
-
-    fn cookie(self, cookie: u64) -> u64 {
-        match self {
-            Self::Returns => returning(cookie),
-            Self::Entries | Self::Both => cookie,
-        }
-    }
-}
-
-/// Links the program to the whole table, each half side by side: it is the
-/// kernel's work, and the agent waits for it. Asks tracefs what is traceable
-/// only when not all that exists is.
-fn link_table(
-    table: &Table,
-    found: &Found,
-    program: OwnedFd,
-    to: AttachTo,
-    halves: &[Half],
-) -> Result<Attached, Unavailable> {
-    let start = Instant::now();
-    let link = |placed: &[Placed], half: Half| {
-        let chosen: Vec<_> = placed.iter().filter(|p| half.has(p.probe)).collect();
-        let cookies: Vec<_> = chosen
-            .iter()
-            .map(|p| half.cookie(table.cookie(p.probe)))
-            .collect();
-        let link = |functions| {
-            let returning = half == Half::Returns;
-            bpf::link_multi(program.as_fd(), to, returning, functions, &cookies)
-        };
-        let addresses: Option<Vec<_>> = chosen.iter().map(|p| p.address).collect();
-        if let Some(addresses) = addresses {
-            link(Functions::At(&addresses))
-        } else {
-            let names: Vec<_> = chosen.iter().map(|p| c_symbol(p.symbol)).collect();
-            link(Functions::Named(&names))
-        }
-    };
-    let try_link = |placed: &[Placed]| -> io::Result<Vec<OwnedFd>> {
-        std::thread::scope(|scope| {
-            let linking: Vec<_> = halves
-                .iter()
-                .map(|&half| scope.spawn(move || link(placed, half)))
-                .collect();
-            linking
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect()
-        })
-    };
-    let linked = match found {
-        Ok((placed, missing)) if !placed.is_empty() => try_link(placed)
-            .map(|links| (placed.clone(), missing.clone(), links))
-            .inspect_err(|error| log::debug!("linking by address: {error}")),
-        Ok(_) => Err(io::ErrorKind::NotFound.into()),
-        Err(error) => {
-            log::debug!("looking up addresses: {error}");
-            Err(io::ErrorKind::NotFound.into())
-        }
-    };
-    let (placed, missing, links) = if let Ok(linked) = linked {
-        linked
-    } else {
-        let (placed, missing) = symbols::resolve(&table.functions);
-        let links = if placed.is_empty() {
-            Vec::new()
-        } else {
-            try_link(&placed).map_err(|error| error.to_string())?
-        };
-        (placed, missing, links)
-    };
-    log::debug!("linked after {:?}", start.elapsed());
-    Ok(Attached {
+fn finish(
+    mut programs: Programs,
+    mechanism: Mechanism,
+    attached: Attached,
+    start: Instant,
+) -> Result<Probes, ArmError> {
+    let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
+    let mut per_cpu = |name: &str| programs.take_map(name).map(Map::PerCpuArray);
+    let (stats, sums) = (per_cpu(name::STATS)?, per_cpu(name::HOT)?);
+    let (tail, events) = (
+        programs.take_map(name::TAIL)?,
+        programs.take_map(name::EVENTS)?,
+    );
+    let Attached {
+        programs: fds,
         links,
-        programs: vec![program],
         placed,
         missing,
+    } = attached;
+    Ok(Probes {
+        mechanism,
+        placed,
+        missing,
+        tail_refused: programs.tail_refused().map(str::to_owned),
+        took: start.elapsed(),
+        events: RingBuf::try_from(Map::RingBuf(events)).map_err(broken)?,
+        tail_id: tail.info().map_err(broken)?.id(),
+        tail: Array::try_from(Map::Array(tail)).map_err(broken)?,
+        stats: PerCpuArray::try_from(stats).map_err(broken)?,
+        hot: PerCpuArray::try_from(sums).map_err(broken)?,
+        programs: fds,
+        links,
     })
 }
 
-fn fentry(programs: &Programs, table: &Table) -> Result<Result<Attached, Unavailable>, ArmError> {
-    let (candidates, mut missing) = symbols::resolve(&table.functions);
-    let names: Vec<_> = candidates.iter().map(|p| p.symbol).collect();
-    let Some(ids) = btf::function_ids(&names) else {
-        return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into()));
-    };
-    let (mut links, mut fds, mut placed) = (Vec::new(), Vec::new(), Vec::new());
-    for one in candidates {
-        let Some(&id) = ids.get(one.symbol) else {
-            missing.push(Missing {
-                probe: one.probe,
-                why: "not in the kernel's BTF".into(),
-            });
-            continue;
-        };
-        let halves = [
-            ("luo_fexit", AttachTo::Fexit(id)),
-            ("luo_fentry", AttachTo::Fentry(id)),
-        ];
-        let mut why = None;
-        for (name, to) in halves
-            .into_iter()
-            .skip(usize::from(one.probe.returns == Returns::Never))
-        {
-            let linked = or_unavailable(programs.load(name, to, None))?.and_then(|program| {
-                let link = bpf::link_tracing(program.as_fd(), to, table.cookie(one.probe));
-                link.map(|link| (program, link)).map_err(|e| e.to_string())
-            });
-            match linked {
-                Ok((program, link)) => {
-                    fds.push(program);
-                    links.push(link);
-                }
-                Err(reason) => why = Some(reason),
-            }
-        }
-        match why {
-            None => placed.push(one),
-            Some(why) => missing.push(Missing {
-                probe: one.probe,
-                why,
-            }),
-        }
-    }
-    if placed.is_empty() {
-        let why = missing
-            .first()
-            .map_or(String::new(), |m| format!(": {}", m.why));
-        return Ok(Err(format!("no trampoline could be attached{why}")));
-    }
-    Ok(Ok(Attached {
-        links,
-        programs: fds,
-        placed,
-        missing,
-    }))
-}
-
-fn kprobe(programs: &Programs, table: &Table) -> Result<Result<Attached, Unavailable>, ArmError> {
-    let pmu = match KprobePmu::read() {
-        Ok(pmu) => pmu,
-        Err(error) => return Ok(Err(format!("no kprobe PMU ({error})"))),
-    };
-    let program = match or_unavailable(programs.load("luo_kprobe", AttachTo::Kprobe, None))? {
-        Ok(program) => program,
-        Err(why) => return Ok(Err(why)),
-    };
-    let (mut links, mut placed, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-    let (candidates, unknown) = symbols::resolve(&table.functions);
-    missing.extend(unknown);
-    for one in candidates {
-        let symbol = c_symbol(one.symbol);
-        let result: Result<Vec<_>, _> = [Half::Returns, Half::Entries]
-            .into_iter()
-            .filter(|half| half.has(one.probe))
-            .map(|half| {
-                bpf::link_kprobe(
-                    program.as_fd(),
-                    &pmu,
-                    &symbol,
-                    half == Half::Returns,
-                    half.cookie(table.cookie(one.probe)),
-                )
-            })
-            .collect();
-        match result {
-            Ok(both) => {
-                links.extend(both);
-                placed.push(one);
-            }
-            Err(error) => missing.push(Missing {
-                probe: one.probe,
-                why: error.to_string(),
-            }),
-        }
-    }
-    Ok(Ok(Attached {
-        links,
-        programs: vec![program],
-        placed,
-        missing,
-    }))
-}
-
-/// Links to one more function for a program that is loaded already.
-pub(super) fn one_more(probes: &Probes, probe: &'static Probe) -> io::Result<Vec<OwnedFd>> {
-    let program = probes.programs.first().ok_or(io::ErrorKind::NotFound)?;
-    let symbol = c_symbol(probe.name);
-    let link = |half: Half| {
-        let (returning, cookie) = (half == Half::Returns, half.cookie(cookie(probe)));
-        let names = std::slice::from_ref(&symbol);
-        let multi = |to| {
-            let functions = Functions::Named(names);
-            bpf::link_multi(program.as_fd(), to, returning, functions, &[cookie])
-        };
-        match probes.mechanism {
-            Mechanism::Session => multi(AttachTo::KprobeSession),
-            Mechanism::Multi => multi(AttachTo::KprobeMulti),
-            Mechanism::Kprobe => {
-                let pmu = KprobePmu::read()?;
-                bpf::link_kprobe(program.as_fd(), &pmu, &symbol, returning, cookie)
-            }
-            // A trampoline's program is made for its function.
-            Mechanism::Fentry => Err(io::ErrorKind::Unsupported.into()),
-        }
-    };
-    match probes.mechanism {
-        Mechanism::Session => Ok(vec![link(Half::Both)?]),
-        _ => [Half::Returns, Half::Entries]
-            .map(link)
-            .into_iter()
-            .collect(),
-    }
-}
-
-fn c_symbol(symbol: &str) -> CString {
+fn c_string(symbol: &str) -> CString {
     CString::new(symbol).expect("symbols of the table hold no NUL")
 }

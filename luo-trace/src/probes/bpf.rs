@@ -1,19 +1,18 @@
-//! The `bpf(2)` and `perf_event_open(2)` calls that aya 0.14 does not wrap: program
-//! load with an expected attach type, and links over many kprobes.
+//! The `bpf(2)` calls that aya 0.14 does not wrap: program load with an expected
+//! attach type, links over many functions, and what the kernel counted of them.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
+use aya::maps::{MapData, MapType};
 use aya_obj::generated::{
-    BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
-    perf_event_attr,
+    BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_link_type,
+    bpf_prog_info, bpf_prog_type,
 };
 
 /// `BPF_TRACE_KPROBE_SESSION` (include/uapi/linux/bpf.h, since v6.10).
 const TRACE_KPROBE_SESSION: u32 = 56;
-/// `PERF_FLAG_FD_CLOEXEC` (`include/uapi/linux/perf_event.h`).
-const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 /// `BPF_F_KPROBE_MULTI_RETURN`.
 const MULTI_RETURN: u32 = 1;
 
@@ -24,12 +23,6 @@ pub enum AttachTo {
     KprobeSession,
     /// One link, entry or return of many functions.
     KprobeMulti,
-    /// One perf event per function.
-    Kprobe,
-    /// Trampoline at the entry of the function with this BTF id.
-    Fentry(u32),
-    /// Trampoline at its return.
-    Fexit(u32),
     /// A tracepoint.
     Tracepoint,
 }
@@ -37,10 +30,7 @@ pub enum AttachTo {
 impl AttachTo {
     fn program_type(self) -> bpf_prog_type {
         match self {
-            Self::KprobeSession | Self::KprobeMulti | Self::Kprobe => {
-                bpf_prog_type::BPF_PROG_TYPE_KPROBE
-            }
-            Self::Fentry(_) | Self::Fexit(_) => bpf_prog_type::BPF_PROG_TYPE_TRACING,
+            Self::KprobeSession | Self::KprobeMulti => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
             Self::Tracepoint => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
         }
     }
@@ -49,9 +39,7 @@ impl AttachTo {
         match self {
             Self::KprobeSession => TRACE_KPROBE_SESSION,
             Self::KprobeMulti => bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32,
-            Self::Kprobe | Self::Tracepoint => 0,
-            Self::Fentry(_) => bpf_attach_type::BPF_TRACE_FENTRY as u32,
-            Self::Fexit(_) => bpf_attach_type::BPF_TRACE_FEXIT as u32,
+            Self::Tracepoint => 0,
         }
     }
 }
@@ -60,50 +48,51 @@ impl AttachTo {
 pub fn load(
     to: AttachTo,
     instructions: &[bpf_insn],
-    license: &CString,
-    log: Option<&mut Vec<u8>>,
+    license: &CStr,
+    log: Option<&mut [u8]>,
 ) -> io::Result<OwnedFd> {
     let mut attr = zeroed_attr();
-    // SAFETY: the union is zeroed; these are the fields of BPF_PROG_LOAD.
+    // SAFETY: all zeroes is a value of every member of this union.
     let load = unsafe { &mut attr.__bindgen_anon_3 };
     load.prog_type = to.program_type() as u32;
     load.expected_attach_type = to.attach_type();
     load.insns = instructions.as_ptr() as u64;
     load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     load.license = license.as_ptr() as u64;
-    if let AttachTo::Fentry(id) | AttachTo::Fexit(id) = to {
-        load.attach_btf_id = id;
-    }
     if let Some(log) = log {
-        log.resize(256 * 1024, 0);
         load.log_level = 1;
         load.log_buf = log.as_mut_ptr() as u64;
         load.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
     }
-    bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+    // SAFETY: instructions and log are slices with their lengths, the licence ends in
+    // a NUL, and all three outlive the call.
+    unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
 }
 
 /// Loads a program that is run by [`run_syscall`] and attached to nothing.
 pub fn load_syscall(instructions: &[bpf_insn]) -> io::Result<OwnedFd> {
     let mut attr = zeroed_attr();
-    // SAFETY: the union is zeroed; these are the fields of BPF_PROG_LOAD.
+    // SAFETY: all zeroes is a value of every member of this union.
     let load = unsafe { &mut attr.__bindgen_anon_3 };
     load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32;
     load.prog_flags = BPF_F_SLEEPABLE;
     load.insns = instructions.as_ptr() as u64;
     load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     load.license = c"GPL".as_ptr() as u64;
-    bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+    // SAFETY: the instructions are a slice with its length and outlive the call.
+    unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
 }
 
-/// Runs such a program on `context`, which it may change; its return value.
-pub fn run_syscall<T>(program: BorrowedFd<'_>, context: &mut T) -> io::Result<u32> {
+/// Runs such a program on `context`, of which it may change every bit; its return value.
+pub fn run_syscall<T: bytemuck::Pod>(program: BorrowedFd<'_>, context: &mut T) -> io::Result<u32> {
+    let context = bytemuck::bytes_of_mut(context);
     let mut attr = zeroed_attr();
     attr.test.prog_fd = program.as_raw_fd().cast_unsigned();
-    attr.test.ctx_in = std::ptr::from_mut(context) as u64;
-    // SAFETY: the union is zeroed; these are the fields of BPF_PROG_TEST_RUN.
+    attr.test.ctx_in = context.as_mut_ptr() as u64;
+    // SAFETY: the kernel reads and writes as many bytes of the context as it is told,
+    // it has that many, and any bytes are a value of a Pod.
     unsafe {
-        attr.test.ctx_size_in = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
+        attr.test.ctx_size_in = u32::try_from(context.len()).map_err(io::Error::other)?;
         bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
         Ok(attr.test.retval)
     }
@@ -113,12 +102,12 @@ pub fn run_syscall<T>(program: BorrowedFd<'_>, context: &mut T) -> io::Result<u3
 #[derive(Clone, Copy, Debug)]
 pub enum Functions<'a> {
     /// By name: the kernel walks its symbol table for them.
-    Named(&'a [CString]),
+    Named(&'a [&'a CStr]),
     /// By address.
     At(&'a [u64]),
 }
 
-/// Links a program to many functions at once.
+/// Links a program to many functions at once, with a cookie for each.
 pub fn link_multi(
     program: BorrowedFd<'_>,
     to: AttachTo,
@@ -136,8 +125,8 @@ pub fn link_multi(
     };
     assert_eq!(count, cookies.len(), "one cookie per function");
     let mut attr = zeroed_attr();
-    // SAFETY: the union is zeroed; these are the fields of BPF_LINK_CREATE for
-    // kprobe_multi, and the arrays outlive the call.
+    // SAFETY: these are the fields of BPF_LINK_CREATE for kprobe_multi; names, addresses
+    // and cookies are `count` each and outlive the call.
     unsafe {
         attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
         attr.link_create.attach_type = to.attach_type();
@@ -147,146 +136,103 @@ pub fn link_multi(
         multi.syms = syms;
         multi.addrs = addrs;
         multi.cookies = cookies.as_ptr() as u64;
+        bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
     }
-    bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
-}
-
-/// Links a program that was loaded for one function's trampoline.
-pub fn link_tracing(program: BorrowedFd<'_>, to: AttachTo, cookie: u64) -> io::Result<OwnedFd> {
-    let mut attr = zeroed_attr();
-    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
-    attr.link_create.attach_type = to.attach_type();
-    attr.link_create.__bindgen_anon_3.tracing.cookie = cookie;
-    bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
 /// Links a program to a tracepoint (v4.17).
-pub fn link_tracepoint(program: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
+pub fn link_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
     let mut attr = zeroed_attr();
     attr.raw_tracepoint.name = name.as_ptr() as u64;
     attr.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
-    bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+    // SAFETY: the name ends in a NUL and outlives the call.
+    unsafe { bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr) }
 }
 
-/// `perf_event_open(2)`. What the attribute points to must be alive.
-fn open_event(event: &perf_event_attr) -> io::Result<OwnedFd> {
-    // Every process on the first CPU; a probe's are hit on all.
-    let (pid, cpu) = (-1, 0);
-    // SAFETY: the attribute outlives the call, and the kernel copies what it points to,
-    // or refuses it.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const *event,
-            pid,
-            cpu,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
-    };
-    owned(fd)
-}
-
-/// Opens a kprobe as a perf event and links the program to it. The event must
-/// live as long as the link, which holds it.
-pub fn link_kprobe(
-    program: BorrowedFd<'_>,
-    pmu: &KprobePmu,
-    symbol: &CString,
-    returning: bool,
-    cookie: u64,
-) -> io::Result<OwnedFd> {
-    // SAFETY: all zeroes is the documented blank of this plain-old-data struct.
-    let mut event: perf_event_attr = unsafe { std::mem::zeroed() };
-    event.type_ = pmu.kind;
-    event.size = u32::try_from(size_of::<perf_event_attr>()).map_err(io::Error::other)?;
-    event.config = if returning { 1 << pmu.return_bit } else { 0 };
-    event.__bindgen_anon_3.config1 = symbol.as_ptr() as u64;
-    let event = open_event(&event)?;
+/// Writes the one element of an array map.
+pub fn fill(map: &MapData, value: &[u8]) -> io::Result<()> {
+    let info = map.info().map_err(io::Error::other)?;
+    let kind = info.map_type().map_err(io::Error::other)?;
+    expect_element(kind, info.value_size(), value)?;
+    let key = 0_u32;
     let mut attr = zeroed_attr();
-    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
-    attr.link_create.__bindgen_anon_2.target_fd = event.as_raw_fd().cast_unsigned();
-    attr.link_create.attach_type = bpf_attach_type::BPF_PERF_EVENT as u32;
-    attr.link_create.__bindgen_anon_3.perf_event.bpf_cookie = cookie;
-    bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
-}
-
-/// Dynamic PMU behind kprobe perf events.
-#[derive(Clone, Copy, Debug)]
-pub struct KprobePmu {
-    kind: u32,
-    return_bit: u32,
-}
-
-impl KprobePmu {
-    /// Reads it from sysfs.
-    pub fn read() -> io::Result<Self> {
-        let base = "/sys/bus/event_source/devices/kprobe";
-        let number = |text: String| {
-            text.trim()
-                .trim_start_matches("config:")
-                .parse()
-                .map_err(|_| io::Error::other(format!("{base} holds no number: {text:?}")))
-        };
-        Ok(Self {
-            kind: number(std::fs::read_to_string(format!("{base}/type"))?)?,
-            return_bit: number(std::fs::read_to_string(format!("{base}/format/retprobe"))?)?,
-        })
-    }
-}
-
-/// Writes one element of an array map.
-pub fn map_update(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
-    let mut attr = zeroed_attr();
-    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_2.map_fd = map.fd().as_fd().as_raw_fd().cast_unsigned();
     attr.__bindgen_anon_2.key = &raw const key as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = value.as_ptr() as u64;
-    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+    // SAFETY: the key of an array is a u32, and the kernel reads as many bytes of the
+    // value as the map's elements have: both were just asked for.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+/// Whether `value` is what the kernel would read of it: an array's key is a u32, and
+/// a per-CPU one takes an element for each CPU.
+fn expect_element(kind: MapType, value_size: u32, value: &[u8]) -> io::Result<()> {
+    if kind != MapType::Array || usize::try_from(value_size) != Ok(value.len()) {
+        return Err(io::Error::other(format!(
+            "{} bytes are no element of a {kind:?} of {value_size} bytes each",
+            value.len()
+        )));
+    }
+    Ok(())
 }
 
 /// Makes a map read-only for everybody (v5.2).
-pub fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+pub fn freeze(map: &MapData) -> io::Result<()> {
     let mut attr = zeroed_attr();
-    attr.__bindgen_anon_2.map_fd = map.as_raw_fd().cast_unsigned();
-    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr).map(drop)
+    attr.__bindgen_anon_2.map_fd = map.fd().as_fd().as_raw_fd().cast_unsigned();
+    // SAFETY: this command takes no pointer.
+    unsafe { bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attr) }.map(drop)
 }
 
 /// Hits that the kernel skipped because another program ran on that CPU.
 pub fn recursion_misses(program: impl AsFd) -> io::Result<u64> {
-    Ok(info(program)?.recursion_misses)
-}
-
-/// The program's id.
-pub fn program_id(program: impl AsFd) -> io::Result<u32> {
-    Ok(info(program)?.id)
-}
-
-fn info(program: impl AsFd) -> io::Result<bpf_prog_info> {
-    // SAFETY: plain old data.
+    // SAFETY: all zeroes is a value of this struct of numbers.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is the one that the kernel fills for a program.
+    unsafe { fill_info(program.as_fd(), &mut info)? };
+    Ok(info.recursion_misses)
+}
+
+/// Hits that the kernel skipped before it came to the program; 0 of a link that is no
+/// multi-link.
+pub fn link_misses(link: impl AsFd) -> io::Result<u64> {
+    // SAFETY: all zeroes is a value of this struct of numbers.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is the one that the kernel fills for a link.
+    unsafe { fill_info(link.as_fd(), &mut info)? };
+    if info.type_ != bpf_link_type::BPF_LINK_TYPE_KPROBE_MULTI as u32 {
+        return Ok(0);
+    }
+    // SAFETY: the member of this type of link, and all of its bits are numbers.
+    Ok(unsafe { info.__bindgen_anon_1.kprobe_multi.missed })
+}
+
+/// Asks for what the kernel tells of an object.
+///
+/// # Safety
+/// `T` is the kernel's struct for the type of the object, and holds no pointer that
+/// the kernel would follow.
+unsafe fn fill_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     let mut attr = zeroed_attr();
-    attr.info.bpf_fd = program.as_fd().as_raw_fd().cast_unsigned();
-    attr.info.info = &raw mut info as u64;
-    attr.info.info_len = u32::try_from(size_of::<bpf_prog_info>()).map_err(io::Error::other)?;
-    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
-    Ok(info)
+    attr.info.bpf_fd = object.as_raw_fd().cast_unsigned();
+    attr.info.info = &raw mut *info as u64;
+    attr.info.info_len = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: room and length are those of `info`, which the caller vouches for.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }.map(drop)
 }
 
 fn zeroed_attr() -> bpf_attr {
-    // SAFETY: all zeroes is the documented blank of this union.
+    // SAFETY: all zeroes is the documented blank of this union of numbers.
     unsafe { std::mem::zeroed() }
 }
 
-fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
-    // SAFETY: `attr` is a whole, initialised bpf_attr whose pointers the caller keeps alive.
-    let ret = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command as u32,
-            &raw mut *attr,
-            size_of::<bpf_attr>(),
-        )
-    };
+/// # Safety
+/// What the fields of this command point to is as long as they say, lives until the
+/// call returns, and may be written to where the command does.
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: `attr` is whole and initialised; the caller vouches for what it points to.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, command as u32, &raw mut *attr, size) };
     if ret < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -294,14 +240,27 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     }
 }
 
-fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
-    owned(bpf(command, attr)?)
+/// # Safety
+/// As of [`bpf`], and the command returns a new descriptor.
+unsafe fn bpf_fd(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the caller vouches for both.
+    unsafe {
+        let fd = bpf(command, attr)?;
+        let fd = i32::try_from(fd).map_err(io::Error::other)?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
 }
 
-fn owned(fd: i64) -> io::Result<OwnedFd> {
-    match i32::try_from(fd) {
-        // SAFETY: the kernel has just given us this descriptor.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_another_size_or_of_another_kind_of_map_is_refused() {
+        assert!(expect_element(MapType::Array, 8, &[0; 8]).is_ok());
+        assert!(expect_element(MapType::Array, 8, &[0; 7]).is_err());
+        assert!(expect_element(MapType::Array, 8, &[0; 9]).is_err());
+        assert!(expect_element(MapType::PerCpuArray, 8, &[0; 8]).is_err());
+        assert!(expect_element(MapType::Hash, 8, &[0; 8]).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! Ids of kernel functions in the kernel's BTF, and where its devices keep their names.
+//! A kernel function's id in the kernel's BTF, and where its devices keep their names.
 //!
-//! Read by a single walk over the raw blob: building a full type tree takes
-//! longer than attaching the whole table does, and this sits on the path
+//! Read by a single walk over the raw blob: building a full type tree, as aya-obj
+//! does, takes longer than attaching the whole table does, and this sits on the path
 //! between the start of `collect` and the agent's.
 
 use std::collections::HashMap;
@@ -11,24 +11,36 @@ const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_FUNC: u32 = 12;
 
-/// BTF ids of those of `names` that are functions there; `None` without BTF.
-pub fn function_ids(names: &[&str]) -> Option<HashMap<String, u32>> {
-    find(&std::fs::read(PATH).ok()?, names)
-}
+/// The kernel's own BTF.
+pub struct Btf(Vec<u8>);
 
-/// Whether a `struct device` begins with its kobject, and that with its name, as
-/// the programs take it to be (include/linux/device.h, include/linux/kobject.h,
-/// v7.3); `None` without BTF.
-pub fn device_begins_with_name() -> Option<bool> {
-    device_name_is_first(&std::fs::read(PATH).ok()?)
-}
+impl Btf {
+    /// Of the running kernel, if it has any.
+    pub fn read() -> Option<Self> {
+        std::fs::read(PATH).ok().map(Self)
+    }
 
-fn device_name_is_first(blob: &[u8]) -> Option<bool> {
-    let first = first_members(blob, &["device", "kobject"])?;
-    Some(
-        first.get("device").is_some_and(|m| m == "kobj")
-            && first.get("kobject").is_some_and(|m| m == "name"),
-    )
+    /// The id of the function of this name.
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        let (types, strings) = sections(&self.0)?;
+        let wanted = string_offsets(strings, &[name]);
+        let mut found = None;
+        for_each_type(types, |id, kind, name, _| {
+            if kind == KIND_FUNC && wanted.contains_key(&name) {
+                found = Some(id);
+            }
+        })?;
+        found
+    }
+
+    /// Whether a `struct device` begins with its kobject, and that with its name, as
+    /// the programs take it to be (include/linux/device.h, include/linux/kobject.h,
+    /// v7.3).
+    pub fn device_begins_with_name(&self) -> Option<bool> {
+        let first = first_members(&self.0, &["device", "kobject"])?;
+        let begins = |of: &str, with: &str| first.get(of).is_some_and(|member| member == with);
+        Some(begins("device", "kobj") && begins("kobject", "name"))
+    }
 }
 
 /// By name of those structures, the member at their very beginning.
@@ -51,20 +63,6 @@ fn first_members(blob: &[u8], structures: &[&str]) -> Option<HashMap<String, Str
             && let Some(member) = word(0).and_then(string)
         {
             found.entry((*structure).to_owned()).or_insert(member);
-        }
-    })?;
-    Some(found)
-}
-
-fn find(blob: &[u8], names: &[&str]) -> Option<HashMap<String, u32>> {
-    let (types, strings) = sections(blob)?;
-    let wanted = string_offsets(strings, names);
-    let mut found = HashMap::new();
-    for_each_type(types, |id, kind, name, _| {
-        if kind == KIND_FUNC
-            && let Some(name) = wanted.get(&name)
-        {
-            found.insert((*name).to_owned(), id);
         }
     })?;
     Some(found)
@@ -167,17 +165,15 @@ mod tests {
             KIND_FUNC << 24,
             0,
         ];
-        let found = find(&blob(&types, b"\0a\0b\0"), &["a", "b", "c"]).expect("well formed");
-        assert_eq!(
-            found,
-            HashMap::from([("b".to_owned(), 3), ("a".to_owned(), 4)])
-        );
+        let btf = Btf(blob(&types, b"\0a\0b\0"));
+        let ids = ["a", "b", "c"].map(|name| btf.function_id(name));
+        assert_eq!(ids, [Some(4), Some(3), None]);
     }
 
     #[test]
     fn a_device_that_does_not_begin_with_its_name_is_told() {
         // Two structures of one member each: device { kobj }, kobject { name }.
-        let blob_of = |kobj_at: u32, first: &str| {
+        let of = |kobj_at: u32, first: &str| {
             let strings = format!("\0device\0kobj\0kobject\0{first}\0");
             let types = [
                 1,
@@ -193,21 +189,21 @@ mod tests {
                 0,
                 0,
             ];
-            blob(&types, strings.as_bytes())
+            Btf(blob(&types, strings.as_bytes())).device_begins_with_name()
         };
-        assert_eq!(device_name_is_first(&blob_of(0, "name")), Some(true));
-        assert_eq!(device_name_is_first(&blob_of(64, "name")), Some(false));
-        assert_eq!(device_name_is_first(&blob_of(0, "entry")), Some(false));
-        assert_eq!(device_name_is_first(b"no BTF"), None);
+        assert_eq!(of(0, "name"), Some(true));
+        assert_eq!(of(64, "name"), Some(false));
+        assert_eq!(of(0, "entry"), Some(false));
+        assert_eq!(Btf(b"no BTF".to_vec()).device_begins_with_name(), None);
     }
 
     #[test]
     fn garbage_is_not_btf() {
-        assert_eq!(find(b"", &["a"]), None);
-        assert_eq!(find(&[0xff; 64], &["a"]), None);
+        assert_eq!(Btf(Vec::new()).function_id("a"), None);
+        assert_eq!(Btf(vec![0xff; 64]).function_id("a"), None);
         let whole = blob(&[1, KIND_FUNC << 24, 0], b"\0a\0");
         for len in 0..whole.len() {
-            let _ = find(&whole[..len], &["a"]);
+            let _ = Btf(whole[..len].to_vec()).function_id("a");
         }
     }
 }

@@ -20,6 +20,7 @@ const NAME_LEN: usize = 64;
 
 /// What the program is given, and gives back in place.
 #[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Question {
     address: u64,
     name: [u8; NAME_LEN],

@@ -2,7 +2,7 @@
 //! of it in one go, and say what could not be placed.
 
 mod attach;
-pub(crate) mod bpf;
+mod bpf;
 mod btf;
 mod kallsyms;
 mod object;
@@ -13,8 +13,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use luo_trace_ebpf::maps::{CpuStats, HotStats};
-use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
+use luo_trace_ebpf::maps::{CPU_STATS_WORDS, CpuStats, HotStats};
+use luo_trace_ebpf::{Event, PROBES, Probe};
 
 use crate::carrier::Counters;
 
@@ -110,9 +110,8 @@ pub struct Probes {
     pub tail_id: u32,
     /// Where the thread that reboots wants its records.
     pub tail: Array<MapData, [u64; 3]>,
-    stats: PerCpuArray<MapData, [u64; 5]>,
+    stats: PerCpuArray<MapData, [u64; CPU_STATS_WORDS]>,
     hot: PerCpuArray<MapData, [u64; 4]>,
-    object: object::Programs,
     programs: Vec<OwnedFd>,
     links: Vec<OwnedFd>,
 }
@@ -126,25 +125,10 @@ impl std::fmt::Debug for Probes {
     }
 }
 
-/// What the programs have to say beyond their records.
-pub struct Diagnostics {
-    logger: aya_log::EbpfLogger<&'static dyn log::Log>,
-    _program: OwnedFd,
-    // A program array is emptied when its last descriptor is closed.
-    _slot: MapData,
-}
-
-impl Diagnostics {
-    /// Passes it on to the `log` crate.
-    pub fn flush(&mut self) {
-        self.logger.flush();
-    }
-}
-
 impl Probes {
     /// Attaches the whole table.
     pub fn arm(selection: &Selection) -> Result<Self, ArmError> {
-        Self::arm_rows(selection, Probe::is_of_update)
+        Self::arm_rows(selection, |_| true)
     }
 
     /// The same for what runs in a restore: it is waited for inside the blackout.
@@ -163,25 +147,6 @@ impl Probes {
         Ok(armed)
     }
 
-    /// Loads the program that says what the tail stores ran into, and opens what
-    /// the programs log. Not part of arming: nothing waits for it.
-    ///
-    /// # Errors
-    /// The kernel refuses it; tracing goes on without.
-    pub fn diagnostics(&mut self) -> Result<Diagnostics, ArmError> {
-        attach::diagnostics(&mut self.object, self.mechanism)
-    }
-
-    /// Arms one more function of the table, by the same mechanism.
-    ///
-    /// # Errors
-    /// This kernel has no such function, or the mechanism takes no more.
-    pub fn arm_too(&mut self, id: ProbeId) -> io::Result<()> {
-        let links = attach::one_more(self, Probe::of(id))?;
-        self.links.extend(links);
-        Ok(())
-    }
-
     /// Takes the records that wait in the ring buffer.
     pub fn drain(&mut self, mut take: impl FnMut(Event)) -> usize {
         let mut n = 0;
@@ -196,28 +161,24 @@ impl Probes {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
+        let mut entries = 0;
         if let Ok(cpus) = self.stats.get(&0, 0) {
             for cpu in cpus.iter() {
-                let CpuStats {
-                    seen,
-                    lost,
-                    tail_stored,
-                    tail_refused,
-                    hot,
-                } = (*cpu).into();
-                counters.seen += seen;
-                counters.lost += lost;
-                counters.tail_stored += tail_stored;
-                counters.tail_refused += tail_refused;
-                counters.hot += hot;
-                counters.seen_by_cpu.push(seen);
+                let cpu = CpuStats::from(*cpu);
+                counters.seen += cpu.seen;
+                counters.seen_by_cpu.push(cpu.seen);
+                counters.lost += cpu.ring_full;
+                counters.tail_stored += cpu.tail_stored;
+                counters.tail_refused += cpu.tail_refused;
+                counters.unrecorded += cpu.tail_full;
+                counters.hot += cpu.summed;
+                entries += cpu.entries;
             }
         }
-        let missed = self
-            .programs
-            .iter()
-            .filter_map(|p| bpf::recursion_misses(p).ok());
-        counters.missed = missed.sum();
+        counters.unmatched = entries.saturating_sub(counters.hot);
+        let programs = self.programs.iter().map(bpf::recursion_misses);
+        let links = self.links.iter().map(bpf::link_misses);
+        counters.missed = programs.chain(links).flatten().sum();
         counters
     }
 

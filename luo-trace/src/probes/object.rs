@@ -1,5 +1,5 @@
-//! The embedded eBPF object: its maps, and its programs made ready for one
-//! attach mechanism.
+//! The embedded eBPF object: its maps, and its programs made ready for one way of
+//! attaching.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -135,7 +135,7 @@ impl Programs {
     }
 
     fn load_code(&self, name: &str, to: AttachTo, code: &[bpf_insn]) -> Result<OwnedFd, ArmError> {
-        let mut log = Vec::new();
+        let mut log = vec![0; 256 * 1024];
         bpf::load(to, code, &self.license, Some(&mut log)).map_err(|error| {
             let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
             let log = String::from_utf8_lossy(&log[..end]);
@@ -166,10 +166,10 @@ fn fill_section(data: &MapData, map: &aya_obj::Map) -> io::Result<()> {
     if map.section_kind() == EbpfSectionKind::Maps || map.data().is_empty() {
         return Ok(());
     }
-    bpf::map_update(data.fd().as_fd(), 0, map.data())?;
+    bpf::fill(data, map.data())?;
     if map.section_kind() == EbpfSectionKind::Rodata {
         // Helpers take a format from memory that nobody can change any more.
-        bpf::map_freeze(data.fd().as_fd())?;
+        bpf::freeze(data)?;
     }
     Ok(())
 }

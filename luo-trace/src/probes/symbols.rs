@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 
-use luo_trace_ebpf::Probe;
-
-use crate::arch;
+use luo_trace_ebpf::{Probe, Series};
 
 use super::kallsyms::Kallsyms;
 use super::{Missing, Placed};
@@ -24,77 +22,98 @@ pub type Resolved = (Vec<Placed>, Vec<Missing>);
 /// address. Cheap, but a function may exist and not be traceable.
 pub fn look_up(table: &[&'static Probe]) -> io::Result<Resolved> {
     let kallsyms = Kallsyms::open()?;
+    place(table, "this kernel has no such function", |symbol| {
+        Ok(kallsyms.address(symbol)?.map(Some))
+    })
+}
+
+/// Places each probe on the first of its symbols that tracefs lists.
+pub fn look_up_traceable(table: &[&'static Probe]) -> io::Result<Resolved> {
+    let wanted: HashSet<&str> = table.iter().flat_map(|p| p.symbols()).collect();
+    let list = LISTS.iter().find_map(|path| File::open(path).ok());
+    let list =
+        list.ok_or_else(|| io::Error::other(format!("no {}: is tracefs mounted?", LISTS[0])))?;
+    let mut traceable = HashSet::new();
+    for line in BufReader::with_capacity(1 << 16, list).lines() {
+        let line = line?;
+        if let Some(word) = line.split_ascii_whitespace().next()
+            && let Some(symbol) = wanted.get(word)
+        {
+            traceable.insert(*symbol);
+        }
+    }
+    place(table, "not traceable in this kernel", |symbol| {
+        Ok(traceable.contains(symbol).then_some(None))
+    })
+}
+
+/// `find`: a symbol's address, if that is known, where the kernel has the symbol.
+fn place(
+    table: &[&'static Probe],
+    absent: &str,
+    find: impl Fn(&str) -> io::Result<Option<Option<u64>>>,
+) -> io::Result<Resolved> {
     let (mut placed, mut missing) = (Vec::new(), Vec::new());
     for probe in table {
         let mut found = None;
         for symbol in probe.symbols() {
-            if let Some(address) = kallsyms.address(symbol)? {
+            if let Some(address) = find(symbol)? {
                 found = Some(Placed {
                     probe,
                     symbol,
-                    address: Some(address),
+                    address,
                 });
                 break;
             }
         }
         match found {
             Some(one) => placed.push(one),
-            None if probe.optional || arch::passes_by(probe) => {}
+            None if probe.optional => {}
             None => missing.push(Missing {
                 probe,
-                why: "this kernel has no such function (renamed, inlined or not built)".to_owned(),
+                why: why_absent(probe, absent, running_series()),
             }),
         }
     }
     Ok((placed, missing))
 }
 
-/// Places each probe on the first of its symbols that tracefs (or else kallsyms) lists.
-pub fn resolve(table: &[&'static Probe]) -> Resolved {
-    let wanted: HashSet<&str> = table.iter().flat_map(|p| p.symbols()).collect();
-    let (available, list) = LISTS
-        .iter()
-        .find_map(|path| {
-            Some((
-                first_words(path, 0, &wanted)?,
-                "not traceable here (inlined, renamed or not built)",
-            ))
-        })
-        .or_else(|| {
-            Some((
-                first_words("/proc/kallsyms", 2, &wanted)?,
-                "not in /proc/kallsyms",
-            ))
-        })
-        .unwrap_or_default();
-    let (mut placed, mut missing) = (Vec::new(), Vec::new());
-    for probe in table {
-        match probe.symbols().find(|s| available.contains(*s)) {
-            Some(symbol) => placed.push(Placed {
-                probe,
-                symbol,
-                address: None,
-            }),
-            None if probe.optional || arch::passes_by(probe) => {}
-            None => missing.push(Missing {
-                probe,
-                why: list.to_owned(),
-            }),
-        }
-    }
-    (placed, missing)
+/// The running kernel's series.
+fn running_series() -> Option<Series> {
+    let uname = rustix::system::uname();
+    let mut numbers = uname.release().to_str().ok()?.split(['.', '-', '+']);
+    let mut number = || numbers.next()?.parse().ok();
+    Some((number()?, number()?))
 }
 
-/// Those of `wanted` that stand in column `column` of the file.
-fn first_words(path: &str, column: usize, wanted: &HashSet<&str>) -> Option<HashSet<String>> {
-    let mut found = HashSet::new();
-    for line in BufReader::with_capacity(1 << 16, File::open(path).ok()?).lines() {
-        let line = line.ok()?;
-        if let Some(word) = line.split_ascii_whitespace().nth(column)
-            && wanted.contains(word)
-        {
-            found.insert(word.to_owned());
+fn why_absent(probe: &Probe, absent: &str, here: Option<Series>) -> String {
+    let reason = match (here, probe.until) {
+        (Some(here), _) if here < probe.since => {
+            format!("it came with Linux {}.{}", probe.since.0, probe.since.1)
         }
+        (Some(here), Some(last)) if last < here => {
+            format!("Linux {}.{} was the last with it", last.0, last.1)
+        }
+        _ => "renamed, inlined or not built".to_owned(),
+    };
+    format!("{absent} ({reason})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use luo_trace_ebpf::ProbeId;
+
+    #[test]
+    fn an_absent_function_is_explained_by_the_kernels_series_where_that_explains_it() {
+        let flb = Probe::of(ProbeId::LuoFlbSerialize);
+        let of = |series| why_absent(flb, "none", series);
+        assert_eq!(of(Some((6, 19))), "none (it came with Linux 7.0)");
+        assert_eq!(of(Some((7, 3))), "none (renamed, inlined or not built)");
+        assert_eq!(of(None), "none (renamed, inlined or not built)");
+        let mut gone = *flb;
+        gone.until = Some((7, 2));
+        let why = why_absent(&gone, "none", Some((7, 3)));
+        assert_eq!(why, "none (Linux 7.2 was the last with it)");
     }
-    Some(found)
 }

@@ -120,9 +120,8 @@ fn drain(
     ending: &Ending,
 ) -> anyhow::Result<()> {
     let ring = probes.events.as_fd().try_clone_to_owned()?;
-    let mut logger = probes.diagnostics();
     let (mut anchor, mut clock) = (Every::new(ANCHOR), Every::new(CLOCK));
-    let mut drained = 0;
+    let mut counters = Counters::default();
     loop {
         let files: Vec<_> = [Some(ring.as_fd()), marks.as_ref().map(|m| m.fd())]
             .into_iter()
@@ -148,30 +147,33 @@ fn drain(
                 .iter()
                 .for_each(|event| carrier.push_event(event));
         }
-        drained += move_records(probes, carrier, drained)?;
-        if let Ok(logger) = &mut logger {
-            logger.flush();
-        }
+        move_records(probes, carrier, &mut counters)?;
     }
 }
 
 /// Moves what waits in the ring buffer; the counters follow the records, so that
-/// a carrier cut off in between claims too little rather than too much.
-fn move_records(probes: &mut Probes, carrier: &mut Carrier, before: u64) -> anyhow::Result<u64> {
-    let mut moved = 0;
+/// a carrier cut off in between claims too little rather than too much. They may
+/// grow without a record: by those that were lost.
+fn move_records(
+    probes: &mut Probes,
+    carrier: &mut Carrier,
+    last: &mut Counters,
+) -> anyhow::Result<()> {
+    let mut drained = last.drained;
     probes.drain(|event| {
         carrier.push_event(&event);
-        moved += 1;
+        drained += 1;
     });
-    if moved == 0 && before > 0 {
-        return Ok(0);
-    }
-    carrier.set_hot(&probes.hot())?;
-    carrier.set_counters(&Counters {
-        drained: before + moved,
+    let counters = Counters {
+        drained,
         ..probes.counters()
-    })?;
-    Ok(moved)
+    };
+    if counters != *last {
+        carrier.set_hot(&probes.hot())?;
+        carrier.set_counters(&counters)?;
+        *last = counters;
+    }
+    Ok(())
 }
 
 /// A signal came before the kexec: give the memory back and say so.

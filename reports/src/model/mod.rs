@@ -388,7 +388,7 @@ pub struct Loss {
 pub struct Attach {
     /// Which kernel.
     pub kernel: KernelSide,
-    /// `kprobe.session`, `kprobe.multi`, `fentry` or `kprobe`.
+    /// `kprobe.session` or `kprobe.multi`.
     pub mechanism: String,
     /// Probes in place.
     pub attached: u32,
