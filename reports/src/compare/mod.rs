@@ -112,7 +112,7 @@ pub enum CompareError {
     },
     /// One set is several.
     #[error(
-        "{side} holds runs of several {what} ({found}); \
+        "{side} holds runs of several {what}s ({found}); \
              a set is one setup repeated, so name those runs apart"
     )]
     Mixed {
@@ -233,9 +233,8 @@ impl Compared {
 pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, CompareError> {
     check(options)?;
     let setups = (Setup::of(base, "base")?, Setup::of(head, "head")?);
-    setups.0.comparable(&setups.1)?;
+    let mut notes = setup::differences(base, head)?;
     check_shared(base, head)?;
-    let mut notes = setup::differences(base, head);
     let sides = pairs::order(base, head, options, &mut notes)?;
     let items = items(&sides, options)?;
     let floor = floor(&setups.0, options);

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::CompareError;
 use crate::files::set::Set;
-use crate::model::{self, Kernel, Run};
+use crate::model::Run;
+use crate::stats::comparable::{self, FACTS, Weight, mode, workload};
 
 /// What one side ran on, the same for all its runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,12 +28,9 @@ impl Setup {
     /// The setup of `set`, which is `side` in errors.
     pub(super) fn of(set: &Set, side: &'static str) -> Result<Self, CompareError> {
         let first = set.runs.first().ok_or(CompareError::Empty { side })?;
-        one_of(set, side, "kernel builds", builds)?;
-        one_of(set, side, "machines", |run| Some(run.host.machine.clone()))?;
-        one_of(set, side, "modes", |run| Some(mode(run)))?;
-        one_of(set, side, "workloads", workload)?;
         // A run without a carrier does not know its old kernel.
         let told = set.runs.iter().find(|run| run.old_kernel.is_some());
+        one_setup(set, told.unwrap_or(first), side)?;
         Ok(Self {
             runs: set.runs.len(),
             kernels: kernels(told.unwrap_or(first)),
@@ -47,24 +45,6 @@ impl Setup {
         Self::of(set, "the set")
     }
 
-    /// Refuses sides whose lengths cannot mean the same.
-    pub(super) fn comparable(&self, head: &Self) -> Result<(), CompareError> {
-        let none = || "none".to_owned();
-        let facts = [
-            ("machine", self.machine.clone(), head.machine.clone()),
-            ("mode", self.mode.clone(), head.mode.clone()),
-            (
-                "workload",
-                self.workload.clone().unwrap_or_else(none),
-                head.workload.clone().unwrap_or_else(none),
-            ),
-        ];
-        match facts.into_iter().find(|(_, base, head)| base != head) {
-            Some((what, base, head)) => Err(CompareError::Different { what, base, head }),
-            None => Ok(()),
-        }
-    }
-
     /// Whether time was instructions counted.
     #[must_use]
     pub fn deterministic(&self) -> bool {
@@ -72,66 +52,44 @@ impl Setup {
     }
 }
 
-/// What differs between the hosts, which explains a shift but does not forbid
-/// the comparison.
-pub(super) fn differences(base: &Set, head: &Set) -> Vec<String> {
-    let (Some(base), Some(head)) = (base.runs.first(), head.runs.first()) else {
-        return Vec::new();
-    };
-    let (base, head) = (&base.host, &head.host);
+/// Refuses sides whose lengths cannot mean the same; what else differs than the kernels, which
+/// may explain a shift.
+pub(super) fn differences(base: &Set, head: &Set) -> Result<Vec<String>, CompareError> {
     let mut notes = Vec::new();
-    if base.cpus != head.cpus {
-        let (base, head) = (base.cpus, head.cpus);
-        notes.push(format!("base ran on {base} cpus, head on {head}"));
+    let (Some(base), Some(head)) = (base.runs.first(), head.runs.first()) else {
+        return Ok(notes);
+    };
+    for fact in FACTS.iter().filter(|fact| !fact.same(base, head)) {
+        let of = |run| (fact.of)(run).unwrap_or_default();
+        let (what, base, head) = (fact.what, of(base), of(head));
+        match fact.weight {
+            Weight::Compared => {}
+            Weight::Forbids => return Err(CompareError::Different { what, base, head }),
+            Weight::Explains => notes.push(format!("base ran on {base}, head on {head}")),
+        }
     }
-    if base.cpu_model != head.cpu_model {
-        let (base, head) = (&base.cpu_model, &head.cpu_model);
-        notes.push(format!("base ran on {base}, head on {head}"));
-    }
-    // What the kernel itself takes differs from build to build.
-    if base.memory_bytes.abs_diff(head.memory_bytes) > base.memory_bytes / 50 {
-        let (base, head) = (base.memory_bytes >> 20, head.memory_bytes >> 20);
-        notes.push(format!("base had {base} MiB of memory, head {head} MiB"));
-    }
-    notes
+    Ok(notes)
 }
 
-fn one_of(
-    set: &Set,
-    side: &'static str,
-    what: &'static str,
-    fact: impl Fn(&Run) -> Option<String>,
-) -> Result<(), CompareError> {
-    let facts: BTreeSet<String> = set.runs.iter().filter_map(fact).collect();
-    if facts.len() <= 1 {
+/// Refuses a set whose runs a report would not sum up together.
+fn one_setup(set: &Set, first: &Run, side: &'static str) -> Result<(), CompareError> {
+    let mut other = set
+        .runs
+        .iter()
+        .filter_map(|run| comparable::difference(first, run));
+    let Some(fact) = other.next() else {
         return Ok(());
-    }
+    };
+    let facts: BTreeSet<String> = set.runs.iter().filter_map(fact.of).collect();
     let found: Vec<String> = facts.into_iter().take(3).collect();
     Err(CompareError::Mixed {
         side,
-        what,
+        what: fact.what,
         found: found.join("; "),
     })
-}
-
-fn builds(run: &Run) -> Option<String> {
-    let name = |kernel: &Kernel| format!("{} {}", kernel.release, kernel.version);
-    let old = run.old_kernel.as_ref()?;
-    Some(format!("{} -> {}", name(old), name(&run.new_kernel)))
 }
 
 fn kernels(run: &Run) -> String {
     let old = run.old_kernel.as_ref().map_or("?", |k| k.release.as_str());
     format!("{old} -> {}", run.new_kernel.release)
-}
-
-fn mode(run: &Run) -> String {
-    match &run.lab {
-        None => "hardware".to_owned(),
-        Some(lab) => model::mode(&lab.accel, lab.deterministic),
-    }
-}
-
-fn workload(run: &Run) -> Option<String> {
-    run.lab.as_ref().map(|lab| lab.workload.clone())
 }

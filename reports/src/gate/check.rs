@@ -7,7 +7,7 @@ use super::{Check, Outcome, Subject};
 use crate::compare::{Item, calls};
 use crate::files::set::Set;
 use crate::model::Run;
-use crate::stats::Summary;
+use crate::stats::{Summary, percentile, runs_needed};
 
 /// What a budget found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -78,7 +78,10 @@ fn length(
         .collect();
     lengths.sort_unstable();
     let n = lengths.len();
-    let needed = needed(statistic).max(fewest);
+    let needed = match statistic {
+        Statistic::Percentile(percent) => runs_needed(percent).max(fewest),
+        _ => fewest,
+    };
     let value = figure(statistic, &lengths);
     let kept = value.map(|value| budget.relation.holds(value, budget.limit));
     // One run is enough to break a limit on the largest.
@@ -105,22 +108,6 @@ fn length(
     (measured, found)
 }
 
-/// The runs that a figure needs: of a percentile, so many that the largest
-/// bounds it from above with 95 % confidence, `1 - q^n >= 0.95`.
-fn needed(statistic: Statistic) -> usize {
-    let Statistic::Percentile(percent) = statistic else {
-        return 1;
-    };
-    let runs = (0.05_f64.ln() / (percent / 100.0).ln()).ceil();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a positive number of runs; saturates"
-    )]
-    let runs = runs as usize;
-    runs.max(1)
-}
-
 fn figure(statistic: Statistic, sorted: &[i64]) -> Option<i64> {
     match statistic {
         Statistic::Median => Some(Summary::of(sorted)?.median),
@@ -131,20 +118,8 @@ fn figure(statistic: Statistic, sorted: &[i64]) -> Option<i64> {
             let n = i128::try_from(sorted.len()).ok().filter(|n| *n > 0)?;
             i64::try_from(sum / n).ok()
         }
-        Statistic::Percentile(percent) => nearest_rank(percent, sorted),
+        Statistic::Percentile(percent) => percentile(sorted, percent),
     }
-}
-
-/// The smallest value that `percent` of the values do not exceed.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "a place in a list"
-)]
-fn nearest_rank(percent: f64, sorted: &[i64]) -> Option<i64> {
-    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied()
 }
 
 /// A count that every run must keep to.
@@ -207,25 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_needs_the_runs_that_reports_ask_for() {
-        for (percent, runs) in [
-            (50.0, 5),
-            (90.0, 29),
-            (95.0, 59),
-            (99.0, 299),
-            (99.9, 2_995),
-        ] {
-            assert_eq!(needed(Statistic::Percentile(percent)), runs, "p{percent}");
-        }
-        assert_eq!(needed(Statistic::Percentile(1e-9)), 1);
-    }
-
-    #[test]
-    fn a_percentile_is_the_value_of_its_rank() {
-        let values: Vec<i64> = (1..=100).collect();
-        assert_eq!(nearest_rank(90.0, &values), Some(90));
-        assert_eq!(nearest_rank(0.1, &values), Some(1));
-        assert_eq!(nearest_rank(99.9, &values), Some(100));
+    fn a_mean_is_whole_ns() {
         assert_eq!(figure(Statistic::Mean, &[1, 2, 6]), Some(3));
         assert_eq!(figure(Statistic::Mean, &[]), None);
     }

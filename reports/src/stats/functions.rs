@@ -6,16 +6,13 @@
 
 use std::collections::HashMap;
 
-use hdrhistogram::Histogram;
-
 use super::group::Group;
-use super::{DIGITS, Summary, median_ratio, ratio};
+use super::{Summary, median_ratio, ratio};
 use crate::model::calls::Place;
 use crate::model::{KernelSide, Run};
 
-/// Percentiles of single calls, and the calls that each needs by the rule of
-/// [`super::PERCENTILES`].
-const CALL_PERCENTILES: [(f64, usize); 2] = [(50.0, 5), (90.0, 29)];
+/// Percentiles of single calls.
+const CALL_PERCENTILES: [f64; 2] = [50.0, 90.0];
 
 /// Where the calls of a row start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -195,26 +192,12 @@ impl Collected<'_> {
 impl Single {
     /// Of calls, run by run; nothing of nothing.
     fn of<'a>(runs: impl Iterator<Item = &'a [i64]>) -> Option<Self> {
-        // Calls take less than the shortest window: 1 ns is told apart.
-        let mut values = Histogram::<u64>::new(DIGITS).ok()?;
-        let (mut n, mut min, mut max) = (0, i64::MAX, i64::MIN);
-        for length in runs.flatten() {
-            // It grows with what it holds.
-            values.record(u64::try_from(*length).unwrap_or(0)).ok()?;
-            n += 1;
-            min = min.min(*length);
-            max = max.max(*length);
-        }
-        let supported = CALL_PERCENTILES.iter().filter(|(_, needed)| n >= *needed);
-        let percentiles = supported.map(|(percent, _)| {
-            let value = i64::try_from(values.value_at_percentile(*percent)).unwrap_or(max);
-            // The bounds of a bucket may lie beyond the values in it.
-            (*percent, value.clamp(min, max))
-        });
-        (n > 0).then(|| Self {
-            n,
-            percentiles: percentiles.collect(),
-            max,
+        let mut lengths: Vec<i64> = runs.flatten().copied().collect();
+        lengths.sort_unstable();
+        Some(Self {
+            n: lengths.len(),
+            percentiles: super::percentiles(&lengths, &CALL_PERCENTILES),
+            max: *lengths.last()?,
         })
     }
 }

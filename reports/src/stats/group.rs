@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::comparable;
 use crate::files::set::Set;
+use crate::model::Run;
 use crate::model::calls::Calls;
-use crate::model::{Host, Kernel, Lab, Run};
 
 /// Runs of one setup, with the figures of their calls.
 pub struct Group<'a> {
@@ -66,35 +67,15 @@ fn numbers(runs: &[Run]) -> Vec<Vec<usize>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
+/// Whether two runs are of one setup; where neither knows its old kernel, the new one decides.
 fn alike(a: &Run, b: &Run, with_old_kernel: bool) -> bool {
-    (!with_old_kernel || same_old_kernel(a, b))
-        && same_kernel(&a.new_kernel, &b.new_kernel)
-        && same_host(&a.host, &b.host)
-        && same_workload(a.lab.as_ref(), b.lab.as_ref())
-}
-
-fn same_old_kernel(a: &Run, b: &Run) -> bool {
-    match (&a.old_kernel, &b.old_kernel) {
-        (Some(a), Some(b)) => same_kernel(a, b),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-fn same_kernel(a: &Kernel, b: &Kernel) -> bool {
-    a.release == b.release && a.version == b.version
-}
-
-/// Memory may differ by a twentieth: what the kernel manages varies from boot to boot.
-fn same_host(a: &Host, b: &Host) -> bool {
-    a.machine == b.machine
-        && a.cpu_model == b.cpu_model
-        && a.cpus == b.cpus
-        && a.virtualization == b.virtualization
-        && a.memory_bytes.abs_diff(b.memory_bytes) <= a.memory_bytes / 20
-}
-
-fn same_workload(a: Option<&Lab>, b: Option<&Lab>) -> bool {
-    let key = |lab: &Lab| (lab.workload.clone(), lab.accel.clone());
-    a.map(key) == b.map(key)
+    let new = |run: &Run| {
+        (
+            run.new_kernel.release.clone(),
+            run.new_kernel.version.clone(),
+        )
+    };
+    (!with_old_kernel || a.old_kernel.is_some() == b.old_kernel.is_some())
+        && new(a) == new(b)
+        && comparable::difference(a, b).is_none()
 }

@@ -4,6 +4,7 @@
 //! deterministic: the same values in any order give the same answer.
 
 mod bootstrap;
+pub mod comparable;
 pub mod compare;
 pub mod correlation;
 pub mod functions;
@@ -26,10 +27,8 @@ const HIGHEST_NS: u64 = 3_600_000_000_000;
 /// Significant decimal digits of the histogram.
 const DIGITS: u8 = 3;
 
-/// Percentiles, and the runs that each needs: the smallest n at which the
-/// largest of n values bounds the percentile from above with 95 % confidence,
-/// `1 - q^n >= 0.95`.
-const PERCENTILES: [(f64, usize); 3] = [(90.0, 29), (95.0, 59), (99.0, 299)];
+/// Percentiles that reports tell where there are the runs for them.
+const PERCENTILES: [f64; 3] = [90.0, 95.0, 99.0];
 
 /// Below this many values no interval of order statistics covers the median
 /// with 95 % confidence: even min..max of 5 covers it in 93.75 % of cases only.
@@ -50,8 +49,8 @@ pub struct Summary {
     pub min: i64,
     /// Largest.
     pub max: i64,
-    /// The percentiles that `n` supports: in percent, and the value to three
-    /// significant digits. Empty below 29 values, where the largest has to do.
+    /// The percentiles that `n` supports: in percent, and the value. Empty below 29
+    /// values, where the largest has to do.
     pub percentiles: Vec<(f64, i64)>,
 }
 
@@ -71,7 +70,7 @@ impl Summary {
             ci_high: ci_high.max(median),
             min,
             max,
-            percentiles: percentiles(&sorted, min, max),
+            percentiles: percentiles(&sorted, &PERCENTILES),
         })
     }
 
@@ -135,21 +134,38 @@ pub fn histogram(values: &[i64]) -> Option<Histogram<u64>> {
     Some(histogram)
 }
 
-fn percentiles(sorted: &[i64], min: i64, max: i64) -> Vec<(f64, i64)> {
-    let supported = || PERCENTILES.iter().filter(|(_, n)| sorted.len() >= *n);
-    if supported().next().is_none() {
-        return Vec::new();
-    }
-    let Some(histogram) = histogram(sorted) else {
-        return Vec::new();
-    };
-    supported()
-        .map(|(percent, _)| {
-            let value = histogram.value_at_percentile(*percent);
-            // A bucket's upper end may lie beyond the largest value seen.
-            let value = i64::try_from(value).unwrap_or(max).clamp(min, max);
-            (*percent, value)
-        })
+/// The values that a percentile needs: so many that the largest bounds it from above with
+/// 95 % confidence, `1 - q^n >= 0.95`.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive number of runs; saturates"
+)]
+pub fn runs_needed(percent: f64) -> usize {
+    let runs = (0.05_f64.ln() / (percent / 100.0).ln()).ceil();
+    (runs as usize).max(1)
+}
+
+/// The one definition of a percentile, by nearest rank: the smallest of the values, in
+/// ascending order, that so many percent of them do not exceed.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a place in a list"
+)]
+pub fn percentile(sorted: &[i64], percent: f64) -> Option<i64> {
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+/// Those of `asked` that so many values support.
+fn percentiles(sorted: &[i64], asked: &[f64]) -> Vec<(f64, i64)> {
+    let supported = asked.iter().filter(|p| sorted.len() >= runs_needed(**p));
+    supported
+        .filter_map(|p| Some((*p, percentile(sorted, *p)?)))
         .collect()
 }
 
@@ -193,35 +209,28 @@ mod tests {
         assert_eq!(percents(29), [90.0]);
         assert_eq!(percents(59), [90.0, 95.0]);
         assert_eq!(percents(299), [90.0, 95.0, 99.0]);
-        // The thresholds are the rule they are said to come from.
-        for (percent, n) in PERCENTILES {
-            let q = percent / 100.0;
-            let confidence = |n: usize| 1.0 - q.powi(i32::try_from(n).unwrap());
-            assert!(
-                confidence(n) >= 0.95 && confidence(n - 1) < 0.95,
-                "{percent}"
-            );
+        for (percent, n) in [
+            (50.0, 5),
+            (90.0, 29),
+            (95.0, 59),
+            (99.0, 299),
+            (99.9, 2_995),
+        ] {
+            assert_eq!(runs_needed(percent), n, "p{percent}");
         }
+        assert_eq!(runs_needed(1e-9), 1);
     }
 
     #[test]
-    fn a_percentile_has_three_digits() {
-        let values: Vec<i64> = (1..=1000).map(|i| i * 1_000_000).collect();
-        let summary = Summary::of(&values).unwrap();
-        for (percent, value) in summary.percentiles {
-            #[expect(clippy::cast_precision_loss, reason = "small")]
-            let ratio = value as f64 / (percent * 10_000_000.0);
-            assert!((0.999..1.001).contains(&ratio), "p{percent}: {value}");
-        }
-    }
-
-    #[test]
-    fn a_percentile_of_microseconds_has_three_digits_too() {
-        let mut values = vec![52_902; 40];
-        values.push(58_388);
-        let summary = Summary::of(&values).unwrap();
-        let (_, p90) = summary.percentiles[0];
-        assert!((52_902..52_955).contains(&p90), "{p90}");
+    fn a_percentile_is_the_value_of_its_rank() {
+        let values: Vec<i64> = (1..=100).collect();
+        let of = |percent| percentile(&values, percent);
+        assert_eq!(of(90.0), Some(90));
+        assert_eq!(of(0.1), Some(1));
+        assert_eq!(of(99.9), Some(100));
+        assert_eq!(percentile(&[], 90.0), None);
+        let seen = [vec![52_902; 40], vec![58_388]].concat();
+        assert_eq!(Summary::of(&seen).unwrap().percentiles, [(90.0, 52_902)]);
     }
 
     proptest! {

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use reports::files::set::{Set, read_set};
-use reports::gate::{Outcome, Report, Rules, config, gate};
+use reports::gate::{Outcome, Report, Rules, Subject, config, gate};
 use reports::render::gate::{
     render_github, render_json, render_junit, render_ktap, render_markdown,
 };
 use reports::render::text::render_gate;
+use reports::stats::overview::Overview;
 
 use crate::compare::set;
 use crate::made::full_run;
@@ -307,5 +308,31 @@ fn each_mistake_in_the_file_is_pointed_at() {
     assert!(
         missing.starts_with("no/such/gate.toml: cannot be read"),
         "{missing}"
+    );
+}
+
+#[test]
+fn a_percentile_is_the_same_in_a_report_and_in_a_gate() {
+    let (base, head) = (set("base", 0..30), set("head", 30..61));
+    let toml = "budgets = [\"restore.p90 <= 1h\"]".replace("1h", "3600s");
+    let report = gated(&base, &head, &toml);
+    let in_gate = report.checks.iter().find_map(|check| match &check.subject {
+        Subject::Budget(measured) => measured.value,
+        _ => None,
+    });
+    let overview = Overview::of(&head);
+    let restore = overview.setups[0].default_window().unwrap();
+    assert_eq!(Some(restore.percentiles[0].value_ns), in_gate);
+}
+
+#[test]
+fn a_gate_refuses_a_set_that_a_report_would_not_sum_up() {
+    let (base, mut head) = (set("base", 0..6), set("head", 6..12));
+    head.runs[3].host.cpus += 1;
+    assert_eq!(Overview::of(&head).setups.len(), 2);
+    let refused = gate(&base, &head, &Rules::default()).unwrap_err();
+    assert!(
+        refused.to_string().contains("several CPU counts"),
+        "{refused}"
     );
 }
