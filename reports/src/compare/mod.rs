@@ -103,24 +103,19 @@ impl Options {
 
 /// Why two sets cannot be compared.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum CompareError {
     /// No runs.
     #[error("{side} has no run; name a directory of *.run.json or the files")]
-    Empty {
-        /// `base` or `head`.
-        side: &'static str,
-    },
+    Empty { side: &'static str },
     /// One set is several.
     #[error(
         "{side} holds runs of several {what}s ({found}); \
              a set is one setup repeated, so name those runs apart"
     )]
     Mixed {
-        /// `base` or `head`.
         side: &'static str,
-        /// What there is more than one of.
         what: &'static str,
-        /// The first of them.
         found: String,
     },
     /// The sets differ by more than a kernel.
@@ -129,38 +124,24 @@ pub enum CompareError {
              cannot be compared; record both the same way"
     )]
     Different {
-        /// In what.
         what: &'static str,
-        /// What base has.
         base: String,
-        /// What head has.
         head: String,
     },
     /// A run on both sides.
     #[error("base and head share the run {id}; a set compared with itself always passes")]
-    Shared {
-        /// Its id.
-        id: String,
-    },
+    Shared { id: String },
     /// Pairs were asked for where there are none.
     #[error(
         "base has {base} runs and head {head}, so they are no pairs; \
              drop --paired or record as many of each"
     )]
-    NoPairs {
-        /// Runs of base.
-        base: usize,
-        /// Runs of head.
-        head: usize,
-    },
+    NoPairs { base: usize, head: usize },
     /// A setting without a meaning.
     #[error("{name} is {value}; {wanted}")]
     Setting {
-        /// Its name.
         name: &'static str,
-        /// Its value.
         value: String,
-        /// What it may be.
         wanted: &'static str,
     },
     /// A function that nobody ran.
@@ -168,18 +149,10 @@ pub enum CompareError {
         "no run of either set has a call of {name}; \
              name one that luo-trace report lists"
     )]
-    UnknownSpan {
-        /// Its name.
-        name: String,
-    },
+    UnknownSpan { name: String },
     /// Another workload than those that marked themselves.
     #[error("no run of either set has the window {name}; they have: {found}")]
-    UnknownWindow {
-        /// Its title.
-        name: String,
-        /// Those there are.
-        found: String,
-    },
+    UnknownWindow { name: String, found: String },
 }
 
 /// One thing compared.

@@ -8,7 +8,7 @@ use crate::escape;
 use crate::files::set::{Keep, Set};
 use crate::model::Run;
 use crate::model::calls::{Calls, Place};
-use crate::stats::overview::{AFTER, BEFORE};
+use crate::stats::functions::{AFTER, BEFORE};
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "csv",

@@ -39,7 +39,7 @@ fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
         .map_err(|error| EXPORTER.failed(error))?;
     for row in rows {
         let values = histogram(&row.lengths).ok_or_else(|| EXPORTER.failed("its bounds"))?;
-        let name = tag(&row.title);
+        let name = tag(&row.name);
         let tag = Tag::new(&name).ok_or_else(|| EXPORTER.failed(&name))?;
         log.write_histogram(&values, Duration::ZERO, Duration::from_secs(1), Some(tag))
             .map_err(|error| EXPORTER.failed(error))?;

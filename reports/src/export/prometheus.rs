@@ -9,7 +9,7 @@ use super::{ExportError, Exporter, Functions};
 use crate::files::set::{Keep, Set};
 use crate::model::{Kernel, Run};
 use crate::stats::group::group;
-use crate::stats::table::{self, Row};
+use crate::stats::table::{self, Quantity};
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "prometheus",
@@ -54,7 +54,7 @@ fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
         .collect();
     let mut text = String::new();
     for family in &FAMILIES {
-        let groups: Vec<(&str, Vec<Row>)> = groups
+        let groups: Vec<(&str, Vec<Quantity>)> = groups
             .iter()
             .map(|(labels, runs)| (labels.as_str(), (family.rows)(runs)))
             .collect();
@@ -67,7 +67,7 @@ fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
 }
 
 impl Family {
-    fn write(&self, text: &mut String, groups: &[(&str, Vec<Row>)]) {
+    fn write(&self, text: &mut String, groups: &[(&str, Vec<Quantity>)]) {
         if groups.iter().all(|(_, rows)| rows.is_empty()) {
             return;
         }
@@ -78,7 +78,7 @@ impl Family {
             let quantiles = summary
                 .percentiles
                 .iter()
-                .map(|&(percent, value)| (percent / 100.0, value));
+                .map(|p| (p.percent / 100.0, p.value_ns));
             for (quantile, value) in std::iter::once((0.5, summary.median)).chain(quantiles) {
                 let _ = writeln!(
                     text,
@@ -103,11 +103,11 @@ impl Family {
         }
     }
 
-    fn all<'g>(&self, groups: &'g [(&str, Vec<Row>)]) -> Vec<(&'g str, &'g Row, String)> {
+    fn all<'g>(&self, groups: &'g [(&str, Vec<Quantity>)]) -> Vec<(&'g str, &'g Quantity, String)> {
         let rows = groups
             .iter()
             .flat_map(|(labels, rows)| rows.iter().map(move |row| (*labels, row)));
-        rows.map(|(labels, row)| (labels, row, pair(self.label, &row.title)))
+        rows.map(|(labels, row)| (labels, row, pair(self.label, &row.name)))
             .collect()
     }
 }

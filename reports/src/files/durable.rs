@@ -16,15 +16,13 @@ const MOST_LINKS: usize = 40;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum WriteError {
     /// The directory is not there or lets no file be made in it.
     #[error("{path}: no file can be made in {directory} ({source}); name another place")]
     Create {
-        /// The file asked for.
         path: PathBuf,
-        /// Where it would have been.
         directory: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
     /// The path names a directory.
@@ -44,20 +42,10 @@ pub enum WriteError {
         "{path}: could not be written ({source}); nothing was left behind, \
              make room or name another place"
     )]
-    Write {
-        /// The file asked for.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
     /// The run could not be read back from its own text, so it was not written.
     #[error("{path}: not written, as no reader would take it: {why}; please report this")]
-    Unreadable {
-        /// The file asked for.
-        path: PathBuf,
-        /// What the reader said.
-        why: String,
-    },
+    Unreadable { path: PathBuf, why: String },
 }
 
 /// An output that is opened before the work and appears only by [`Output::commit`].

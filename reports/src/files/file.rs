@@ -24,100 +24,57 @@ const LARGEST_FILE: u64 = 512 << 20;
 
 /// Why a file could not be read as a run.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum FileError {
     /// The system did not give it.
     #[error("{path}: cannot be read ({source}); check its name and its permissions")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// A pipe, a device or a directory, found among runs.
     #[error(
         "{path}: named like a run, but no file; \
              move it elsewhere, or name it by itself to have it read"
     )]
-    NoFile {
-        /// What was found.
-        path: PathBuf,
-    },
+    NoFile { path: PathBuf },
     /// Nothing in it.
     #[error("{path}: empty; collect writes a run whole or not at all, so fetch it again")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// It ends in the middle.
     #[error("{path}: ends in the middle, at line {line}; copy it again from its host")]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Line on which it ends, from 1.
-        line: usize,
-    },
+    Truncated { path: PathBuf, line: usize },
     /// Not JSON in UTF-8.
     #[error("{path}: not JSON ({what}); name a *.run.json that luo-trace collect wrote")]
-    NotJson {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        what: String,
-    },
+    NotJson { path: PathBuf, what: String },
     /// JSON of something else.
     #[error(
         "{path}: JSON, but no luo-trace run ({found}); \
              name a *.run.json that luo-trace collect wrote"
     )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What is in the place of the schema.
-        found: String,
-    },
+    Foreign { path: PathBuf, found: String },
     /// A later major version.
     #[error(
         "{path}: written by a newer luo-trace: schema {found}, \
              this one reads up to {SCHEMA}; update luo-trace"
     )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The schema it names.
-        found: String,
-    },
+    Newer { path: PathBuf, found: String },
     /// The right schema, but a field is missing or of another type.
     #[error(
         "{path}: a luo-trace run with a broken field ({what}); \
              fetch the file again, or record the run again"
     )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Which, and where.
-        what: String,
-    },
+    Malformed { path: PathBuf, what: String },
     /// A length that no live update has.
     #[error(
         "{path}: {what} lasts {duration_ns} ns, which no live update does; \
              do not use this run, record it again"
     )]
     Absurd {
-        /// The file.
         path: PathBuf,
-        /// The window or phase.
         what: String,
-        /// Its length, ns.
         duration_ns: i64,
     },
     /// The same run under another name; counted twice it would narrow the statistics.
     #[error("{path}: the same run as {first}; it counts once, so remove one of them")]
-    Duplicate {
-        /// The file.
-        path: PathBuf,
-        /// The file read before it.
-        first: PathBuf,
-    },
+    Duplicate { path: PathBuf, first: PathBuf },
 }
 
 /// What is looked at in a text that is no run.

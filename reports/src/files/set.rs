@@ -53,41 +53,26 @@ impl Set {
 
 /// Why there is no set.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum SetError {
     /// No path was given.
     #[error("no run was named; name *.run.json files or a directory of them")]
     NoPaths,
     /// A directory could not be listed.
     #[error("{path}: cannot be listed ({source}); check its permissions")]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Directory { path: PathBuf, source: io::Error },
     /// A directory has no run.
     #[error(
         "{path}: no *.run.json in this directory; \
              name the one that luo-trace collect or lab run wrote to"
     )]
-    NoRuns {
-        /// The directory.
-        path: PathBuf,
-    },
+    NoRuns { path: PathBuf },
     /// A pattern that matches nothing.
     #[error("{pattern}: no file matches; name *.run.json files or a directory of them")]
-    NoMatch {
-        /// The pattern.
-        pattern: PathBuf,
-    },
+    NoMatch { pattern: PathBuf },
     /// Files, but none of use.
     #[error("{}{first}", none_of(*count))]
-    AllBroken {
-        /// How many there are.
-        count: usize,
-        /// What is wrong with the first.
-        first: FileError,
-    },
+    AllBroken { count: usize, first: FileError },
 }
 
 /// What goes before the reason when it is not the only one.
@@ -176,12 +161,15 @@ pub fn read_set_with<P: AsRef<Path>>(
     Ok(set)
 }
 
+/// A run, and its calls by function where they were dropped.
+type Read = Result<(Run, Option<Vec<Calls>>), FileError>;
+
 /// Reads files on all processors, each into the place of its path.
 fn read_files(
     files: &[PathBuf],
     keep: Keep,
     progress: &(dyn Fn(usize, usize) + Sync),
-) -> Vec<Result<(Run, Option<Vec<Calls>>), FileError>> {
+) -> Vec<Read> {
     let most = keep.most(files.len()).filter(|_| files.len() > 1);
     let done = AtomicUsize::new(0);
     let read = |path: &PathBuf| {
@@ -208,11 +196,7 @@ fn keep_longest(spans: &mut Vec<Span>, most: usize) {
 }
 
 /// Refuses a run whose id was read before.
-fn once(
-    read: (Run, Option<Vec<Calls>>),
-    path: &Path,
-    seen: &mut HashMap<String, PathBuf>,
-) -> Result<(Run, Option<Vec<Calls>>), FileError> {
+fn once(read: (Run, Option<Vec<Calls>>), path: &Path, seen: &mut HashMap<String, PathBuf>) -> Read {
     let (run, _) = &read;
     if let Some(first) = seen.get(&run.id) {
         return Err(FileError::Duplicate {

@@ -4,7 +4,7 @@ use super::evidence::setting;
 use super::{Body, Cell, Column, Fact, Findings, Line, LineGroup, Role, Section, Table};
 use crate::model::Run;
 use crate::stats::Summary;
-use crate::stats::table::{self, Row};
+use crate::stats::table::{self, Quantity};
 use crate::units::{brief, count, percent};
 
 /// Windows and phases of two sets of one setup each.
@@ -42,21 +42,19 @@ pub fn of_change(before: &[&Run], after: &[&Run]) -> Findings {
 }
 
 /// Pairs what two sets have by name, in the order of the first.
-fn lines(before: &[Row], after: &[Row]) -> Vec<Line> {
-    let find = |rows: &[Row], title: &str| {
-        let row = rows.iter().find(|row| row.title == title);
+fn lines(before: &[Quantity], after: &[Quantity]) -> Vec<Line> {
+    let find = |rows: &[Quantity], title: &str| {
+        let row = rows.iter().find(|row| row.name == title);
         row.map(|row| row.summary.clone())
     };
-    let only_after = after
-        .iter()
-        .filter(|row| find(before, &row.title).is_none());
-    let line = |row: &Row| {
-        let (before, after) = (find(before, &row.title), find(after, &row.title));
+    let only_after = after.iter().filter(|row| find(before, &row.name).is_none());
+    let line = |row: &Quantity| {
+        let (before, after) = (find(before, &row.name), find(after, &row.name));
         let moved = moved(before.as_ref(), after.as_ref());
         let quote = |summary: Option<Summary>| {
             summary.map_or(Cell::Unknown, |summary| Cell::Text(quoted(&summary)))
         };
-        let name = Cell::Name(row.title.clone());
+        let name = Cell::Name(row.name.clone());
         Line::new(0, [name, quote(before), quote(after), Cell::Text(moved)])
     };
     before.iter().chain(only_after).map(line).collect()

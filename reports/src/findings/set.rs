@@ -8,9 +8,11 @@ use super::run::why_missing;
 use super::{Body, Cell, Column, Fact, Findings, Line, LineGroup, Role, Section, Table};
 use crate::files::set::Set;
 use crate::model::{Coverage, DEFAULT_WINDOW, Loss, Run, Source};
+use crate::stats::functions::{AFTER, BEFORE, Function, costliest};
 use crate::stats::group::Group;
-use crate::stats::overview::{AFTER, BEFORE, Function, Percentile, Quantity, Setup, costliest};
-use crate::stats::{FEWEST_FOR_INTERVAL, Summary, median_ratio};
+use crate::stats::overview::Setup;
+use crate::stats::table::Quantity;
+use crate::stats::{FEWEST_FOR_INTERVAL, Percentile, Summary, median_ratio};
 use crate::units::{count, exact, percent};
 
 /// Most bins of the histogram in characters.
@@ -89,12 +91,16 @@ fn about(runs: &[&Run]) -> Vec<Fact> {
 /// Windows, then phases: median, interval, range and share.
 fn table(figures: &Setup) -> Section {
     let line = |quantity: &Quantity, name: Cell| {
-        let percentiles = quantity.percentiles.iter();
+        let percentiles = quantity.summary.percentiles.iter();
         let percentiles: Vec<String> = percentiles
             .map(|p| format!("p{:.0} {}", p.percent, exact(p.value_ns)))
             .collect();
         let percentiles = match percentiles.as_slice() {
-            [] => format!("max of {}: {}", quantity.n, exact(quantity.max_ns)),
+            [] => format!(
+                "max of {}: {}",
+                quantity.summary.n,
+                exact(quantity.summary.max)
+            ),
             several => several.join(", "),
         };
         let rank = quantity.rank_correlation;
@@ -102,14 +108,14 @@ fn table(figures: &Setup) -> Section {
             0,
             [
                 name,
-                Cell::length(quantity.median_ns),
-                Cell::Range(quantity.ci_low_ns, quantity.ci_high_ns),
-                Cell::Range(quantity.min_ns, quantity.max_ns),
+                Cell::length(quantity.summary.median),
+                Cell::Range(quantity.summary.ci_low, quantity.summary.ci_high),
+                Cell::Range(quantity.summary.min, quantity.summary.max),
                 Cell::share(quantity.share),
                 Cell::Text(percentiles),
                 Cell::share(quantity.spread_share),
                 rank.map_or(Cell::Unknown, |rank| Cell::Text(format!("{rank:.2}"))),
-                Cell::Count(quantity.n as u64),
+                Cell::Count(quantity.summary.n as u64),
             ],
         )
     };
@@ -165,11 +171,13 @@ fn look(figures: &Setup) -> Section {
         facts.push(Fact::new("slow runs", text));
     }
     let window = figures.default_window();
-    if let Some(window) = window.filter(|window| window.n > 1 && window.percentiles.is_empty()) {
+    if let Some(window) =
+        window.filter(|window| window.summary.n > 1 && window.summary.percentiles.is_empty())
+    {
         let text = format!(
             "{DEFAULT_WINDOW} {}, max of {}",
-            exact(window.max_ns),
-            window.n
+            exact(window.summary.max),
+            window.summary.n
         );
         facts.push(Fact::new("worst", text));
     }
@@ -180,7 +188,7 @@ fn look(figures: &Setup) -> Section {
 fn percentiles(figures: &Setup) -> Section {
     let all = || figures.windows.iter().chain(&figures.phases);
     let most: &[Percentile] = all()
-        .map(|quantity| quantity.percentiles.as_slice())
+        .map(|quantity| quantity.summary.percentiles.as_slice())
         .max_by_key(|percentiles| percentiles.len())
         .unwrap_or_default();
     let mut columns = vec![Column::left("percentiles", 13)];
@@ -192,6 +200,7 @@ fn percentiles(figures: &Setup) -> Section {
     let line = |quantity: &Quantity| {
         let value = |place: usize| {
             quantity
+                .summary
                 .percentiles
                 .get(place)
                 .map_or(Cell::Unknown, |p| Cell::length(p.value_ns))
@@ -201,7 +210,7 @@ fn percentiles(figures: &Setup) -> Section {
         let cells = [name]
             .into_iter()
             .chain(values)
-            .chain([Cell::length(quantity.max_ns)]);
+            .chain([Cell::length(quantity.summary.max)]);
         Line::new(0, cells.collect::<Vec<_>>())
     };
     let lines = if most.is_empty() {
@@ -249,20 +258,20 @@ fn functions(figures: &Setup, top: usize) -> Section {
             let found = all.find(|p| (p.percent - percent).abs() < 0.5);
             found.map_or(Cell::Unknown, |p| Cell::length(p.value_ns))
         };
-        let error = function.relative_error();
+        let error = function.summary.relative_error();
         Line::new(
             1,
             [
                 Cell::Name(function.name.clone()),
                 Cell::Count(function.calls as u64),
-                Cell::length(function.median_ns),
+                Cell::length(function.summary.median),
                 error.map_or(Cell::Text(String::new()), Cell::Spread),
                 percentile(90.0),
                 Cell::share(function.share_of_phase),
-                Cell::Range(function.ci_low_ns, function.ci_high_ns),
+                Cell::Range(function.summary.ci_low, function.summary.ci_high),
                 percentile(50.0),
                 Cell::length(function.single_max_ns),
-                Cell::Count(function.n as u64),
+                Cell::Count(function.summary.n as u64),
             ],
         )
     };
@@ -340,8 +349,10 @@ fn notes(runs: &[&Run], figures: &Setup, n: usize) -> Section {
         ));
     }
     let all = figures.windows.iter().chain(&figures.phases);
-    let partly = all.filter(|quantity| quantity.n != n);
-    notes.extend(partly.map(|quantity| format!("{} is in {} of {of}", quantity.name, quantity.n)));
+    let partly = all.filter(|quantity| quantity.summary.n != n);
+    notes.extend(
+        partly.map(|quantity| format!("{} is in {} of {of}", quantity.name, quantity.summary.n)),
+    );
     let derived = tally(runs, |run| {
         let derived = run.phases.iter().filter(|p| p.source == Source::Derived);
         derived.map(|phase| phase.id.clone()).collect()

@@ -21,30 +21,21 @@ const LONGEST: u64 = 1 << 20;
 
 /// Why a configuration is of no use.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum ConfigError {
     /// The system did not give it.
     #[error("{path}: cannot be read ({source}); check its name and its permissions")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// Something in it is wrong.
     #[error(
         "{path}:{line}:{column}: {what}\n  {text}\n  {caret:>column$}",
         caret = '^'
     )]
     Wrong {
-        /// The file.
         path: PathBuf,
-        /// Line, from 1.
         line: usize,
-        /// Column, from 1.
         column: usize,
-        /// What, and what to write instead.
         what: String,
-        /// The line.
         text: String,
     },
 }

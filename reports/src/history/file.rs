@@ -39,44 +39,27 @@ pub struct History {
 
 /// Why a history could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum HistoryError {
     /// Neither of the formats.
     #[error("{0}: a history ends in .csv or .jsonl; name it so")]
     Name(PathBuf),
     /// The system did not give it.
     #[error("{path}: cannot be read ({source}); check its name, or make it with --append SET")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// A line that is not ours.
     #[error("{path}:{line}: no line of a history ({what}); mend it or remove it")]
     Line {
-        /// The file.
         path: PathBuf,
-        /// Which, from 1.
         line: usize,
-        /// What is wrong.
         what: String,
     },
     /// The set is there already.
     #[error("{path}: has this set of {time} already; append each set once")]
-    Twice {
-        /// The file.
-        path: PathBuf,
-        /// When the set was captured.
-        time: String,
-    },
+    Twice { path: PathBuf, time: String },
     /// Others may append at the same time.
     #[error("{path}: its directory cannot be locked against others ({source}); name a local one")]
-    Locked {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Locked { path: PathBuf, source: io::Error },
     /// It could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -8,7 +8,8 @@ use crate::compare::{self, Kind, Options, Pairing, Row, Verdict};
 use crate::files::set::{Keep, Set, read_set_with};
 use crate::model::KernelSide;
 use crate::stats::compare::smallest_paired;
-use crate::stats::overview::{Overview, Quantity};
+use crate::stats::overview::Overview;
+use crate::stats::table::Quantity;
 
 impl Matrix {
     /// Takes every figure anew from the sets below `root`, the matrix' directory.
@@ -119,12 +120,12 @@ impl Figure {
     fn of(quantity: &Quantity) -> Self {
         Self {
             name: quantity.name.clone(),
-            n: quantity.n,
-            median_ns: quantity.median_ns,
-            ci_low_ns: quantity.ci_low_ns,
-            ci_high_ns: quantity.ci_high_ns,
-            min_ns: quantity.min_ns,
-            max_ns: quantity.max_ns,
+            n: quantity.summary.n,
+            median_ns: quantity.summary.median,
+            ci_low_ns: quantity.summary.ci_low,
+            ci_high_ns: quantity.summary.ci_high,
+            min_ns: quantity.summary.min,
+            max_ns: quantity.summary.max,
         }
     }
 }

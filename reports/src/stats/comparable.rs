@@ -102,16 +102,18 @@ mod tests {
         crate::files::file::read(std::path::Path::new(path)).unwrap()
     }
 
+    type Change = (&'static str, fn(&mut Run));
+
     #[test]
     fn each_fact_is_told_and_memory_may_differ_by_a_twentieth() {
-        let changes: [(&str, fn(&mut Run)); 8] = [
+        let changes: [Change; 8] = [
             ("kernel build", |run| run.new_kernel.version.push('x')),
             ("machine", |run| run.host.machine.push('x')),
             ("mode", |run| {
-                run.lab.as_mut().unwrap().deterministic ^= true
+                run.lab.as_mut().unwrap().deterministic ^= true;
             }),
             ("workload", |run| {
-                run.lab.as_mut().unwrap().workload.push('x')
+                run.lab.as_mut().unwrap().workload.push('x');
             }),
             ("CPU count", |run| run.host.cpus += 1),
             ("CPU model", |run| run.host.cpu_model.push('x')),

@@ -6,56 +6,48 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::group::Group;
-use super::{Summary, median_ratio, ratio};
+use super::{Percentile, Summary, median_ratio, ratio};
 use crate::model::calls::Place;
 use crate::model::{KernelSide, Run};
 
 /// Percentiles of single calls.
 const CALL_PERCENTILES: [f64; 2] = [50.0, 90.0];
 
-/// Where the calls of a row start.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Where {
-    /// Before the window.
-    Before,
-    /// In the phase of this id.
-    Phase(String),
-    /// After the window, or in a run without phases.
-    After,
-}
+/// Where the calls before the first phase are.
+pub const BEFORE: &str = "before";
+/// Where those after the last one, or in a run without phases, are.
+pub const AFTER: &str = "after";
 
-/// A function in one phase over the runs of a set.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Where its calls start.
-    pub place: Where,
-    /// Which kernel ran it.
-    pub kernel: KernelSide,
+/// A function in one phase over the runs of a setup. Its time in a run is the
+/// sum of its calls that start there, calls inside them included.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Function {
     /// The probe's name.
     pub name: String,
-    /// Its time in each run that has one, ns.
-    pub summary: Summary,
-    /// Median number of its calls in these runs.
+    /// Which kernel ran it.
+    pub kernel: KernelSide,
+    /// The phase in which its calls start, or `before` or `after` all of them.
+    pub phase: String,
+    /// Median number of calls in the runs that have its time.
     pub calls: usize,
-    /// Median of its shares of the phase in the same run; not a number outside.
-    pub share_of_phase: f64,
-    /// Median of its shares of the default window of the same run; the same.
-    pub share: f64,
-    /// Its single calls.
-    pub single: Single,
-}
-
-/// The calls of a function over all runs of a set, each by itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Single {
-    /// Calls that returned.
-    pub n: usize,
-    /// The percentiles that `n` supports, as those of [`Summary`], ns. Calls
-    /// of one run are alike, so these say less than as many runs would.
-    pub percentiles: Vec<(f64, i64)>,
-    /// The longest, ns.
-    pub max: i64,
+    /// Its time in each run in which every call returned.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Median of its shares of the phase in the same run; none outside.
+    pub share_of_phase: Option<f64>,
+    /// Median of its shares of the default window of the same run; none outside.
+    pub share: Option<f64>,
+    /// Single calls that returned, in all runs.
+    pub single_calls: usize,
+    /// Percentiles of single calls that their number supports. Calls of one run are alike,
+    /// so these say less than as many runs would.
+    pub single_percentiles: Vec<Percentile>,
+    /// The longest single call, ns.
+    pub single_max_ns: i64,
 }
 
 /// One function in one phase while it is collected.
@@ -73,7 +65,7 @@ type Key<'a> = (usize, KernelSide, &'a str);
 /// Every function in every phase, the costliest first: by its median and by how
 /// many runs have it.
 #[must_use]
-pub fn functions(group: &Group<'_>) -> Vec<Row> {
+pub fn functions(group: &Group<'_>) -> Vec<Function> {
     let mut places = Places::default();
     let mut collected = HashMap::<Key<'_>, Collected<'_>>::new();
     for (number, (run, calls)) in group.runs.iter().zip(&group.calls).enumerate() {
@@ -94,27 +86,27 @@ pub fn functions(group: &Group<'_>) -> Vec<Row> {
             }
         }
     }
-    let mut rows: Vec<Row> = collected
+    let mut rows: Vec<Function> = collected
         .into_iter()
         .filter_map(|((place, kernel, name), collected)| {
             collected.row(&group.runs, places.place(place)?, kernel, name)
         })
         .collect();
-    let cost = |row: &Row| i128::from(row.summary.median) * row.summary.n as i128;
+    let cost = |row: &Function| i128::from(row.summary.median) * row.summary.n as i128;
     rows.sort_by(|a, b| {
         let cost = cost(b).cmp(&cost(a));
-        let name = || (&a.place, a.kernel, &a.name).cmp(&(&b.place, b.kernel, &b.name));
+        let name = || (&a.phase, a.kernel, &a.name).cmp(&(&b.phase, b.kernel, &b.name));
         cost.then_with(name)
     });
     rows
 }
 
-/// Places by their numbers.
-struct Places(Vec<Where>);
+/// Places by their numbers: before and after all phases, then the phases.
+struct Places(Vec<String>);
 
 impl Default for Places {
     fn default() -> Self {
-        Self(vec![Where::Before, Where::After])
+        Self(vec![BEFORE.to_owned(), AFTER.to_owned()])
     }
 }
 
@@ -125,79 +117,69 @@ impl Places {
     /// The numbers of the phases of a run, in their order.
     fn numbers(&mut self, run: &Run) -> Vec<usize> {
         let mut number = |id: &String| {
-            let named = |place: &Where| matches!(place, Where::Phase(known) if known == id);
-            self.0.iter().position(named).unwrap_or_else(|| {
-                self.0.push(Where::Phase(id.clone()));
+            let known = self.0.iter().position(|place| place == id);
+            known.unwrap_or_else(|| {
+                self.0.push(id.clone());
                 self.0.len() - 1
             })
         };
         run.phases.iter().map(|phase| number(&phase.id)).collect()
     }
 
-    fn place(&self, number: usize) -> Option<Where> {
+    fn place(&self, number: usize) -> Option<String> {
         self.0.get(number).cloned()
     }
 }
 
 impl Collected<'_> {
     /// The row; nothing where no run has a time.
-    fn row(self, runs: &[&Run], place: Where, kernel: KernelSide, name: &str) -> Option<Row> {
-        let time = |lengths: &[i64]| {
-            lengths
-                .iter()
-                .fold(0, |sum: i64, ns| sum.saturating_add(*ns))
+    fn row(self, runs: &[&Run], phase: String, kernel: KernelSide, name: &str) -> Option<Function> {
+        let sum = |lengths: &[i64]| lengths.iter().copied().fold(0, i64::saturating_add);
+        let times: Vec<i64> = self.whole.iter().map(|(_, l)| sum(l)).collect();
+        let mut counts: Vec<usize> = self.whole.iter().map(|(_, l)| l.len()).collect();
+        counts.sort_unstable();
+        let share_of = |whole: &dyn Fn(&Run) -> Option<i64>| {
+            let runs_with_times = self.whole.iter().zip(&times);
+            let shares = runs_with_times
+                .filter_map(|((run, _), time)| Some(ratio(*time, whole(runs.get(*run)?)?)))
+                .filter(|share| share.is_finite());
+            median_ratio(&shares.collect::<Vec<_>>())
         };
-        let times: Vec<i64> = self
-            .whole
-            .iter()
-            .map(|(_, lengths)| time(lengths))
-            .collect();
-        let mut calls: Vec<usize> = self
-            .whole
-            .iter()
-            .map(|(_, lengths)| lengths.len())
-            .collect();
-        let middle = calls.len() / 2;
-        let (_, calls, _) = (!calls.is_empty()).then(|| calls.select_nth_unstable(middle))?;
-        let of = |whole: &dyn Fn(&Run) -> Option<i64>| {
-            let shares = self
-                .whole
-                .iter()
-                .zip(&times)
-                .filter_map(|((run, _), time)| {
-                    let share = ratio(*time, whole(runs.get(*run)?)?);
-                    Some(share).filter(|share| share.is_finite())
-                });
-            median_ratio(&shares.collect::<Vec<_>>()).unwrap_or(f64::NAN)
-        };
-        let (mut share_of_phase, mut share) = (f64::NAN, f64::NAN);
-        if let Where::Phase(id) = &place {
-            share_of_phase = of(&|run| Some(run.phase(id)?.duration_ns));
-            share = of(&|run| Some(run.default_window()?.duration_ns));
-        }
+        let inside = phase != BEFORE && phase != AFTER;
+        let share_of_phase = share_of(&|run| Some(run.phase(&phase)?.duration_ns));
+        let share = share_of(&|run| Some(run.default_window()?.duration_ns));
         let whole = self.whole.iter().map(|(_, lengths)| *lengths);
-        Some(Row {
-            calls: *calls,
+        let single = whole.chain(self.partial.iter().copied()).flatten();
+        let mut single: Vec<i64> = single.copied().collect();
+        single.sort_unstable();
+        Some(Function {
+            name: name.to_owned(),
+            kernel,
+            phase,
+            calls: *counts.get(counts.len() / 2)?,
             summary: Summary::of(&times)?,
             share_of_phase,
-            share,
-            single: Single::of(whole.chain(self.partial.iter().copied()))?,
-            place,
-            kernel,
-            name: name.to_owned(),
+            share: share.filter(|_| inside),
+            single_calls: single.len(),
+            single_percentiles: super::percentiles(&single, &CALL_PERCENTILES),
+            single_max_ns: *single.last()?,
         })
     }
 }
 
-impl Single {
-    /// Of calls, run by run; nothing of nothing.
-    fn of<'a>(runs: impl Iterator<Item = &'a [i64]>) -> Option<Self> {
-        let mut lengths: Vec<i64> = runs.flatten().copied().collect();
-        lengths.sort_unstable();
-        Some(Self {
-            n: lengths.len(),
-            percentiles: super::percentiles(&lengths, &CALL_PERCENTILES),
-            max: *lengths.last()?,
+/// The costliest functions of each phase in the order of time, with how many it
+/// has; of what lies around the phases, too.
+pub(crate) fn costliest<'f>(
+    functions: &'f [Function],
+    phases: impl Iterator<Item = &'f str>,
+    top: usize,
+) -> Vec<(&'f str, Vec<&'f Function>, usize)> {
+    let places = std::iter::once(BEFORE).chain(phases).chain([AFTER]);
+    places
+        .filter_map(|place| {
+            let there = || functions.iter().filter(|f| f.phase == place);
+            let shown: Vec<&Function> = there().take(top).collect();
+            (!shown.is_empty()).then(|| (place, shown, there().count()))
         })
-    }
+        .collect()
 }

@@ -15,6 +15,7 @@ mod rng;
 pub mod table;
 
 use hdrhistogram::Histogram;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use rng::SplitMix64;
@@ -34,24 +35,37 @@ const PERCENTILES: [f64; 3] = [90.0, 95.0, 99.0];
 /// with 95 % confidence: even min..max of 5 covers it in 93.75 % of cases only.
 pub const FEWEST_FOR_INTERVAL: usize = 6;
 
-/// One quantity over the runs of a set; lengths in ns.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One quantity over the runs of a set: what every table, verdict and picture quotes.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Summary {
-    /// Values.
+    /// Runs that have it.
     pub n: usize,
-    /// Median; of an even number, the middle between the two in the middle.
+    /// Median, ns; of an even number, the middle between the two in the middle.
+    #[serde(rename = "median_ns")]
     pub median: i64,
-    /// Lower end of the median's 95 % bootstrap interval.
+    /// Lower end of the median's 95 % bootstrap interval, ns.
+    #[serde(rename = "ci_low_ns")]
     pub ci_low: i64,
-    /// Upper end.
+    /// Upper end, ns.
+    #[serde(rename = "ci_high_ns")]
     pub ci_high: i64,
-    /// Smallest.
+    /// Smallest, ns.
+    #[serde(rename = "min_ns")]
     pub min: i64,
-    /// Largest.
+    /// Largest, ns.
+    #[serde(rename = "max_ns")]
     pub max: i64,
-    /// The percentiles that `n` supports: in percent, and the value. Empty below 29
-    /// values, where the largest has to do.
-    pub percentiles: Vec<(f64, i64)>,
+    /// The percentiles that n supports: none below 29 runs, where the largest has to do.
+    pub percentiles: Vec<Percentile>,
+}
+
+/// One percentile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct Percentile {
+    /// In percent.
+    pub percent: f64,
+    /// Its value, ns.
+    pub value_ns: i64,
 }
 
 impl Summary {
@@ -162,10 +176,13 @@ pub fn percentile(sorted: &[i64], percent: f64) -> Option<i64> {
 }
 
 /// Those of `asked` that so many values support.
-fn percentiles(sorted: &[i64], asked: &[f64]) -> Vec<(f64, i64)> {
+fn percentiles(sorted: &[i64], asked: &[f64]) -> Vec<Percentile> {
     let supported = asked.iter().filter(|p| sorted.len() >= runs_needed(**p));
     supported
-        .filter_map(|p| Some((*p, percentile(sorted, *p)?)))
+        .filter_map(|&percent| {
+            let value_ns = percentile(sorted, percent)?;
+            Some(Percentile { percent, value_ns })
+        })
         .collect()
 }
 
@@ -203,7 +220,7 @@ mod tests {
         let percents = |n: i64| -> Vec<f64> {
             let values: Vec<i64> = (1..=n).map(|i| i * 1_000_000).collect();
             let summary = Summary::of(&values).unwrap();
-            summary.percentiles.iter().map(|(p, _)| *p).collect()
+            summary.percentiles.iter().map(|p| p.percent).collect()
         };
         assert!(percents(28).is_empty());
         assert_eq!(percents(29), [90.0]);
@@ -230,7 +247,7 @@ mod tests {
         assert_eq!(of(99.9), Some(100));
         assert_eq!(percentile(&[], 90.0), None);
         let seen = [vec![52_902; 40], vec![58_388]].concat();
-        assert_eq!(Summary::of(&seen).unwrap().percentiles, [(90.0, 52_902)]);
+        assert_eq!(Summary::of(&seen).unwrap().percentiles[0].value_ns, 52_902);
     }
 
     proptest! {
@@ -241,8 +258,8 @@ mod tests {
             let s = Summary::of(&values).unwrap();
             prop_assert!(s.min <= s.ci_low && s.ci_low <= s.median);
             prop_assert!(s.median <= s.ci_high && s.ci_high <= s.max);
-            for (_, value) in &s.percentiles {
-                prop_assert!(s.min <= *value && *value <= s.max);
+            for Percentile { value_ns, .. } in &s.percentiles {
+                prop_assert!(s.min <= *value_ns && *value_ns <= s.max);
             }
             prop_assert!(s.relative_error().is_none_or(|e| e >= 0.0));
         }

@@ -1,36 +1,45 @@
-//! The table of a set: one row per window and per phase.
+//! The table of a set: one quantity per window and per phase.
+
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::correlation::Correlation;
 use super::{Summary, median_ratio, ratio};
 use crate::model::Run;
 
 /// A window or a phase over the runs of a set.
-#[derive(Clone, Debug)]
-pub struct Row {
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Quantity {
     /// Its name.
-    pub title: String,
+    pub name: String,
     /// Its lengths in the order of the runs, ns.
+    #[serde(skip)]
     pub lengths: Vec<i64>,
     /// Its figures.
+    #[serde(flatten)]
     pub summary: Summary,
-    /// Median of its shares of the default window of the same run; not a
-    /// number where it lies outside.
-    pub share: f64,
+    /// Median of its shares of the default window of the same run; none where it lies
+    /// outside.
+    pub share: Option<f64>,
+    /// Spearman's rank correlation with the default window, over the runs.
+    pub rank_correlation: Option<f64>,
+    /// Share of the default window's variance over the runs that it explains.
+    pub spread_share: Option<f64>,
 }
 
-/// Rows while they are collected, in the order in which they come up.
+/// Quantities while they are collected, in the order in which they come up.
 #[derive(Default)]
 struct Collected(Vec<(String, Vec<i64>, Vec<f64>)>);
 
 /// What makes rows of runs.
-pub type Rows = fn(&[&Run]) -> Vec<Row>;
+pub type Rows = fn(&[&Run]) -> Vec<Quantity>;
 
 /// The rows of a whole table: windows, then phases.
 pub const BOTH: [Rows; 2] = [windows, phases];
 
 /// The windows, in the order of the runs.
 #[must_use]
-pub fn windows(runs: &[&Run]) -> Vec<Row> {
+pub fn windows(runs: &[&Run]) -> Vec<Quantity> {
     let mut rows = Collected::default();
     for run in runs {
         let whole = run.default_window().map_or(0, |w| w.duration_ns);
@@ -44,7 +53,7 @@ pub fn windows(runs: &[&Run]) -> Vec<Row> {
 
 /// The phases in the order of time; the run with most of them sets the order.
 #[must_use]
-pub fn phases(runs: &[&Run]) -> Vec<Row> {
+pub fn phases(runs: &[&Run]) -> Vec<Quantity> {
     let mut fullest: Vec<&&Run> = runs.iter().collect();
     fullest.sort_by_key(|run| std::cmp::Reverse(run.phases.len()));
     let mut rows = Collected::default();
@@ -56,7 +65,13 @@ pub fn phases(runs: &[&Run]) -> Vec<Row> {
             rows.add(&phase.id, phase.duration_ns, share);
         }
     }
-    rows.finish()
+    let mut phases = rows.finish();
+    for phase in &mut phases {
+        let correlation = correlation(runs, &phase.name);
+        phase.rank_correlation = correlation.map(|c| c.rank);
+        phase.spread_share = correlation.map(|c| c.spread_share);
+    }
+    phases
 }
 
 impl Collected {
@@ -72,15 +87,17 @@ impl Collected {
         }
     }
 
-    fn finish(self) -> Vec<Row> {
+    fn finish(self) -> Vec<Quantity> {
         self.0
             .into_iter()
-            .filter_map(|(title, lengths, shares)| {
-                Some(Row {
-                    title,
+            .filter_map(|(name, lengths, shares)| {
+                Some(Quantity {
+                    name,
                     summary: Summary::of(&lengths)?,
                     lengths,
-                    share: median_ratio(&shares).unwrap_or(f64::NAN),
+                    share: median_ratio(&shares),
+                    rank_correlation: None,
+                    spread_share: None,
                 })
             })
             .collect()
@@ -88,21 +105,10 @@ impl Collected {
 }
 
 /// How a phase moves with the default window, over the runs that have both.
-#[must_use]
-pub fn correlation(runs: &[&Run], phase: &str) -> Option<Correlation> {
+fn correlation(runs: &[&Run], phase: &str) -> Option<Correlation> {
     let pairs = runs.iter().filter_map(|run| {
         let whole = run.default_window()?.duration_ns;
         Some((run.phase(phase)?.duration_ns, whole))
     });
     Correlation::of(&pairs.collect::<Vec<_>>())
-}
-
-/// The phase that makes the slow runs slow: the one that explains most of how
-/// much the runs differ.
-#[must_use]
-pub fn slow_phase<'a>(phases: &'a [Row], runs: &[&Run]) -> Option<(&'a str, Correlation)> {
-    let known = phases
-        .iter()
-        .filter_map(|row| Some((row.title.as_str(), correlation(runs, &row.title)?)));
-    known.max_by(|(_, a), (_, b)| a.spread_share.total_cmp(&b.spread_share))
 }

@@ -322,7 +322,7 @@ fn a_percentile_is_the_same_in_a_report_and_in_a_gate() {
     });
     let overview = Overview::of(&head);
     let restore = overview.setups[0].default_window().unwrap();
-    assert_eq!(Some(restore.percentiles[0].value_ns), in_gate);
+    assert_eq!(Some(restore.summary.percentiles[0].value_ns), in_gate);
 }
 
 #[test]

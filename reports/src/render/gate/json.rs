@@ -7,6 +7,7 @@ use crate::compare::{Compared, Verdict};
 use crate::escape;
 use crate::gate::{Check, Report, Subject};
 use crate::render::text::compare::sentence as row_sentence;
+use crate::stats::Summary;
 
 /// The schema of a verdict: family, then major version.
 pub const SCHEMA: &str = "luo-trace.gate/1";
@@ -72,8 +73,8 @@ fn comparison(compared: &Compared) -> Value {
                 "item": row.item,
                 "kind": row.kind,
                 "gated": row.gated,
-                "base": row.base,
-                "head": row.head,
+                "base": row.base.as_ref().map(figures),
+                "head": row.head.as_ref().map(figures),
                 "test": row.test,
                 "adjusted_p": row.adjusted_p,
                 "verdict": row.verdict.as_str(),
@@ -90,6 +91,20 @@ fn comparison(compared: &Compared) -> Value {
         "alpha": alpha,
         "floor": floor,
         "notes": notes,
+    })
+}
+
+/// A summary under the names that this schema began with.
+fn figures(summary: &Summary) -> Value {
+    let percentiles = summary.percentiles.iter();
+    json!({
+        "n": summary.n,
+        "median": summary.median,
+        "ci_low": summary.ci_low,
+        "ci_high": summary.ci_high,
+        "min": summary.min,
+        "max": summary.max,
+        "percentiles": percentiles.map(|p| (p.percent, p.value_ns)).collect::<Vec<_>>(),
     })
 }
 

@@ -8,7 +8,7 @@ use super::histogram::{micro, names, quoted};
 use super::scale::Scale;
 use super::{Drawn, Sample, lengths};
 use crate::model::DEFAULT_WINDOW;
-use crate::stats::Summary;
+use crate::stats::{Percentile, Summary};
 use crate::units::brief;
 
 /// Up to so many runs each has a dot.
@@ -80,7 +80,11 @@ fn marks(plot: &Plot<'_>, x: &Scale, values: &[i64], place: usize) -> Drawn {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     let mut marks = vec![("median".to_owned(), summary.median, 50.0)];
-    for (percent, value) in &summary.percentiles {
+    for Percentile {
+        percent,
+        value_ns: value,
+    } in &summary.percentiles
+    {
         marks.push((format!("p{percent:.0}"), *value, *percent));
     }
     if summary.percentiles.is_empty() {

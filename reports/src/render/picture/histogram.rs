@@ -8,7 +8,7 @@ use super::scale::Scale;
 use super::theme::Theme;
 use super::{Drawn, Sample, lengths};
 use crate::model::DEFAULT_WINDOW;
-use crate::stats::Summary;
+use crate::stats::{Percentile, Summary};
 use crate::units::{brief, percent};
 
 /// Points from one line of marks to the next.
@@ -192,7 +192,11 @@ fn marks(values: &[i64]) -> Vec<Mark> {
         return vec![mark("the only run", summary.median)];
     }
     let mut marks = vec![mark("median", summary.median)];
-    for (percent, value) in &summary.percentiles {
+    for Percentile {
+        percent,
+        value_ns: value,
+    } in &summary.percentiles
+    {
         marks.push(mark(&format!("p{percent:.0}"), *value));
     }
     if summary.percentiles.is_empty() {

@@ -23,7 +23,7 @@ fn ids(samples: &[Sample<'_>]) -> Vec<String> {
         .flat_map(|s| s.runs.iter().copied())
         .collect();
     let rows = table::phases(&runs).into_iter();
-    rows.map(|row| row.title).collect()
+    rows.map(|row| row.name).collect()
 }
 
 /// Points of the whole picture.

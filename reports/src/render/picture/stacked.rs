@@ -76,8 +76,8 @@ pub(super) fn swatch(phase: &Phase, theme: Theme) -> Swatch {
 fn legend(runs: &[&Run], theme: Theme) -> Vec<(String, Swatch)> {
     let rows = table::phases(runs).into_iter();
     rows.filter_map(|row| {
-        let phase = runs.iter().find_map(|run| run.phase(&row.title))?;
-        Some((row.title, swatch(phase, theme)))
+        let phase = runs.iter().find_map(|run| run.phase(&row.name))?;
+        Some((row.name, swatch(phase, theme)))
     })
     .collect()
 }
