@@ -24,7 +24,7 @@ pub struct Budget {
     /// As it was written.
     pub text: String,
     /// What is limited.
-    pub quantity: Quantity,
+    pub quantity: Limited,
     /// How.
     pub relation: Relation,
     /// By what: ns, or a number.
@@ -33,7 +33,7 @@ pub struct Budget {
 
 /// What a budget limits.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Quantity {
+pub enum Limited {
     /// A length over the runs, ns.
     Length(Item, Statistic),
     /// Calls of a function, in every run.
@@ -139,7 +139,7 @@ impl std::str::FromStr for Budget {
         let mut cursor = Cursor { text, at: 0 };
         let quantity = quantity(&mut cursor)?;
         let relation = relation(&mut cursor)?;
-        let limit = limit(&mut cursor, matches!(quantity, Quantity::Length(..)))?;
+        let limit = limit(&mut cursor, matches!(quantity, Limited::Length(..)))?;
         cursor.skip_blanks();
         if !cursor.rest().is_empty() {
             return Err(cursor.error("the budget ends before this; write one budget each"));
@@ -193,7 +193,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn quantity(cursor: &mut Cursor<'_>) -> Result<Quantity, BudgetError> {
+fn quantity(cursor: &mut Cursor<'_>) -> Result<Limited, BudgetError> {
     cursor.skip_blanks();
     let start = *cursor;
     let word = cursor.take(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-'));
@@ -204,8 +204,8 @@ fn quantity(cursor: &mut Cursor<'_>) -> Result<Quantity, BudgetError> {
         return call(cursor, start, word);
     }
     match word {
-        "holes" => return Ok(Quantity::Holes),
-        "lost" => return Ok(Quantity::Lost),
+        "holes" => return Ok(Limited::Holes),
+        "lost" => return Ok(Limited::Lost),
         "count" | "span" => {
             return Err(cursor.error(format!(
                 "{word} takes a function: {word}(memfd_luo_retrieve)"
@@ -230,7 +230,7 @@ fn quantity(cursor: &mut Cursor<'_>) -> Result<Quantity, BudgetError> {
         ..start
     };
     let figure = word.get(name.len() + 1..).unwrap_or_default();
-    Ok(Quantity::Length(item, statistic(at, figure)?))
+    Ok(Limited::Length(item, statistic(at, figure)?))
 }
 
 /// `count(…)`, `span(…).figure`, `workload(…).figure`, the bracket open.
@@ -238,13 +238,13 @@ fn call(
     cursor: &mut Cursor<'_>,
     start: Cursor<'_>,
     function: &str,
-) -> Result<Quantity, BudgetError> {
+) -> Result<Limited, BudgetError> {
     let name = cursor.take(|c| c != ')').trim().to_owned();
     if name.is_empty() || !cursor.eat(")") {
         return Err(cursor.error(format!("{function}( wants a name and a closing )")));
     }
     let item = match function {
-        "count" => return Ok(Quantity::Calls(name)),
+        "count" => return Ok(Limited::Calls(name)),
         "span" => Item::Span(name),
         "workload" => Item::Window(format!("workload {name}")),
         _ => {
@@ -258,7 +258,7 @@ fn call(
     }
     let at = *cursor;
     let figure = cursor.take(|c| c.is_alphanumeric() || c == '.');
-    Ok(Quantity::Length(item, statistic(at, figure)?))
+    Ok(Limited::Length(item, statistic(at, figure)?))
 }
 
 fn statistic(at: Cursor<'_>, figure: &str) -> Result<Statistic, BudgetError> {
@@ -409,8 +409,8 @@ mod tests {
         let freeze = Item::Phase("old.freeze".to_owned());
         let vm = Item::Window("workload vm 1".to_owned());
         let span = Item::Span("luo_retrieve_file".to_owned());
-        let of = |item: &Item, statistic| Quantity::Length(item.clone(), statistic);
-        let calls = Quantity::Calls("memfd_luo_retrieve".to_owned());
+        let of = |item: &Item, statistic| Limited::Length(item.clone(), statistic);
+        let calls = Limited::Calls("memfd_luo_retrieve".to_owned());
         let cases = [
             (
                 "restore.p50 <= 900ms",
@@ -454,8 +454,8 @@ mod tests {
                 Relation::Equal,
                 500,
             ),
-            ("holes == 0", Quantity::Holes, Relation::Equal, 0),
-            ("lost < 3", Quantity::Lost, Relation::Below, 3),
+            ("holes == 0", Limited::Holes, Relation::Equal, 0),
+            ("lost < 3", Limited::Lost, Relation::Below, 3),
         ];
         for (text, quantity, relation, limit) in cases {
             let budget = parsed(text);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::budget::{Budget, Quantity, Relation, Statistic};
+use super::budget::{Budget, Limited, Relation, Statistic};
 use super::{Check, Outcome, Subject};
 use crate::compare::{Item, calls};
 use crate::files::set::Set;
@@ -37,13 +37,13 @@ pub enum Unit {
 /// Checks one budget.
 pub(super) fn budget(budget: &Budget, base: &Set, head: &Set, fewest: usize) -> Check {
     let (measured, found) = match &budget.quantity {
-        Quantity::Length(item, statistic) => length(budget, item, *statistic, head, fewest),
-        Quantity::Calls(name) => {
+        Limited::Length(item, statistic) => length(budget, item, *statistic, head, fewest),
+        Limited::Calls(name) => {
             let never = silent(name, base, head);
             each(budget, head, |run| calls(run, name), never)
         }
-        Quantity::Holes => each(budget, head, |run| run.holes.len() as u64, None),
-        Quantity::Lost => {
+        Limited::Holes => each(budget, head, |run| run.holes.len() as u64, None),
+        Limited::Lost => {
             let lost = |run: &Run| run.loss.events_lost.saturating_add(run.loss.torn_records);
             each(budget, head, lost, None)
         }
@@ -141,7 +141,7 @@ fn each(
         broken_by: Some(broken),
     };
     // A run that lost nothing and breaks it is proof enough.
-    let lossy = matches!(budget.quantity, Quantity::Calls(_))
+    let lossy = matches!(budget.quantity, Limited::Calls(_))
         && broken > 0
         && head
             .runs

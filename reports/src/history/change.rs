@@ -17,7 +17,7 @@ const FEWEST: usize = 3;
 
 /// A place where a series changed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Change {
+pub struct Step {
     /// The first value of the new level, from 0.
     pub at: usize,
     /// Median before, back to the change before this one.
@@ -30,7 +30,7 @@ pub struct Change {
 
 /// The changes of a series, in its order.
 #[must_use]
-pub fn changes(values: &[i64]) -> Vec<Change> {
+pub fn changes(values: &[i64]) -> Vec<Step> {
     let mut cuts = Vec::new();
     split(values, 0, &mut SplitMix64::new(SEED), &mut cuts);
     cuts.sort_unstable_by_key(|(at, _)| *at);
@@ -43,7 +43,7 @@ pub fn changes(values: &[i64]) -> Vec<Change> {
             let level = Summary::of(values.get(from..to).unwrap_or_default());
             level.map_or(0, |summary| summary.median)
         };
-        found.push(Change {
+        found.push(Step {
             at,
             before: median(start, at),
             after: median(at, end),

@@ -5,7 +5,7 @@ mod file;
 
 use serde::{Deserialize, Serialize};
 
-pub use change::{Change, changes};
+pub use change::{Step, changes};
 pub use file::{Format, History, HistoryError, append, read};
 
 use crate::compare::{CompareError, Item, Setup};

@@ -1,7 +1,7 @@
 //! A history on the terminal: the trend of one figure, and where it changed.
 
 use super::page::Page;
-use crate::history::{Change, Entry, changes};
+use crate::history::{Entry, Step, changes};
 use crate::render::text::compare::{p_value, share};
 use crate::units::{brief, column, count};
 
@@ -51,7 +51,7 @@ pub fn render_history(entries: &[Entry], metric: &str) -> String {
     page.finish()
 }
 
-fn trend(page: &mut Page, series: &[(&Entry, i64)], found: &[Change]) {
+fn trend(page: &mut Page, series: &[(&Entry, i64)], found: &[Step]) {
     let longest = series.iter().map(|(_, median)| *median).max().unwrap_or(1);
     let hidden = series.len().saturating_sub(LINES);
     for (place, (entry, median)) in series.iter().enumerate().skip(hidden) {
@@ -73,8 +73,8 @@ fn trend(page: &mut Page, series: &[(&Entry, i64)], found: &[Change]) {
     }
 }
 
-fn sentence(series: &[(&Entry, i64)], change: &Change) -> String {
-    let Change {
+fn sentence(series: &[(&Entry, i64)], change: &Step) -> String {
+    let Step {
         at,
         before,
         after,
