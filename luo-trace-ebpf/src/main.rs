@@ -250,8 +250,11 @@ fn submit(event: &mut Event, named: bool) {
         add_one(&raw mut (*stats).seen);
     }
     event.seal();
-    if store_in_tail(event, stats) == Tail::Stored {
-        return;
+    match store_in_tail(event, stats) {
+        Tail::Stored => return,
+        // SAFETY: a counter of this CPU's slot.
+        Tail::Refused => unsafe { add_one(&raw mut (*stats).tail_refused) },
+        Tail::Full | Tail::NotOurs => {}
     }
     let used = EVENTS.query(BPF_RB_AVAIL_DATA.into());
     // On the way down there may be no next look: what has no tail is read at once.
@@ -330,10 +333,7 @@ fn store_in_tail(event: &Event, stats: *mut CpuStats) -> Tail {
                 add_one(&raw mut (*stats).tail_stored);
                 Tail::Stored
             }
-            Err(_) => {
-                add_one(&raw mut (*stats).tail_refused);
-                Tail::Refused
-            }
+            Err(_) => Tail::Refused,
         }
     }
 }

@@ -79,7 +79,7 @@ pub enum ProbeId {
     MmcBusShutdown = 116,
     IsaBusShutdown = 117,
     VmbusShutdown = 118,
-    XenbusDevShutdown = 119,
+    XenbusFrontendDevShutdown = 119,
     AmbaShutdown = 120,
     AuxiliaryBusShutdown = 121,
     FslMcShutdown = 122,
@@ -414,19 +414,19 @@ const KHO: &str = "kernel/liveupdate/kexec_handover.c";
 pub const PROBES: &[Probe] = &[
     row(ProbeId::LuoOpen, "luo_open", CORE,
         "int luo_open(struct inode *inodep, struct file *filep)",
-        Activity::Restore, "the start of new.restore: it falls back to the first LUO ioctl")
+        Activity::Restore, "the start of new.restore: the first LUO ioctl stands in for it")
         .needed_by(NeededBy::EndOf("new.userspace")),
     row(ProbeId::LuoRelease, "luo_release", CORE,
         "int luo_release(struct inode *inodep, struct file *filep)",
-        Activity::Restore, "when the device became free; collect then polls for it").needed_by(NeededBy::Collect),
+        Activity::Restore, "when the device became free: collect polls for it").needed_by(NeededBy::Collect),
     row(ProbeId::LuoIoctl, "luo_ioctl", CORE,
         "long luo_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
-        Activity::Restore, "which sessions were created and retrieved, and by whom")
+        Activity::Restore, "the ioctls of the device; luo_session_create and luo_session_retrieve still name the sessions")
         .capture(Capture::DeviceIoctl).needed_by(NeededBy::Collect),
     row(ProbeId::LuoSessionIoctl, "luo_session_ioctl", SESSION,
         "long luo_session_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
         Activity::Restore, "the preserve, retrieve and finish ioctls with their tokens: \
-         the restore window cannot be closed").capture(Capture::SessionIoctl)
+         no window has an end").capture(Capture::SessionIoctl)
         .needed_by(NeededBy::EndOf("new.restore")),
     row(ProbeId::LuoSessionCreate, "luo_session_create", SESSION,
         "int luo_session_create(const char *name, struct file **filep)",
@@ -436,7 +436,8 @@ pub const PROBES: &[Probe] = &[
         Activity::Restore, "the cost of retrieving a session").capture(Capture::KernelName),
     row(ProbeId::LuoSessionAlloc, "luo_session_alloc", SESSION,
         "struct luo_session *luo_session_alloc(const char *name)",
-        Activity::Restore, "session names on the spans of session ioctls").capture(Capture::KernelName),
+        Activity::Restore, "session names on the spans of session ioctls: \
+         collect cannot tell what is still to come back").capture(Capture::KernelName),
     row(ProbeId::LuoSessionPreserveFd, "luo_session_preserve_fd", SESSION,
         "int luo_session_preserve_fd(struct luo_session *session, struct luo_ucmd *ucmd)",
         Activity::Preserve, "session names on the spans of preserve ioctls"),
@@ -532,8 +533,8 @@ pub const PROBES: &[Probe] = &[
         Activity::Restore, "who looks state up in KHO at run time"),
 
     row(ProbeId::KexecFileLoad, "__x64_sys_kexec_file_load", "kernel/kexec_file.c",
-        "long kexec_file_load(int kernel_fd, int initrd_fd, unsigned long cmdline_len, \
-         const char *cmdline_ptr, unsigned long flags)",
+        "SYSCALL_DEFINE5(kexec_file_load, int, kernel_fd, int, initrd_fd, unsigned long, cmdline_len, \
+         const char __user *, cmdline_ptr, unsigned long, flags)",
         Activity::Load, "when the next kernel was loaded, and whether inside the blackout")
         .alternatives(&["__arm64_sys_kexec_file_load"]),
     row(ProbeId::KimageLoadSegment, "kimage_load_segment", "kernel/kexec_core.c",
@@ -545,7 +546,7 @@ pub const PROBES: &[Probe] = &[
         Activity::Freeze, "the start of every window: nothing can be measured").boundary(NeededBy::Windows),
     row(ProbeId::LiveupdateReboot, "liveupdate_reboot", CORE,
         "int liveupdate_reboot(void)",
-        Activity::Freeze, "the end of old.freeze").boundary(NeededBy::EndOf("old.freeze")),
+        Activity::Freeze, "the end of old.freeze: it includes old.shutdown").boundary(NeededBy::EndOf("old.freeze")),
     row(ProbeId::KernelRestartPrepare, "kernel_restart_prepare", "kernel/reboot.c",
         "void kernel_restart_prepare(char *cmd)",
         Activity::Shutdown, "the share of reboot notifiers and devices in old.shutdown"),
@@ -557,7 +558,7 @@ pub const PROBES: &[Probe] = &[
         Activity::Shutdown, "the wait for the reboot CPU"),
     row(ProbeId::SyscoreShutdown, "syscore_shutdown", "drivers/base/syscore.c",
         "void syscore_shutdown(void)",
-        Activity::Shutdown, "the end of old.shutdown").boundary(NeededBy::EndOf("old.shutdown")),
+        Activity::Shutdown, "the end of old.shutdown: it includes old.stop").boundary(NeededBy::EndOf("old.shutdown")),
     row(ProbeId::MachineShutdown, "machine_shutdown", "arch/x86/kernel/reboot.c",
         "void machine_shutdown(void)",
         Activity::Stop, "the share of the machine's shutdown in old.stop"),
@@ -578,14 +579,14 @@ pub const PROBES: &[Probe] = &[
         Activity::Stop, "the cost of kmsg dumpers (pstore)"),
     row(ProbeId::MachineKexec, "machine_kexec", "arch/x86/kernel/machine_kexec_64.c",
         "void machine_kexec(struct kimage *image)",
-        Activity::Stop, "the end of old.stop: it falls back to the last stamp of the old kernel")
+        Activity::Stop, "the end of old.stop: it is part of gap.handoff, and unknown")
         .boundary(NeededBy::EndOf("old.stop")).returns(Returns::Never),
 
     row(ProbeId::BlockingNotifierCallChain, "blocking_notifier_call_chain", "kernel/notifier.c",
         "int blocking_notifier_call_chain(struct blocking_notifier_head *nh, unsigned long val, void *v)",
-        Activity::Shutdown, "the share of reboot notifiers in old.shutdown").returns(Returns::Verdict),
+        Activity::Shutdown, "the share of reboot notifiers in old.shutdown, and which of them took how long").returns(Returns::Verdict),
     row(ProbeId::NotifierRun, "notifier_run", "include/trace/events/notifier.h",
-        "TRACE_EVENT(notifier_run, TP_PROTO(void *cb))",
+        "DEFINE_EVENT(notifier_info, notifier_run, TP_PROTO(void *cb),",
         Activity::Shutdown, "which reboot notifier took how long")
         .capture(Capture::Symbol).tracepoint(),
     device(ProbeId::PciDeviceShutdown, "pci_device_shutdown", "drivers/pci/pci-driver.c",
@@ -606,8 +607,9 @@ pub const PROBES: &[Probe] = &[
         "void isa_bus_shutdown(struct device *dev)"),
     device(ProbeId::VmbusShutdown, "vmbus_shutdown", "drivers/hv/vmbus_drv.c",
         "void vmbus_shutdown(struct device *child_device)"),
-    device(ProbeId::XenbusDevShutdown, "xenbus_dev_shutdown", "drivers/xen/xenbus/xenbus_probe.c",
-        "void xenbus_dev_shutdown(struct device *_dev)"),
+    device(ProbeId::XenbusFrontendDevShutdown, "xenbus_frontend_dev_shutdown",
+        "drivers/xen/xenbus/xenbus_probe_frontend.c",
+        "void xenbus_frontend_dev_shutdown(struct device *_dev)"),
     device(ProbeId::AmbaShutdown, "amba_shutdown", "drivers/amba/bus.c",
         "void amba_shutdown(struct device *dev)"),
     device(ProbeId::AuxiliaryBusShutdown, "auxiliary_bus_shutdown", "drivers/base/auxiliary.c",

@@ -8,6 +8,7 @@ mod kernel;
 mod lab;
 mod man;
 mod packages;
+mod probes;
 mod progress;
 mod setup;
 mod verify;
@@ -30,6 +31,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Hold the probe table against kernel sources.
+    Probes(probes::Options),
     /// Install what is missing: system and Python packages, bpf-linker, the source of core.
     Setup,
     /// Build a kernel for the lab, once, and print where it is.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<()> {
     match chore {
+        Chore::Probes(options) => probes::run(&options),
         Chore::Setup => setup::run(&Purpose::ALL),
         Chore::Kernel(options) => {
             let image = kernel::ensure(&options)?;

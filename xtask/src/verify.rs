@@ -12,6 +12,7 @@ use crate::kernel::{self, Flavor};
 use crate::lab;
 use crate::man;
 use crate::packages::Purpose;
+use crate::probes;
 use crate::progress::{human, say};
 use crate::setup;
 use crate::workspace;
@@ -58,6 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
         fuzz::run(options.fuzz_seconds)?;
     }
     if in_lab {
+        probes::check_known_series()?;
         let binary = lab::binary()?;
         let quick = kernel::ensure(&kernel::Options::of(Flavor::Quick))?;
         let btf = kernel::ensure(&kernel::Options::of(Flavor::Btf))?;

@@ -8,7 +8,7 @@ use super::output::print;
 use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
-use crate::probes::{ArmError, Mechanism, Probes, Selection};
+use crate::probes::{Mechanism, Probes, Selection};
 use crate::sources::boot_args;
 use crate::sources::boot_trace;
 use crate::sources::facts;
@@ -25,7 +25,7 @@ pub(super) struct Options {
     mechanism: Option<Mechanism>,
 }
 
-/// How much is lost by a finding.
+/// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Status {
@@ -97,11 +97,11 @@ fn examine(mechanism: Option<Mechanism>) -> Report {
             checks.extend(attached(&armed));
             probes = states(&armed);
         }
-        Err(error) => checks.push(Check {
-            name: "probes",
-            status: Status::Unusable,
-            text: first_line(&error),
-        }),
+        Err(error) => {
+            let error = error.to_string();
+            let text = error.lines().next().unwrap_or_default();
+            checks.push(Check::new("probes", Status::Unusable, text));
+        }
     }
     let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
     Report {
@@ -113,142 +113,114 @@ fn examine(mechanism: Option<Mechanism>) -> Report {
     }
 }
 
-fn first_line(error: &ArmError) -> String {
-    error
-        .to_string()
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn check(name: &'static str, status: Status, text: impl Into<String>) -> Check {
-    Check {
-        name,
-        status,
-        text: text.into(),
+impl Check {
+    fn new(name: &'static str, status: Status, text: impl Into<String>) -> Self {
+        Self {
+            name,
+            status,
+            text: text.into(),
+        }
     }
 }
 
 fn root() -> Check {
     if rustix::process::geteuid().is_root() {
-        check("privilege", Status::Ok, "root")
+        Check::new("privilege", Status::Ok, "root")
     } else {
-        check("privilege", Status::Unusable, "not root: run it with sudo")
+        Check::new("privilege", Status::Unusable, "not root: run it with sudo")
     }
 }
 
 fn luo() -> Check {
     match crate::host::need_luo() {
-        Ok(()) => check("LUO", Status::Ok, DEVICE_PATH),
-        Err(error) => check("LUO", Status::Unusable, error.to_string()),
+        Ok(()) => Check::new("LUO", Status::Ok, DEVICE_PATH),
+        Err(error) => Check::new("LUO", Status::Unusable, error.to_string()),
     }
 }
 
 fn kho() -> Check {
-    let text = match kmsg::Log::read() {
-        Ok(log) => match (log.previous_release(), log.kexec_count()) {
-            (Some(release), count) => {
-                format!("this kernel came from {release} by kexec number {count}")
-            }
-            (None, _) => "cold boot".to_owned(),
-        },
+    let log = match kmsg::Log::read() {
+        Ok(log) => log,
         Err(error) => {
-            return check(
-                "KHO",
-                Status::Degraded,
-                format!("/dev/kmsg cannot be read ({error})"),
-            );
+            let why = format!("/dev/kmsg cannot be read ({error})");
+            return Check::new("KHO", Status::Degraded, why);
         }
     };
-    check("KHO", Status::Ok, text)
+    let text = match (log.previous_release(), log.kexec_count()) {
+        (Some(release), count) => {
+            format!("Linux {release} started this kernel, by kexec number {count}")
+        }
+        (None, _) => "cold boot".to_owned(),
+    };
+    Check::new("KHO", Status::Ok, text)
 }
 
 fn btf() -> Check {
     if facts::has_btf() {
-        check("BTF", Status::Ok, "/sys/kernel/btf/vmlinux")
+        Check::new("BTF", Status::Ok, "/sys/kernel/btf/vmlinux")
     } else {
-        check(
-            "BTF",
-            Status::Note,
-            "none: kprobe.session and fentry are out, kprobe.multi serves as well",
-        )
+        let text = "none: kprobe.multi is used, as kprobe.session needs BTF";
+        Check::new("BTF", Status::Note, text)
     }
 }
 
 fn lockdown() -> Check {
     match facts::lockdown().as_deref() {
-        None | Some("none") => check("lockdown", Status::Ok, "off"),
-        Some(level) => check(
-            "lockdown",
-            Status::Degraded,
-            format!("{level}: the tail cannot be written"),
-        ),
+        None | Some("none") => Check::new("lockdown", Status::Ok, "off"),
+        Some(level) => {
+            let text = format!("{level}: the tail cannot be written");
+            Check::new("lockdown", Status::Degraded, text)
+        }
     }
 }
 
 fn clock() -> Check {
-    let source = facts::clocksource();
-    let name = arch::COUNTER;
-    if !facts::counter_is_invariant() {
-        return check(
-            "clock",
-            Status::Degraded,
-            format!(
-                "the CPU does not promise an invariant {name}: durations across the kexec may be off"
-            ),
-        );
-    }
-    if arch::is_clocksource(&source) {
-        check("clock", Status::Ok, format!("{name}, invariant"))
+    let (source, name) = (facts::clocksource(), arch::COUNTER);
+    let (status, text) = if !facts::counter_is_invariant() {
+        let text = format!("{name} may not be invariant: durations across the kexec may be wrong");
+        (Status::Degraded, text)
+    } else if arch::is_clocksource(&source) {
+        (Status::Ok, format!("{name}, invariant"))
     } else {
-        check(
-            "clock",
-            Status::Note,
-            format!("clocksource is {source}; {name} is invariant and carries the trace across"),
-        )
-    }
+        let text = format!("clocksource is {source}; {name} is invariant and carries the trace");
+        (Status::Note, text)
+    };
+    Check::new("clock", status, text)
 }
 
 fn boot_trace() -> Check {
     if boot_trace::is_there() {
-        check("boot trace", Status::Ok, "initcalls, on the cycle counter")
-    } else {
-        check(
-            "boot trace",
-            Status::Note,
-            format!(
-                "off: `luo-trace kexec --boot-trace` boots the new kernel with {} to see its \
-                 initcalls",
-                boot_args::parameters()
-            ),
-        )
+        return Check::new("boot trace", Status::Ok, "initcalls, on the cycle counter");
     }
+    let text = format!(
+        "off: `luo-trace kexec --boot-trace` boots the new kernel with {} to see its initcalls",
+        boot_args::parameters()
+    );
+    Check::new("boot trace", Status::Note, text)
 }
 
-fn attached(armed: &Probes) -> Vec<Check> {
-    let (placed, all) = (armed.placed.len(), armed.placed.len() + armed.missing.len());
-    let took = armed.took.as_secs_f64() * 1e3;
-    let status = if placed == all {
-        Status::Ok
-    } else {
-        Status::Degraded
+fn attached(armed: &Probes) -> [Check; 2] {
+    let (placed, missing) = (armed.placed.len(), armed.missing.len());
+    let text = format!(
+        "{placed} of {} by {} in {:.1} ms",
+        placed + missing,
+        armed.mechanism,
+        armed.took.as_secs_f64() * 1e3
+    );
+    let status = match missing {
+        0 => Status::Ok,
+        _ => Status::Degraded,
     };
-    let tail = match &armed.tail_refused {
-        None => check(
-            "tail",
+    let tail = match armed.tail_refused.clone() {
+        None => (
             Status::Ok,
-            "the old kernel's last records can be stored",
+            "the old kernel's last records can be stored".to_owned(),
         ),
-        Some(why) => check("tail", Status::Degraded, why.clone()),
+        Some(why) => (Status::Degraded, why),
     };
-    vec![
-        check(
-            "probes",
-            status,
-            format!("{placed} of {all} by {} in {took:.1} ms", armed.mechanism),
-        ),
-        tail,
+    [
+        Check::new("probes", status, text),
+        Check::new("tail", tail.0, tail.1),
     ]
 }
 
@@ -295,7 +267,11 @@ fn text(report: &Report) -> String {
                 let _ = writeln!(out, "  {}: on {symbol}", probe.name);
             }
             ("missing", _, Some(why), Some(lost)) => {
-                let _ = writeln!(out, "  {}: missing, {why}; lost: {lost}", probe.name);
+                let _ = writeln!(
+                    out,
+                    "  {}: missing, {why}; not recorded without it: {lost}",
+                    probe.name
+                );
             }
             _ => {}
         }

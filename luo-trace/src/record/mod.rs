@@ -199,7 +199,7 @@ fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
     );
     for missing in &probes.missing {
         log::warn!(
-            "{}: {}; lost by it: {}",
+            "{}: {}; not recorded without it: {}",
             missing.probe.name,
             missing.why,
             missing.probe.absence

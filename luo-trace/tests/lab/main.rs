@@ -6,6 +6,7 @@
 //! - `LUO_TRACE_LAB_KERNEL_BTF`: a kernel with BTF;
 //! - `LUO_TRACE_LAB_KERNEL_OTHER`, if it is to take part: one of another series.
 
+mod absence;
 mod explained;
 mod host;
 #[path = "../recorded/mod.rs"]

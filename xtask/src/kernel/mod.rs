@@ -1,7 +1,7 @@
 //! `cargo xtask kernel`: a kernel for the lab, built once and kept.
 
 mod config;
-mod source;
+pub mod source;
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, File};

@@ -1,0 +1,48 @@
+//! What a run lacks without a probe is what the probe table says.
+
+use reports::model::Run;
+
+use super::support::{KERNEL_BTF, lab};
+
+fn without(probes: &[&str]) -> Run {
+    let left_out = probes.iter().map(|probe| format!("--without {probe}"));
+    let left_out = left_out.collect::<Vec<_>>().join(" ");
+    lab(KERNEL_BTF, &left_out).succeeded().run(1)
+}
+
+fn has(run: &Run, id: &str) -> bool {
+    run.phases.iter().any(|phase| phase.id == id)
+}
+
+#[test]
+#[ignore = "boots VMs"]
+fn a_missing_end_is_told_and_its_phase_is_not_called_measured() {
+    let run = without(&[
+        "liveupdate_reboot",
+        "luo_retrieve_file",
+        "luo_session_deserialize",
+    ]);
+    assert!(has(&run, "old.freeze") && !has(&run, "old.shutdown") && has(&run, "old.stop"));
+    for gone in [
+        "liveupdate_reboot",
+        "luo_retrieve_file",
+        "luo_session_deserialize",
+    ] {
+        assert!(run.spans.iter().all(|span| span.name != gone), "{gone}");
+    }
+    let run = without(&["syscore_shutdown"]);
+    assert!(has(&run, "old.shutdown") && !has(&run, "old.stop"));
+    let run = without(&["machine_kexec", "luo_session_alloc"]);
+    assert!(!has(&run, "old.stop") && run.coverage.unknown > 0.0);
+    assert!(run.coverage.derived.abs() < 1e-9, "{:?}", run.coverage);
+}
+
+#[test]
+#[ignore = "boots VMs"]
+fn without_an_end_of_the_window_there_is_none() {
+    for end in ["kernel_kexec", "luo_session_ioctl"] {
+        let run = without(&[end]);
+        assert!(run.windows.is_empty() && run.phases.is_empty(), "{end}");
+        assert!(run.coverage.unknown > 0.99, "{end}: {:?}", run.coverage);
+    }
+}
