@@ -3,7 +3,7 @@
 
 use reports::model::{KernelSide, Span, Stage};
 
-use super::{Boot, Initcall, Side as _, Stamp, Timeline};
+use super::{Boot, BootCall, Called, Side as _, Stamp, Timeline};
 use crate::clock::New;
 
 /// Stages in order.
@@ -38,21 +38,24 @@ pub(super) fn place(stamp: &Stamp, timeline: &Timeline<'_>) -> i64 {
 
 /// Initcalls as spans. They carry the function's name behind `initcall:`, so that
 /// none is taken for a probe's.
-pub(super) fn initcalls(calls: &[Initcall], timeline: &Timeline<'_>) -> impl Iterator<Item = Span> {
-    calls.iter().map(|call| span(call, timeline))
+pub(super) fn initcalls(calls: &[BootCall], timeline: &Timeline<'_>) -> impl Iterator<Item = Span> {
+    calls.iter().filter_map(|call| span(call, timeline))
 }
 
-fn span(call: &Initcall, timeline: &Timeline<'_>) -> Span {
+fn span(call: &BootCall, timeline: &Timeline<'_>) -> Option<Span> {
+    let Called::Initcall { function, level } = &call.what else {
+        return None;
+    };
     let start_t = place(&call.start, timeline);
     let end = call.end.map(|end| place(&end, timeline));
     let mut args = serde_json::Map::new();
-    if let Some(level) = &call.level {
+    if let Some(level) = level {
         args.insert("level".to_owned(), level.as_str().into());
     }
-    Span {
+    Some(Span {
         id: 0,
         parent: None,
-        name: format!("initcall:{}", call.function),
+        name: format!("initcall:{}", function),
         kernel: KernelSide::New,
         start_t,
         duration_ns: end.map(|end| (end - start_t).max(0)),
@@ -61,5 +64,5 @@ fn span(call: &Initcall, timeline: &Timeline<'_>) -> Span {
         comm: call.comm.clone(),
         ret: call.ret,
         args,
-    }
+    })
 }

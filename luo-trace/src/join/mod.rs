@@ -21,7 +21,7 @@ use reports::model::{
 
 use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
-pub use crate::sources::{Boot, BootMark, Console, Initcall, Stamp};
+pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
 pub use calls::{Call, Calls};
 pub use sessions::Outstanding;

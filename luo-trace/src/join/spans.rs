@@ -17,7 +17,7 @@ pub(super) fn all(
     let mut spans = Vec::new();
     append(&mut spans, old, timeline);
     append(&mut spans, new, timeline);
-    spans.extend(boot::initcalls(&boot.initcalls, timeline));
+    spans.extend(boot::initcalls(&boot.calls, timeline));
     in_order(spans)
 }
 
