@@ -9,7 +9,6 @@ use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
 use crate::probes::{Mechanism, Probes, Selection};
-use crate::sources::boot_args;
 use crate::sources::boot_trace;
 use crate::sources::facts;
 use crate::sources::kmsg;
@@ -189,14 +188,17 @@ fn clock() -> Check {
 }
 
 fn boot_trace() -> Check {
-    if boot_trace::is_there() {
-        return Check::new("boot trace", Status::Ok, "initcalls, on the cycle counter");
-    }
-    let text = format!(
-        "off: `luo-trace kexec --boot-trace` boots the new kernel with {} to see its initcalls",
-        boot_args::parameters()
-    );
-    Check::new("boot trace", Status::Note, text)
+    let (status, text) = if boot_trace::watches_luo() {
+        let text = "initcalls and calls on LUO, on the cycle counter";
+        (Status::Ok, text.to_owned())
+    } else if boot_trace::is_there() {
+        (Status::Ok, "on the cycle counter".to_owned())
+    } else {
+        let text =
+            "this kernel did not record its boot: a kernel that `luo-trace kexec` loads does";
+        (Status::Note, text.to_owned())
+    };
+    Check::new("boot trace", status, text)
 }
 
 fn attached(armed: &Probes) -> [Check; 2] {

@@ -13,6 +13,9 @@ use crate::join::{self, Calls, OldHalf, Outstanding};
 /// record ends the watch.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// This long without a record, there is time to look elsewhere.
+const IDLE: Duration = Duration::from_millis(100);
+
 pub(super) struct Progress {
     last: Option<Instant>,
     calls: Calls<New>,
@@ -54,6 +57,22 @@ impl Progress {
                 self.outstanding.files().next().is_none() && self.outstanding.sessions().is_empty()
             }
         }
+    }
+
+    /// How many files and sessions are to come back by then; nothing where that is
+    /// not known, or not what is waited for.
+    pub(super) fn to_come(&self, until: &Until) -> Option<(usize, usize)> {
+        let (files, sessions) = self.outstanding.expected()?;
+        match until {
+            Until::Mark(_) => None,
+            Until::Restored => Some((files, 0)),
+            Until::Finished => Some((files, sessions)),
+        }
+    }
+
+    /// Nothing has happened for a moment.
+    pub(super) fn is_idle(&self) -> bool {
+        self.last.is_none_or(|at| at.elapsed() > IDLE)
     }
 
     /// Nothing has happened for a while.

@@ -7,8 +7,8 @@ use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
 use super::calls::{Call, Calls};
 use super::cost::Own;
 use super::marks::WORKLOAD;
-use super::{Boot, Console, Side as _, Timeline};
-use crate::clock::{New, Old};
+use super::{Boot, Console, Side as _, Timeline, Waited};
+use crate::clock::{BootNs, New, Old};
 
 /// What advice is found in, beside the run.
 pub(super) struct Input<'a> {
@@ -16,6 +16,7 @@ pub(super) struct Input<'a> {
     pub(super) own: &'a Own,
     pub(super) old: &'a Calls<Old>,
     pub(super) new: &'a Calls<New>,
+    pub(super) waited: Waited,
     pub(super) timeline: &'a Timeline<'a>,
 }
 
@@ -211,7 +212,12 @@ fn bring_up(run: &Run) -> Option<Lint> {
 
 fn agent_late(run: &Run, input: &Input<'_>) -> Option<Lint> {
     let phase = run.phase(PhaseId::NewUserspace.as_str())?;
-    noteworthy(run, phase.duration_ns).then(|| {
+    // Nobody is to blame for waiting for us.
+    let ready = New::place(input.timeline, BootNs::stamped(input.waited.ready_boot_ns));
+    let began = ready.saturating_sub_unsigned(input.waited.ready_ns);
+    let waited = (ready.min(phase.end_t()) - began.max(phase.start_t)).max(0);
+    let late = phase.duration_ns - waited;
+    noteworthy(run, late).then(|| {
         let opener = input
             .new
             .each(ProbeId::LuoOpen)
@@ -222,7 +228,7 @@ fn agent_late(run: &Run, input: &Input<'_>) -> Option<Lint> {
             format!(
                 "{opener} opened /dev/liveupdate long after init was started: start it earlier"
             ),
-            Some(phase.duration_ns),
+            Some(late),
         )
     })
 }

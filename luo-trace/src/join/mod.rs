@@ -1,6 +1,7 @@
 //! Two logs, two clocks, one [`Run`]. Pure: values in, a value out.
 
 mod aborted;
+mod beside;
 mod boot;
 mod calls;
 mod cost;
@@ -84,12 +85,25 @@ pub struct NewHalf {
     pub per_hit_ns: Option<u64>,
     /// When they were armed, new kernel's boot clock.
     pub armed_boot_ns: u64,
+    /// How long whoever started `collect` had to wait for it.
+    pub waited: Waited,
+    /// CPU time that `collect` had used by then: boot clock and CPU time, ns, in order.
+    pub used: Vec<(u64, u64)>,
     /// Stages of the boot.
     pub boot: Boot,
     /// RFC 3339, now.
     pub captured_at: String,
     /// Things that went wrong on the way, to be told.
     pub holes: Vec<Hole>,
+}
+
+/// A wait for `collect`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waited {
+    /// From its exec to its being ready, ns.
+    pub ready_ns: u64,
+    /// When it was, new kernel's boot clock.
+    pub ready_boot_ns: u64,
 }
 
 /// The two halves and the clock that joins them.
@@ -190,6 +204,8 @@ pub fn join(halves: Halves) -> Run {
     };
     let (old_calls, new_calls) = (Calls::of(&old_events, meta), Calls::of(&new_events, None));
     let own = cost::Own::of(meta, &new);
+    let seen = beside::Seen::of(&new.boot.calls, &new_calls, &own);
+    holes.extend(seen.hole());
     let marks = marks::all(&old_calls, &new_calls, &new.boot.marks, &timeline);
     let found = match (&bridge, kexec) {
         (Some(bridge), Some(kexec)) => {
@@ -200,6 +216,7 @@ pub fn join(halves: Halves) -> Run {
                 tail: old.as_ref().map_or(&[], |o| &o.tail),
                 new: &new_events,
                 calls: &new_calls,
+                seen: &seen,
                 boot: &new.boot,
                 timeline: &timeline,
                 kexec,
@@ -232,11 +249,11 @@ pub fn join(halves: Halves) -> Run {
         old_kernel: meta.map(|m| m.kernel.clone()),
         new_kernel: new.kernel.clone(),
         kexec_count: new.boot.kexec_count,
-        clock: clock(bridge.as_ref(), checks, anchors, old.is_some()),
+        clock: seen.checked(clock(bridge.as_ref(), checks, anchors, old.is_some())),
         windows: found.windows,
         phases: found.phases,
         aborted: aborted::find(&old_calls, &timeline),
-        spans: spans::all(&old_calls, &new_calls, &new.boot, &timeline),
+        spans: spans::all(&old_calls, &new_calls, &seen, &new.boot, &timeline),
         aggregates: aggregates(old.as_ref(), &new),
         marks,
         stages: boot::stages(&new.boot, &timeline),
@@ -257,6 +274,7 @@ pub fn join(halves: Halves) -> Run {
             own: &own,
             old: &old_calls,
             new: &new_calls,
+            waited: new.waited,
             timeline: &timeline,
         },
     );

@@ -4,6 +4,7 @@ use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 use reports::model::phase::{PhaseId, PhaseSide};
 use reports::model::{Coverage, DEFAULT_WINDOW, Hole, Phase, Source, Window};
 
+use super::beside::Seen;
 use super::calls::{Call, Calls};
 use super::cost::Own;
 use super::marks::{MARK_ERROR_NS, WORKLOAD};
@@ -16,6 +17,7 @@ pub(super) struct Input<'a> {
     pub(super) tail: &'a [Event],
     pub(super) new: &'a [Event],
     pub(super) calls: &'a Calls<New>,
+    pub(super) seen: &'a Seen<'a>,
     pub(super) boot: &'a Boot,
     pub(super) timeline: &'a Timeline<'a>,
     pub(super) kexec: BootNs<Old>,
@@ -173,7 +175,9 @@ impl Input<'_> {
             let theirs = self.new.iter().filter(is).find(|e| !self.own.pid(e.tgid));
             theirs.map(|event| BootNs::stamped(event.boot_ns))
         };
-        let open = first(ProbeId::LuoOpen).map(|at| self.new(at, Source::Probe));
+        let probed = first(ProbeId::LuoOpen).map(|at| self.new(at, Source::Probe));
+        let traced = self.boot(self.seen.first_open());
+        let open = probed.into_iter().chain(traced).min_by_key(|at| at.t);
         open.or_else(|| Some(self.new(first(ProbeId::LuoIoctl)?, Source::Derived)))
     }
 
@@ -183,8 +187,10 @@ impl Input<'_> {
                 && call.succeeded()
                 && !self.own.new_call(call)
         });
-        let end = theirs.filter_map(|call: &Call<New>| call.end).max()?;
-        Some(self.new(end, Source::Probe))
+        let probed = theirs.filter_map(|call: &Call<New>| call.end).max();
+        let probed = probed.map(|end| self.new(end, Source::Probe));
+        let traced = self.boot(self.seen.last_retrieve());
+        probed.into_iter().chain(traced).max_by_key(|at| at.t)
     }
 }
 

@@ -86,6 +86,14 @@ impl Outstanding {
         self.preserved.is_some()
     }
 
+    /// How many files are to come back, of how many sessions, if that is known.
+    #[must_use]
+    pub fn expected(&self) -> Option<(usize, usize)> {
+        let files = self.preserved.as_ref()?;
+        let sessions: BTreeSet<_> = files.iter().map(|(session, _)| session).collect();
+        Some((files.len(), sessions.len()))
+    }
+
     /// Files that were preserved and not retrieved, by session and token.
     pub fn files(&self) -> impl Iterator<Item = &(String, u64)> {
         let preserved = self.preserved.iter().flatten();

@@ -3,6 +3,7 @@
 use reports::model::Span;
 use serde_json::{Map, Value};
 
+use super::beside::Seen;
 use super::calls::{Call, Calls, Detail};
 use super::{Boot, Side, Timeline, boot};
 use crate::clock::{New, Old};
@@ -11,13 +12,16 @@ use crate::clock::{New, Old};
 pub(super) fn all(
     old: &Calls<Old>,
     new: &Calls<New>,
+    seen: &Seen<'_>,
     boot: &Boot,
     timeline: &Timeline<'_>,
 ) -> Vec<Span> {
     let mut spans = Vec::new();
     append(&mut spans, old, timeline);
     append(&mut spans, new, timeline);
-    spans.extend(boot::initcalls(&boot.calls, timeline));
+    let initcalls = boot.calls.iter().filter(|call| !call.what.is_luo());
+    let traced = initcalls.chain(seen.unprobed());
+    spans.extend(traced.map(|call| boot::span(call, timeline)));
     in_order(spans)
 }
 

@@ -204,6 +204,11 @@ pub(super) fn halves() -> Halves {
         attach_ns: 7,
         per_hit_ns: Some(100),
         armed_boot_ns: 2_000_000_000,
+        waited: crate::join::Waited {
+            ready_ns: 7,
+            ready_boot_ns: 2_000_000_000,
+        },
+        used: Vec::new(),
         boot: Boot {
             first_stamp: Some(stamp(100_000_000, Source::Kmsg)),
             first_initcall: Some(stamp(200_000_000, Source::Ftrace)),

@@ -1,13 +1,15 @@
 //! The kernel's own trace of its boot: there when it was booted with
-//! [`super::boot_args::parameters`].
+//! [`super::boot_args`].
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
+use std::path::PathBuf;
 
 use luo_trace_ebpf::Command;
 use reports::model::Source;
 
+use super::boot_args::LUO_EVENTS;
 use super::tracefs::{self, Record};
 use super::{Boot, BootCall, BootMark, Called, Stamp};
 use crate::arch::{TRACE_CLOCK, TraceClock};
@@ -23,7 +25,69 @@ pub fn is_there() -> bool {
 /// What it tells; nothing where there is none, or no clock to place it by.
 #[must_use]
 pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
-    Some(parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp)))
+    let mut boot = parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp));
+    boot.holes.extend(overwritten().map(|records| {
+        super::hole(
+            "new.initcalls",
+            format!(
+                "the kernel's own trace had no room for {records} records: they are its oldest"
+            ),
+        )
+    }));
+    Some(boot)
+}
+
+/// Whether it records system calls on LUO.
+#[must_use]
+pub fn watches_luo() -> bool {
+    let on = |event: &str| fs::read_to_string(switch(event)?).map(|text| text.starts_with('1'));
+    lines().is_some() && LUO_EVENTS.iter().all(|event| on(event).unwrap_or(false))
+}
+
+/// The system calls on LUO so far; their stamps are the trace's own.
+#[must_use]
+pub fn luo() -> Vec<BootCall> {
+    let raw = |stamp: &str| {
+        let digits = stamp.replace('.', "");
+        Some(Stamp {
+            boot_ns: BootNs::new(digits.parse().ok()?),
+            error_ns: 0,
+            source: Source::Ftrace,
+        })
+    };
+    let calls = lines().map_or(Vec::new(), |lines| parse(lines, raw).calls);
+    calls
+        .into_iter()
+        .filter(|call| call.what.is_luo())
+        .collect()
+}
+
+/// Records no more system calls: each of the machine's takes longer as long as any is.
+///
+/// # Errors
+/// tracefs cannot be written to.
+pub fn stop() -> io::Result<()> {
+    LUO_EVENTS
+        .iter()
+        .try_for_each(|event| fs::write(switch(event)?, "0"))
+}
+
+fn switch(event: &str) -> io::Result<PathBuf> {
+    tracefs::file(&format!("events/syscalls/{event}/enable"))
+}
+
+/// Records that were overwritten by later ones, if any.
+fn overwritten() -> Option<u64> {
+    let cpus = fs::read_dir(tracefs::file("per_cpu").ok()?).ok()?;
+    let overrun = |cpu: fs::DirEntry| -> Option<u64> {
+        let stats = fs::read_to_string(cpu.path().join("stats")).ok()?;
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("overrun: "))?;
+        line.trim().parse().ok()
+    };
+    let sum = cpus.flatten().filter_map(overrun).sum();
+    (sum > 0).then_some(sum)
 }
 
 fn lines() -> Option<impl Iterator<Item = String>> {
@@ -108,10 +172,10 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
         }
     }
     // Those of `do_initcalls` and the early ones: console initcalls run before, from
-    // `start_kernel`.
-    let initcalls = boot.calls.iter().filter(|call| !call.what.is_luo());
-    let mut of_boot = initcalls.filter(|call| call.tid == 1);
-    boot.first_initcall = of_boot.next().map(|call| call.start);
+    // `start_kernel`. A boot configuration comes too late for the first.
+    let first = boot.calls.iter().find(|call| call.tid == 1);
+    let first = first.filter(|call| call.what.level() == Some("early"));
+    boot.first_initcall = first.map(|call| call.start);
     boot
 }
 

@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use reports::model::{Hole, Source};
+use reports::model::Source;
 
-use super::{Boot, Stamp};
+use super::{Boot, Stamp, hole};
 use crate::arch;
 use crate::clock::printk::{Lost, Past, Refined};
 use crate::clock::{BootNs, Early, PrintkOffset, PrintkSandwich};
@@ -255,9 +255,24 @@ impl Log {
                 boot.stages.push((name.to_owned(), stamp(message)));
             }
         }
+        // The first initcall that speaks is the first, or one of the first few.
+        let first = messages
+            .windows(2)
+            .find(|pair| arch::is_of_first_initcall(&pair[1].text));
+        boot.first_initcall = first.map(|pair| between(stamp(&pair[0]), stamp(&pair[1])));
         let init = messages.iter().find(|m| is_exec_init(&m.text));
         boot.exec_init = init.map(&stamp);
         boot
+    }
+}
+
+/// Some time from one moment to another.
+fn between(from: Stamp, to: Stamp) -> Stamp {
+    let half = (to.boot_ns - from.boot_ns) / 2;
+    Stamp {
+        boot_ns: from.boot_ns + half,
+        error_ns: half.unsigned_abs() + 1 + from.error_ns.max(to.error_ns),
+        source: Source::Kmsg,
     }
 }
 
@@ -272,13 +287,6 @@ fn stage(text: &str) -> Option<&'static str> {
 /// `Run /init as init process` (init/main.c, v7.3).
 fn is_exec_init(text: &str) -> bool {
     text.starts_with("Run ") && text.ends_with(" as init process")
-}
-
-fn hole(place: &str, why: impl Into<String>) -> Hole {
-    Hole {
-        r#where: place.to_owned(),
-        why: why.into(),
-    }
 }
 
 /// What the kernel says when it goes by another clock.

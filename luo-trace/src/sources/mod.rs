@@ -48,8 +48,8 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// With what a further source tells: the earliest stamp, what only one of them
-    /// knows, and all that there may be many of.
+    /// With what a further source tells: the earliest stamp, what one of them
+    /// knows alone or best, and all that there may be many of.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         let Self {
@@ -68,7 +68,8 @@ impl Boot {
         } = other;
         let firsts = self.first_stamp.into_iter().chain(first_stamp);
         self.first_stamp = firsts.min_by_key(|stamp| stamp.boot_ns);
-        self.first_initcall = self.first_initcall.or(first_initcall);
+        let firsts = self.first_initcall.into_iter().chain(first_initcall);
+        self.first_initcall = firsts.min_by_key(|stamp| stamp.error_ns);
         self.exec_init = self.exec_init.or(exec_init);
         self.stages.extend(stages);
         self.stages.sort_by_key(|(_, stamp)| stamp.boot_ns);
@@ -104,7 +105,7 @@ pub struct BootCall {
 }
 
 /// What a [`BootCall`] called.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Called {
     /// An initcall.
     Initcall {
@@ -120,6 +121,15 @@ pub enum Called {
 }
 
 impl Called {
+    /// Level of an initcall.
+    #[must_use]
+    pub fn level(&self) -> Option<&str> {
+        match self {
+            Self::Initcall { level, .. } => level.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether it is a system call on LUO.
     #[must_use]
     pub fn is_luo(&self) -> bool {
@@ -164,6 +174,13 @@ pub fn boot(log: &Placement, clock: Option<&NewClock>, cpus: u32) -> Boot {
         },
     ];
     sources.into_iter().fold(Boot::default(), Boot::with)
+}
+
+fn hole(place: &str, why: impl Into<String>) -> Hole {
+    Hole {
+        r#where: place.to_owned(),
+        why: why.into(),
+    }
 }
 
 #[cfg(test)]

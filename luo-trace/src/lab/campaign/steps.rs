@@ -148,8 +148,8 @@ impl Request<'_> {
             &self.cmdline,
         ];
         let mut args = strings(&args);
-        if self.boot_trace {
-            args.push("--boot-trace".to_owned());
+        if !self.boot_trace {
+            args.push("--no-boot-trace".to_owned());
         }
         Step::Kexec {
             name: step_name(number, "kexec"),
