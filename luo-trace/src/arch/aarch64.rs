@@ -59,13 +59,6 @@ pub fn read_counter() -> u64 {
     cycles
 }
 
-/// Whether a line of the log is of the first initcall that says anything: of SRCU's
-/// (kernel/rcu/srcutree.c, v7.3), one of the first few.
-#[must_use]
-pub fn is_of_first_initcall(line: &str) -> bool {
-    line.starts_with("rcu: Hierarchical SRCU")
-}
-
 /// Whether a clocksource of this name is the counter.
 #[must_use]
 pub fn is_clocksource(name: &str) -> bool {

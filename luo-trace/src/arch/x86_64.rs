@@ -59,14 +59,6 @@ pub fn read_counter() -> u64 {
     }
 }
 
-/// Whether a line of the log is of the first initcall that says anything: of the PMU's
-/// (arch/x86/events/core.c, v7.3), which is the first of all, or of SRCU's
-/// (kernel/rcu/srcutree.c), some 20 later.
-#[must_use]
-pub fn is_of_first_initcall(line: &str) -> bool {
-    line.starts_with("Performance Events: ") || line.starts_with("rcu: Hierarchical SRCU")
-}
-
 /// Whether a clocksource of this name is the counter.
 #[must_use]
 pub fn is_clocksource(name: &str) -> bool {

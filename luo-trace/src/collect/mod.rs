@@ -78,6 +78,8 @@ pub struct Config {
     pub timeout: Duration,
     /// Whether to open the device before the agent does.
     pub first: bool,
+    /// Whether to be ready only once the probes are armed.
+    pub detail: bool,
     /// Where a copy of the carrier goes.
     pub keep_carrier: Option<PathBuf>,
 }
@@ -107,7 +109,11 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
             .map(|()| told)
     };
     let boot_events = BootEvents::take_over();
-    let early = boot_events.is_some().then(&mut announce).transpose()?;
+    let nobody_waits = boot_events.is_some() && !config.detail;
+    let early = nobody_waits.then(&mut announce).transpose()?;
+    if nobody_waits {
+        BootEvents::step_back();
+    }
     let probes = Probes::arm_for_restore(&config.selection).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
     let armed_boot_ns = boot_ns();

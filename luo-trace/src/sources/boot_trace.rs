@@ -172,9 +172,9 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
         }
     }
     // Those of `do_initcalls` and the early ones: console initcalls run before, from
-    // `start_kernel`. A boot configuration comes too late for the first.
-    let first = boot.calls.iter().find(|call| call.tid == 1);
-    let first = first.filter(|call| call.what.level() == Some("early"));
+    // `start_kernel`. A boot configuration comes too late for the early and core ones.
+    let mut initcalls = boot.calls.iter().filter(|call| !call.what.is_luo());
+    let first = initcalls.find(|call| call.tid == 1);
     boot.first_initcall = first.map(|call| call.start);
     boot
 }

@@ -255,24 +255,9 @@ impl Log {
                 boot.stages.push((name.to_owned(), stamp(message)));
             }
         }
-        // The first initcall that speaks is the first, or one of the first few.
-        let first = messages
-            .windows(2)
-            .find(|pair| arch::is_of_first_initcall(&pair[1].text));
-        boot.first_initcall = first.map(|pair| between(stamp(&pair[0]), stamp(&pair[1])));
         let init = messages.iter().find(|m| is_exec_init(&m.text));
         boot.exec_init = init.map(&stamp);
         boot
-    }
-}
-
-/// Some time from one moment to another.
-fn between(from: Stamp, to: Stamp) -> Stamp {
-    let half = (to.boot_ns - from.boot_ns) / 2;
-    Stamp {
-        boot_ns: from.boot_ns + half,
-        error_ns: half.unsigned_abs() + 1 + from.error_ns.max(to.error_ns),
-        source: Source::Kmsg,
     }
 }
 

@@ -23,7 +23,7 @@ use kmsg::Placement;
 pub struct Boot {
     /// First line or record that could be placed.
     pub first_stamp: Option<Stamp>,
-    /// First initcall.
+    /// First initcall that was recorded.
     pub first_initcall: Option<Stamp>,
     /// `Run … as init process`.
     pub exec_init: Option<Stamp>,
@@ -48,8 +48,8 @@ pub struct Boot {
 }
 
 impl Boot {
-    /// With what a further source tells: the earliest stamp, what one of them
-    /// knows alone or best, and all that there may be many of.
+    /// With what a further source tells: the earliest stamp, what only one of them
+    /// knows, and all that there may be many of.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         let Self {
@@ -68,8 +68,7 @@ impl Boot {
         } = other;
         let firsts = self.first_stamp.into_iter().chain(first_stamp);
         self.first_stamp = firsts.min_by_key(|stamp| stamp.boot_ns);
-        let firsts = self.first_initcall.into_iter().chain(first_initcall);
-        self.first_initcall = firsts.min_by_key(|stamp| stamp.error_ns);
+        self.first_initcall = self.first_initcall.or(first_initcall);
         self.exec_init = self.exec_init.or(exec_init);
         self.stages.extend(stages);
         self.stages.sort_by_key(|(_, stamp)| stamp.boot_ns);
@@ -121,15 +120,6 @@ pub enum Called {
 }
 
 impl Called {
-    /// Level of an initcall.
-    #[must_use]
-    pub fn level(&self) -> Option<&str> {
-        match self {
-            Self::Initcall { level, .. } => level.as_deref(),
-            _ => None,
-        }
-    }
-
     /// Whether it is a system call on LUO.
     #[must_use]
     pub fn is_luo(&self) -> bool {
