@@ -227,7 +227,8 @@ impl<'o> Watch<'o> {
                 break Some("the time-out");
             }
         };
-        let holes = early.map_or_else(Vec::new, |what| self.give_up(what));
+        let mut holes = early.map_or_else(Vec::new, |what| self.give_up(what));
+        holes.extend(self.progress.unnamed());
         // It has served.
         self.boot_events = None;
         self.settle();

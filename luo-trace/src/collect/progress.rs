@@ -9,8 +9,7 @@ use super::Until;
 use crate::clock::New;
 use crate::join::{self, Calls, OldHalf, Outstanding};
 
-/// Without a carrier nobody knows what is to come back: this long without a
-/// record ends the watch.
+/// Where nobody knows what is to come back, this long without a record ends the watch.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// This long without a record, there is time to look elsewhere.
@@ -44,14 +43,17 @@ impl Progress {
 
     /// The carrier is here: this is what must come back.
     pub(super) fn expect(&mut self, old: &OldHalf, own: &str) {
-        self.outstanding.expect(&old.calls(), own);
+        self.outstanding.expect(&old.calls(), own, old.meta.pid);
     }
 
     /// Whether everything expected has happened.
     pub(super) fn done(&self, until: &Until) -> bool {
         match until {
             Until::Mark(text) => self.calls.has_mark(text),
-            Until::Restored | Until::Finished if !self.outstanding.is_known() => false,
+            // Nobody knows what the unnamed ones are: a quiet while ends the watch.
+            Until::Restored | Until::Finished if !self.outstanding.is_known() => {
+                self.outstanding.unnamed() > 0 && self.last.is_some() && self.quiet()
+            }
             Until::Restored => self.outstanding.files().next().is_none(),
             Until::Finished => {
                 self.outstanding.files().next().is_none() && self.outstanding.sessions().is_empty()
@@ -78,6 +80,21 @@ impl Progress {
     /// Nothing has happened for a while.
     pub(super) fn quiet(&self) -> bool {
         self.last.is_none_or(|at| at.elapsed() > QUIET)
+    }
+
+    /// What is said of files whose sessions have no names.
+    pub(super) fn unnamed(&self) -> Option<Hole> {
+        let files = self.outstanding.unnamed();
+        (files > 0).then(|| {
+            join::hole(
+                "new.restore",
+                format!(
+                    "{files} files were preserved in sessions whose names were not recorded: the restore \
+                     counts as done once nobody has called LUO for {} s",
+                    QUIET.as_secs()
+                ),
+            )
+        })
     }
 
     /// What did not come back in time.
