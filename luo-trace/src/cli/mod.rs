@@ -6,6 +6,7 @@ mod doctor;
 mod export;
 mod gate;
 mod history;
+mod input;
 mod kexec;
 pub mod lab;
 mod lab_agent;
