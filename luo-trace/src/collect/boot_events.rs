@@ -60,23 +60,33 @@ impl BootEvents {
             .filter(move |call| call.tid != own)
     }
 
-    /// Whether others have retrieved so many files and finished so many sessions; looks
-    /// now and then only.
-    pub(super) fn have_done(&mut self, files: usize, sessions: usize) -> bool {
-        self.look.due() && done(Self::calls(), files, sessions)
+    /// What others have done so far; looks now and then only.
+    pub(super) fn news(&mut self) -> Option<Done> {
+        self.look.due().then(|| Done::of(Self::calls()))
     }
 }
 
-fn done(calls: impl Iterator<Item = BootCall>, files: usize, sessions: usize) -> bool {
-    let (mut retrieved, mut finished) = (0, 0);
-    for call in calls.filter(|call| call.ret == Some(0)) {
-        match call.what {
-            Called::Ioctl(Ioctl::RetrieveFd) => retrieved += 1,
-            Called::Ioctl(Ioctl::Finish) => finished += 1,
-            _ => {}
+/// How much others have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Files that were retrieved.
+    pub(super) files: usize,
+    /// Sessions that were finished.
+    pub(super) sessions: usize,
+}
+
+impl Done {
+    pub(super) fn of(calls: impl Iterator<Item = BootCall>) -> Self {
+        let mut done = Self::default();
+        for call in calls.filter(|call| call.ret == Some(0)) {
+            match call.what {
+                Called::Ioctl(Ioctl::RetrieveFd) => done.files += 1,
+                Called::Ioctl(Ioctl::Finish) => done.sessions += 1,
+                _ => {}
+            }
         }
+        done
     }
-    retrieved >= files && finished >= sessions
 }
 
 impl Drop for BootEvents {

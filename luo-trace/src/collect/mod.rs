@@ -28,7 +28,7 @@ use crate::probes::{Probes, Selection};
 use crate::record;
 use crate::sources::marks::Marks;
 use crate::sources::{self, facts, kmsg};
-use boot_events::BootEvents;
+use boot_events::{BootEvents, Done};
 pub use boot_events::{GUARD, guard};
 use carrier::{Arrival, Descent, Retrieved};
 use device::DeviceWatch;
@@ -108,6 +108,12 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
             .context("whoever waits on --ready-fd is gone")
             .map(|()| told)
     };
+    // Else the boot trace has the marks, at no cost here.
+    let marks = matches!(config.until, Until::Mark(_)).then(Marks::open);
+    let marks = marks.transpose().unwrap_or_else(|error| {
+        log::warn!("marks will be missing: {error}");
+        None
+    });
     let boot_events = BootEvents::take_over();
     let nobody_waits = boot_events.is_some() && !config.detail;
     let early = nobody_waits.then(&mut announce).transpose()?;
@@ -126,7 +132,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
         waited,
         slept: facts::slept_ns(),
     };
-    let watched = Watch::new(probes, boot_events, anchors, config).run(&ending)?;
+    let watched = Watch::new(probes, boot_events, marks, anchors, config).run(&ending)?;
     let (run, session) = finish(config, &armed, watched);
     let found = run.old_kernel.is_some();
     output::write(&run, &config.output, config.timeout, &ending)?;
@@ -178,6 +184,7 @@ impl<'o> Watch<'o> {
     fn new(
         probes: Probes,
         boot_events: Option<BootEvents>,
+        marks: Option<Marks>,
         anchors: Vec<Anchor>,
         config: &'o Config,
     ) -> Self {
@@ -196,16 +203,11 @@ impl<'o> Watch<'o> {
             anchors,
             progress: Progress::new(),
             arrival: Arrival::Awaited,
-            marks: None,
+            marks,
         }
     }
 
     fn run(mut self, ending: &Ending) -> std::io::Result<Watched> {
-        // Else the boot trace has the marks, at no cost here.
-        if matches!(self.config.until, Until::Mark(_)) {
-            let marks = Marks::open().inspect_err(|e| log::warn!("marks will be missing: {e}"));
-            self.marks = marks.ok();
-        }
         let (mut tick, mut anchor) = (Every::new(DRAIN), Every::new(ANCHOR));
         let deadline = Instant::now() + self.config.timeout;
         let early = loop {
@@ -279,24 +281,20 @@ impl<'o> Watch<'o> {
         }
         match self.arrival {
             Arrival::Awaited => false,
-            Arrival::Here(_) => {
-                self.progress.done(&self.config.until) || self.seen_done(&self.config.until.clone())
-            }
+            Arrival::Here(_) => self.progress.done(&self.config.until) || self.seen_done(),
             Arrival::Absent(_) => self.progress.quiet(),
         }
     }
 
-    /// Whether the kernel's own record has all that is to come back: what was called
-    /// before the probes were armed, too.
-    fn seen_done(&mut self, until: &Until) -> bool {
-        let Some((files, sessions)) = self.progress.to_come(until) else {
-            return false;
-        };
-        self.progress.is_idle()
-            && self
-                .boot_events
-                .as_mut()
-                .is_some_and(|events| events.have_done(files, sessions))
+    /// Whether the boot trace has all that is to come back: what was called before the
+    /// probes were armed, too.
+    fn seen_done(&mut self) -> bool {
+        let looks = self
+            .boot_events
+            .as_mut()
+            .filter(|_| self.progress.is_idle());
+        let news = looks.and_then(BootEvents::news);
+        news.is_some_and(|done| self.progress.is_all(done, &self.config.until))
     }
 
     /// `what` ends the watch early: take the carrier now if it is not here yet, so
@@ -319,8 +317,10 @@ impl<'o> Watch<'o> {
         if let Arrival::Here(retrieved) = &self.arrival {
             self.progress
                 .expect(&retrieved.old, self.config.session.as_str());
-            if !self.seen_done(&Until::Finished) {
-                holes.extend(self.progress.left_over(what));
+            let calls = self.boot_events.iter().flat_map(|_| BootEvents::calls());
+            let done = Done::of(calls);
+            if !self.progress.is_all(done, &Until::Finished) {
+                holes.extend(self.progress.left_over(what, done));
             }
         }
         holes

@@ -6,6 +6,7 @@ use luo_trace_ebpf::Event;
 use reports::model::Hole;
 
 use super::Until;
+use super::boot_events::Done;
 use crate::clock::New;
 use crate::join::{self, Calls, OldHalf, Outstanding};
 
@@ -61,14 +62,15 @@ impl Progress {
         }
     }
 
-    /// How many files and sessions are to come back by then; nothing where that is
-    /// not known, or not what is waited for.
-    pub(super) fn to_come(&self, until: &Until) -> Option<(usize, usize)> {
-        let (files, sessions) = self.outstanding.expected()?;
+    /// Whether so much is all that is to come back; for a mark nobody knows.
+    pub(super) fn is_all(&self, done: Done, until: &Until) -> bool {
+        let Some((files, sessions)) = self.outstanding.expected() else {
+            return false;
+        };
         match until {
-            Until::Mark(_) => None,
-            Until::Restored => Some((files, 0)),
-            Until::Finished => Some((files, sessions)),
+            Until::Mark(_) => false,
+            Until::Restored => done.files >= files,
+            Until::Finished => done.files >= files && done.sessions >= sessions,
         }
     }
 
@@ -97,9 +99,18 @@ impl Progress {
         })
     }
 
-    /// What did not come back in time.
-    pub(super) fn left_over(&self, what: &str) -> Option<Hole> {
+    /// What did not come back in time; `done` is what was seen without names.
+    pub(super) fn left_over(&self, what: &str, done: Done) -> Option<Hole> {
         let files: Vec<_> = self.outstanding.files().collect();
+        let (expected, _) = self.outstanding.expected()?;
+        if expected - files.len() < done.files {
+            let left = expected.saturating_sub(done.files);
+            let text = format!(
+                "{left} of {expected} preserved files were not retrieved before {what}; by the boot \
+                 trace, which has no names"
+            );
+            return (left > 0).then(|| join::hole("new.restore", text));
+        }
         let unfinished = Vec::from_iter(self.outstanding.sessions());
         if !files.is_empty() {
             let mut sessions: Vec<_> = files.iter().map(|(session, _)| session.as_str()).collect();

@@ -1,13 +1,15 @@
 //! What a run lacks without a probe is what the probe table says.
 
-use reports::model::Run;
+use reports::model::{Run, Source};
 
 use super::support::{KERNEL_BTF, lab};
 
 fn without(probes: &[&str]) -> Run {
     let left_out = probes.iter().map(|probe| format!("--without {probe}"));
     let left_out = left_out.collect::<Vec<_>>().join(" ");
-    lab(KERNEL_BTF, &left_out).succeeded().run(1)
+    lab(KERNEL_BTF, &format!("--detail {left_out}"))
+        .succeeded()
+        .run(1)
 }
 
 fn has(run: &Run, id: &str) -> bool {
@@ -40,9 +42,13 @@ fn a_missing_end_is_told_and_its_phase_is_not_called_measured() {
 #[test]
 #[ignore = "boots VMs"]
 fn without_an_end_of_the_window_there_is_none() {
-    for end in ["kernel_kexec", "luo_session_ioctl"] {
+    let ends = ["kernel_kexec", "luo_session_ioctl --no-boot-trace"];
+    for end in ends {
         let run = without(&[end]);
         assert!(run.windows.is_empty() && run.phases.is_empty(), "{end}");
         assert!(run.coverage.unknown > 0.99, "{end}: {:?}", run.coverage);
     }
+    // The boot trace has the other one, too.
+    let run = without(&["luo_session_ioctl"]);
+    assert_eq!(run.phase("new.restore").unwrap().source, Source::Ftrace);
 }

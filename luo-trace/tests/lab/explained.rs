@@ -1,6 +1,6 @@
 //! What goes wrong or slow on purpose, and that the run says exactly that.
 
-use reports::model::{DEFAULT_WINDOW, Run};
+use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source};
 
 use super::support::{KERNEL, KERNEL_BTF, lab};
 
@@ -33,7 +33,7 @@ fn kexec_alone_records_too() {
 #[test]
 #[ignore = "boots a VM"]
 fn a_session_that_a_broker_made_carries_the_trace() {
-    let run = scenario("broker", "");
+    let run = scenario("broker", "--detail");
     assert_eq!(holes(&run), "");
     // Known as ours, although it was made before anything was recorded.
     let cost = &run.self_cost;
@@ -109,15 +109,18 @@ fn an_agent_that_died_before_the_kexec_is_named() {
 #[test]
 #[ignore = "boots a VM"]
 fn files_that_stay_behind_are_counted_by_session() {
-    let half = scenario("half-retrieved", "");
+    let half = scenario("half-retrieved", "--detail");
     assert!(
         holes(&half).contains("2 preserved files were not retrieved"),
         "{}",
         holes(&half)
     );
-    let never = scenario("never-retrieved", "--workload memfd=4x64K,sessions=2");
+    let never = scenario(
+        "never-retrieved",
+        "--detail --workload memfd=4x64K,sessions=2",
+    );
     assert!(holes(&never).contains("of: lab-1"), "{}", holes(&never));
-    let both = scenario("two-agents", "--workload memfd=4x64K,sessions=2");
+    let both = scenario("two-agents", "--detail --workload memfd=4x64K,sessions=2");
     assert_eq!(holes(&both), "");
 }
 
@@ -193,17 +196,16 @@ fn devices_and_notifiers_are_named_and_boot_parameters_told() {
     assert!(named("notifier_run", "notifier").contains(&"perf_reboot".to_owned()));
     let cmdline = &run.new_kernel.cmdline;
     assert!(
-        cmdline.contains("trace_clock=x86-tsc") && !run.stages.is_empty(),
+        cmdline.contains(" bootconfig") && run.stages.iter().any(|s| s.source == Source::Ftrace),
         "{cmdline}"
     );
 }
 
-/// What the advice estimates that a noisy console costs, against what it does cost on a
-/// line of 115 200 baud: a second. Whole boots differ by
-/// nearly as much on a busy host, so the phase is looked at in which most of it is paid.
+/// What is waited for on a line of 115 200 baud is part of the boot, however fast the
+/// host is; a quiet boot gets no advice.
 #[test]
 #[ignore = "boots a VM"]
-fn a_slow_console_is_priced_by_what_it_costs() {
+fn a_slow_console_is_priced_by_what_is_waited_for() {
     let run = |args: &str| {
         let args = format!("--baud 115200 --workload memfd=2x64K {args}");
         lab(KERNEL, &args).succeeded().run(1)
@@ -211,12 +213,17 @@ fn a_slow_console_is_priced_by_what_it_costs() {
     let (quiet, noisy) = (run(""), run("--append-new loglevel=7"));
     assert!(!lints(&quiet).contains(&"console.noisy"));
     let lint = noisy.lints.iter().find(|l| l.id == "console.noisy");
-    let priced = lint.expect("the advice").cost_ns.expect("its price");
-    let early = |run: &Run| run.phase("new.early").unwrap().duration_ns;
-    let cost = u64::try_from(early(&noisy) - early(&quiet)).expect("it costs something");
+    let lint = lint.expect("the advice");
+    let priced = lint.cost_ns.expect("its price");
+    let boot: i64 = ["new.early", "new.initcalls"]
+        .iter()
+        .map(|id| noisy.phase(id).unwrap().duration_ns)
+        .sum();
+    // Ten bits a byte, and the boot holds what was waited for.
+    assert!(lint.text.contains("at 86.8 us each"), "{}", lint.text);
     assert!(
-        priced * 3 > cost && priced < cost * 3,
-        "{priced} ns, and it was {cost} ns"
+        priced > 0 && i64::try_from(priced).unwrap() < 2 * boot,
+        "{priced} {boot}"
     );
 }
 
@@ -266,4 +273,64 @@ fn a_handicap_shows_in_its_phase() {
         );
         assert!(slow.window(DEFAULT_WINDOW).is_some());
     }
+}
+
+/// As under a service manager that restores before any service runs.
+#[test]
+#[ignore = "boots a VM"]
+fn a_restore_before_collect_is_seen_from_the_boot_trace() {
+    for kernel in [KERNEL, KERNEL_BTF] {
+        let args = "--scenario restored-first --workload memfd=4x64K,sessions=2";
+        let run = lab(kernel, args).succeeded().run(1);
+        let calls = |name: &str, cmd: &str| {
+            let of_agent = run.spans.iter().filter(|s| s.comm == "lab-agent");
+            of_agent
+                .filter(|s| {
+                    s.name == name && (cmd.is_empty() || s.args.get("cmd") == Some(&cmd.into()))
+                })
+                .inspect(|s| assert!(s.duration_ns.is_some_and(|ns| ns > 0), "{s:?}"))
+                .filter(|s| s.kernel == KernelSide::New && s.ret.is_some_and(|ret| ret >= 0))
+                .count()
+        };
+        assert_eq!(calls("syscall:openat", ""), 1);
+        for (cmd, count) in [("RETRIEVE_SESSION", 2), ("RETRIEVE_FD", 4), ("FINISH", 2)] {
+            assert_eq!(calls("syscall:ioctl", cmd), count, "{cmd}");
+        }
+        for phase in ["new.userspace", "new.restore"] {
+            assert_eq!(run.phase(phase).unwrap().source, Source::Ftrace);
+        }
+        // The lab itself fails where the witness and the window disagree.
+        assert!(run.witness.is_some(), "{}", holes(&run));
+        let [hole] = &run.holes[..] else {
+            panic!("{}", holes(&run))
+        };
+        assert!(hole.why.starts_with("9 of 9 calls on LUO"), "{}", hole.why);
+        // Nobody is told to be faster for what collect cost.
+        assert!(run.self_cost.in_window_ns < run.self_cost.attach_ns);
+    }
+}
+
+/// Both ways of seeing a call, call by call.
+#[test]
+#[ignore = "boots a VM"]
+fn probes_and_boot_trace_agree_on_every_call() {
+    let run = lab(KERNEL, "--detail --workload memfd=50x4K,sessions=5")
+        .succeeded()
+        .run(1);
+    // An open, and for each session and file its ioctls.
+    let check = run
+        .clock
+        .checks
+        .iter()
+        .find(|check| check.contains("kernel's own trace"));
+    assert!(
+        check.expect("the check").starts_with("61 calls"),
+        "{:?}",
+        run.clock.checks
+    );
+    assert!(
+        !run.clock.warnings.iter().any(|w| w.contains("own trace")),
+        "{:?}",
+        run.clock
+    );
 }
