@@ -81,7 +81,6 @@ impl Outstanding {
     }
 
     /// Whether it is known what is to come back.
-    #[must_use]
     pub fn is_known(&self) -> bool {
         self.preserved.is_some()
     }
@@ -93,7 +92,6 @@ impl Outstanding {
     }
 
     /// Sessions with preserved files that were not finished.
-    #[must_use]
     pub fn sessions(&self) -> BTreeSet<&str> {
         let preserved = self.preserved.iter().flatten();
         let sessions = preserved.filter(|(session, _)| !self.finished.contains(session));

@@ -4,20 +4,14 @@ use reports::model::Span;
 use serde_json::{Map, Value};
 
 use super::calls::{Call, Calls, Detail};
-use super::{Boot, Side, Timeline, boot};
-use crate::clock::{New, Old};
+use super::{Joined, Side, Timeline, boot};
 
 /// All spans by start, numbered in that order.
-pub(super) fn all(
-    old: &Calls<Old>,
-    new: &Calls<New>,
-    boot: &Boot,
-    timeline: &Timeline<'_>,
-) -> Vec<Span> {
-    let mut spans = Vec::new();
-    append(&mut spans, old, timeline);
-    append(&mut spans, new, timeline);
-    spans.extend(boot::initcalls(&boot.initcalls, timeline));
+pub(super) fn all(joined: &Joined<'_>) -> Vec<Span> {
+    let (mut spans, timeline) = (Vec::new(), &joined.timeline);
+    append(&mut spans, &joined.old_calls, timeline);
+    append(&mut spans, &joined.new_calls, timeline);
+    spans.extend(boot::initcalls(&joined.new.boot.initcalls, timeline));
     in_order(spans)
 }
 
