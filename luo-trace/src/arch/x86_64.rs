@@ -97,11 +97,9 @@ pub fn refined_hz(line: &str) -> Option<f64> {
 /// Frequency that it took the counter to have until then, Hz, by its whole log: the
 /// line of the TSC is there where the CPU's frequency is another.
 pub fn detected_hz<'a>(lines: impl Iterator<Item = &'a str> + Clone) -> Option<f64> {
-    let detected = |unit: &str| {
-        let mut lines = lines.clone();
-        lines.find_map(|l| megahertz(l.strip_prefix("tsc: Detected ")?.strip_suffix(unit)?))
-    };
-    detected("MHz TSC").or_else(|| detected("MHz processor"))
+    let of = |line: &str, unit| megahertz(line.strip_prefix("tsc: Detected ")?.strip_suffix(unit)?);
+    let counter = lines.clone().find_map(|line| of(line, "MHz TSC"));
+    counter.or_else(|| { lines }.find_map(|line| of(line, "MHz processor")))
 }
 
 fn megahertz(text: &str) -> Option<f64> {

@@ -145,6 +145,7 @@ const _: () = assert!(size_of::<Descriptor>() == 24);
 /// First bytes of a carrier.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[expect(clippy::struct_field_names, reason = "the format calls it so")]
 pub(super) struct Header {
     /// [`MAGIC`].
     pub magic: [u8; 8],

@@ -41,6 +41,7 @@ const ABSENT: [ProbeId; 8] = [
 ];
 
 /// What is drawn.
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn alone")]
 #[derive(Clone, Debug)]
 struct Drawn {
     /// How long each phase of the window but the last takes, ns.
@@ -199,7 +200,7 @@ impl Thread<'_> {
         let args = [command.number().into(), token, pointer(name) + 1];
         self.call(ProbeId::LuoSessionIoctl, args, ret, |thread| {
             thread.call(part, [pointer(name), 0, 0], ret, |thread| {
-                thread.now += lasts
+                thread.now += lasts;
             });
         });
     }
@@ -299,7 +300,7 @@ fn truth(drawn: &Drawn) -> Truth {
     thread(&mut new, COLLECT, own_open, None, |t| {
         t.call(ProbeId::LuoOpen, [0; 3], 0, |t| {
             if drawn.own_first {
-                deserialise(t)
+                deserialise(t);
             }
         });
         t.session = Some(OWN);
@@ -312,7 +313,7 @@ fn truth(drawn: &Drawn) -> Truth {
             if place == living {
                 t.call(ProbeId::LuoOpen, [0; 3], 0, |t| {
                     if !drawn.own_first {
-                        deserialise(t)
+                        deserialise(t);
                     }
                 });
             }
@@ -635,7 +636,10 @@ fn check_owners(run: &Run, seen: &Rendered) {
                 let command = Command::from_register(hit.values[0]);
                 assert_eq!(span.args["cmd"], command.to_string().as_str());
                 let token = command.has_token().then_some(hit.values[1]);
-                assert_eq!(span.args.get("token").and_then(|t| t.as_u64()), token);
+                assert_eq!(
+                    span.args.get("token").and_then(serde_json::Value::as_u64),
+                    token
+                );
             }
         }
     }

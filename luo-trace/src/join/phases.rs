@@ -155,7 +155,7 @@ impl Input<'_> {
         })
     }
 
-    fn new(&self, at: BootNs<New>, source: Source) -> At {
+    fn stamped(&self, at: BootNs<New>, source: Source) -> At {
         At {
             t: New::place(&self.joined.timeline, at),
             error_ns: self.joined.timeline.error_at(at),
@@ -172,8 +172,8 @@ impl Input<'_> {
             let theirs = entries.find(|e| !self.joined.own.pid(e.tgid));
             theirs.map(|event| BootNs::stamped(event.boot_ns))
         };
-        let open = first(ProbeId::LuoOpen).map(|at| self.new(at, Source::Probe));
-        open.or_else(|| Some(self.new(first(ProbeId::LuoIoctl)?, Source::Derived)))
+        let open = first(ProbeId::LuoOpen).map(|at| self.stamped(at, Source::Probe));
+        open.or_else(|| Some(self.stamped(first(ProbeId::LuoIoctl)?, Source::Derived)))
     }
 
     fn last_retrieve(&self) -> Option<At> {
@@ -183,7 +183,7 @@ impl Input<'_> {
                 && !self.joined.own.new_call(call)
         });
         let end = theirs.filter_map(|call: &Call<New>| call.end).max()?;
-        Some(self.new(end, Source::Probe))
+        Some(self.stamped(end, Source::Probe))
     }
 }
 

@@ -192,7 +192,9 @@ fn a_boundary_that_is_missing_or_out_of_order_is_told_by_name() {
     });
     let run = joined(late);
     let gap = run.phase("gap.handoff").unwrap().duration_ns;
-    assert!((run.coverage.unknown - gap as f64 / window as f64).abs() < 1e-6);
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let share = gap as f64 / window as f64;
+    assert!((run.coverage.unknown - share).abs() < 1e-6);
     assert!((run.coverage.measured + run.coverage.unknown - 1.0).abs() < 1e-6);
     let why = &run.holes[0].why;
     assert!(why.contains("is out of order"), "{why}");
