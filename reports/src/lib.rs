@@ -8,7 +8,7 @@ pub mod compare;
 pub mod escape;
 pub mod export;
 pub mod files;
-pub mod findings;
+mod findings;
 pub mod gate;
 pub mod history;
 pub mod matrix;

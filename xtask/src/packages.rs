@@ -92,7 +92,6 @@ const NEEDS: &[Need] = &[
     need(Purpose::Tests, Trace::Module("ensurepip"), ["python3-venv", "python3", "python"]),
     program(Purpose::Tests, "chromium"),
     program(Purpose::Tests, "mandoc"),
-    program(Purpose::Tests, "cpio"),
 ];
 
 /// Makes sure that everything for these purposes is there.

@@ -16,11 +16,11 @@ fuzz_target!(|text: &str| {
             source: Source::Ftrace,
         })
     });
-    let told = boot.initcalls.len() + boot.stages.len() + boot.marks.len();
+    let told = boot.calls.len() + boot.stages.len() + boot.marks.len();
     assert!(told <= text.lines().count());
     assert!(told == 0 || boot.first_stamp.is_some());
     assert!(
-        boot.initcalls
+        boot.calls
             .iter()
             .all(|call| call.end.is_some() || call.ret.is_none())
     );

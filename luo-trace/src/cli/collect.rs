@@ -24,6 +24,10 @@ pub(super) struct Options {
     /// Open the device before the agent does, for agents that keep it open for good
     #[arg(long)]
     first: bool,
+    /// Be ready only once the probes are armed: session names, tokens and inner calls from the
+    /// first call on, for an agent that waits some 50 to 200 ms longer
+    #[arg(long)]
+    detail: bool,
     /// Keep a copy of the carrier as it arrived, to look into what a run does not tell
     #[arg(long, value_name = "FILE")]
     keep_carrier: Option<PathBuf>,
@@ -38,6 +42,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
         until: options.until,
         timeout: options.timeout,
         first: options.first,
+        detail: options.detail,
         keep_carrier: options.keep_carrier,
     };
     collect::run(&config, ready, started)

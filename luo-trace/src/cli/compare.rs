@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use reports::compare::{self, Pairing};
-use reports::files::durable;
-use reports::files::set::{self, Set};
+use reports::files::durable::Output;
 use reports::render::{gate, text};
 
-use super::output::{check_distinct, print};
+use super::input::Lenient;
+use super::output::Destination;
 use crate::exit::{Exit, Failure};
 
 /// What `compare` was asked for.
@@ -28,12 +28,10 @@ pub(super) struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write to this file instead of the terminal
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-    /// Leave out files that cannot be read, instead of refusing the set
-    #[arg(long)]
-    lenient: bool,
+    #[command(flatten)]
+    to: Destination,
+    #[command(flatten)]
+    lenient: Lenient,
 }
 
 /// Whether runs belong together.
@@ -59,12 +57,10 @@ impl PairingOptions {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let inputs = [options.base.clone(), options.head.clone()];
-    check_distinct(options.output.as_deref(), &inputs)?;
-    let output = options.output.as_deref().map(durable::Output::create);
-    let output = output.transpose().map_err(Failure::bad_input)?;
-    let base = read(std::slice::from_ref(&options.base), options.lenient)?;
-    let head = read(std::slice::from_ref(&options.head), options.lenient)?;
+    let sets = [options.base.clone(), options.head.clone()];
+    let output = options.to.open(&sets, Output::create)?;
+    let [base, head] = [0, 1].map(|side| options.lenient.read(&sets[side..=side]));
+    let (base, head) = (base?, head?);
     let asked = compare::Options {
         spans: options.spans.clone(),
         alpha: options.alpha,
@@ -77,20 +73,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     } else {
         text::render_comparison(&compared)
     };
-    match output {
-        Some(output) => output.commit(text.as_bytes()).map_err(Failure::bad_input)?,
-        None => print(&text)?,
-    }
+    output.write(text.as_bytes())?;
     Ok(Exit::Success)
-}
-
-/// Reads a set; only a lenient caller takes one with a file that cannot be read.
-pub(super) fn read(paths: &[PathBuf], lenient: bool) -> anyhow::Result<Set> {
-    let set = set::read_set(paths).map_err(Failure::bad_input)?;
-    if lenient {
-        return Ok(set);
-    }
-    set.whole().map_err(|error| {
-        Failure::bad_input(format!("{error}; or leave such files out with --lenient"))
-    })
 }

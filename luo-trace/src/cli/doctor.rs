@@ -1,7 +1,5 @@
 //! `luo-trace doctor`: what this kernel lets us see.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 use super::output::print;
@@ -9,7 +7,6 @@ use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
 use crate::probes::{Mechanism, Probes, Selection};
-use crate::sources::boot_args;
 use crate::sources::boot_trace;
 use crate::sources::facts;
 use crate::sources::kmsg;
@@ -45,13 +42,17 @@ struct Check {
 #[derive(Debug, Serialize)]
 struct ProbeState {
     name: &'static str,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    symbol: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lost: Option<&'static str>,
+    #[serde(flatten)]
+    place: Place,
+}
+
+/// Where a probe is, or why it is not.
+#[derive(Debug, Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Place {
+    Attached { symbol: &'static str },
+    Alternative { symbol: &'static str },
+    Missing { why: String, lost: &'static str },
 }
 
 #[derive(Debug, Serialize)]
@@ -66,9 +67,9 @@ struct Report {
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let report = examine(options.mechanism);
     if options.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+        print(serde_json::to_string_pretty(&report)? + "\n")?;
     } else {
-        print(&text(&report))?;
+        print(text(&report))?;
     }
     Ok(match report.status {
         Status::Ok | Status::Note => Exit::Success,
@@ -87,11 +88,11 @@ fn examine(mechanism: Option<Mechanism>) -> Report {
         clock(),
         boot_trace(),
     ];
-    let mut probes = Vec::new();
     let selection = Selection {
         mechanism,
         without: Vec::new(),
     };
+    let mut probes = Vec::new();
     match Probes::arm(&selection) {
         Ok(armed) => {
             checks.extend(attached(&armed));
@@ -100,41 +101,42 @@ fn examine(mechanism: Option<Mechanism>) -> Report {
         Err(error) => {
             let error = error.to_string();
             let text = error.lines().next().unwrap_or_default();
-            checks.push(Check::new("probes", Status::Unusable, text));
+            checks.push(unusable("probes", text));
         }
     }
-    let status = checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok);
     Report {
         luo_trace: env!("CARGO_PKG_VERSION"),
         kernel: facts::kernel(),
-        status,
+        status: checks.iter().map(|c| c.status).max().unwrap_or(Status::Ok),
         checks,
         probes,
     }
 }
 
-impl Check {
-    fn new(name: &'static str, status: Status, text: impl Into<String>) -> Self {
-        Self {
-            name,
-            status,
-            text: text.into(),
-        }
-    }
+fn check(name: &'static str, status: Status, text: impl Into<String>) -> Check {
+    let text = text.into();
+    Check { name, status, text }
+}
+
+fn ok(name: &'static str, text: impl Into<String>) -> Check {
+    check(name, Status::Ok, text)
+}
+
+fn unusable(name: &'static str, text: impl Into<String>) -> Check {
+    check(name, Status::Unusable, text)
 }
 
 fn root() -> Check {
-    if rustix::process::geteuid().is_root() {
-        Check::new("privilege", Status::Ok, "root")
-    } else {
-        Check::new("privilege", Status::Unusable, "not root: run it with sudo")
+    match rustix::process::geteuid().is_root() {
+        true => ok("privilege", "root"),
+        false => unusable("privilege", "not root: run it with sudo"),
     }
 }
 
 fn luo() -> Check {
     match crate::host::need_luo() {
-        Ok(()) => Check::new("LUO", Status::Ok, DEVICE_PATH),
-        Err(error) => Check::new("LUO", Status::Unusable, error.to_string()),
+        Ok(()) => ok("LUO", DEVICE_PATH),
+        Err(error) => unusable("LUO", error.to_string()),
     }
 }
 
@@ -143,33 +145,32 @@ fn kho() -> Check {
         Ok(log) => log,
         Err(error) => {
             let why = format!("/dev/kmsg cannot be read ({error})");
-            return Check::new("KHO", Status::Degraded, why);
+            return check("KHO", Status::Degraded, why);
         }
     };
-    let text = match (log.previous_release(), log.kexec_count()) {
+    match (log.previous_release(), log.kexec_count()) {
         (Some(release), count) => {
-            format!("Linux {release} started this kernel, by kexec number {count}")
+            let text = format!("Linux {release} started this kernel, by kexec number {count}");
+            ok("KHO", text)
         }
-        (None, _) => "cold boot".to_owned(),
-    };
-    Check::new("KHO", Status::Ok, text)
+        (None, _) => ok("KHO", "cold boot"),
+    }
 }
 
 fn btf() -> Check {
     if facts::has_btf() {
-        Check::new("BTF", Status::Ok, "/sys/kernel/btf/vmlinux")
-    } else {
-        let text = "none: kprobe.multi is used, as kprobe.session needs BTF";
-        Check::new("BTF", Status::Note, text)
+        return ok("BTF", "/sys/kernel/btf/vmlinux");
     }
+    let text = "none: kprobe.multi is used, as kprobe.session needs BTF";
+    check("BTF", Status::Note, text)
 }
 
 fn lockdown() -> Check {
     match facts::lockdown().as_deref() {
-        None | Some("none") => Check::new("lockdown", Status::Ok, "off"),
+        None | Some("none") => ok("lockdown", "off"),
         Some(level) => {
             let text = format!("{level}: the tail cannot be written");
-            Check::new("lockdown", Status::Degraded, text)
+            check("lockdown", Status::Degraded, text)
         }
     }
 }
@@ -185,18 +186,21 @@ fn clock() -> Check {
         let text = format!("clocksource is {source}; {name} is invariant and carries the trace");
         (Status::Note, text)
     };
-    Check::new("clock", status, text)
+    check("clock", status, text)
 }
 
 fn boot_trace() -> Check {
-    if boot_trace::is_there() {
-        return Check::new("boot trace", Status::Ok, "initcalls, on the cycle counter");
+    if boot_trace::watches_luo() {
+        return ok(
+            "boot trace",
+            "initcalls and calls on LUO, on the cycle counter",
+        );
     }
-    let text = format!(
-        "off: `luo-trace kexec --boot-trace` boots the new kernel with {} to see its initcalls",
-        boot_args::parameters()
-    );
-    Check::new("boot trace", Status::Note, text)
+    if boot_trace::is_there() {
+        return ok("boot trace", "on the cycle counter");
+    }
+    let text = "this kernel did not record its boot: a kernel that `luo-trace kexec` loads does";
+    check("boot trace", Status::Note, text)
 }
 
 fn attached(armed: &Probes) -> [Check; 2] {
@@ -211,70 +215,51 @@ fn attached(armed: &Probes) -> [Check; 2] {
         0 => Status::Ok,
         _ => Status::Degraded,
     };
-    let tail = match armed.tail_refused.clone() {
-        None => (
-            Status::Ok,
-            "the old kernel's last records can be stored".to_owned(),
-        ),
-        Some(why) => (Status::Degraded, why),
+    let tail = match &armed.tail_refused {
+        None => ok("tail", "the old kernel's last records can be stored"),
+        Some(why) => check("tail", Status::Degraded, why.clone()),
     };
-    [
-        Check::new("probes", status, text),
-        Check::new("tail", tail.0, tail.1),
-    ]
+    [check("probes", status, text), tail]
 }
 
 fn states(armed: &Probes) -> Vec<ProbeState> {
-    let mut states: Vec<_> = armed
-        .placed
-        .iter()
-        .map(|p| ProbeState {
-            name: p.probe.name,
-            status: if p.symbol == p.probe.name {
-                "attached"
-            } else {
-                "alternative"
-            },
-            symbol: Some(p.symbol),
-            why: None,
-            lost: None,
-        })
-        .collect();
-    states.extend(armed.missing.iter().map(|m| ProbeState {
-        name: m.probe.name,
-        status: "missing",
-        symbol: None,
-        why: Some(m.why.clone()),
-        lost: Some(m.probe.absence),
-    }));
-    states
+    let placed = armed.placed.iter().map(|placed| {
+        let (name, symbol) = (placed.probe.name, placed.symbol);
+        let place = match symbol == name {
+            true => Place::Attached { symbol },
+            false => Place::Alternative { symbol },
+        };
+        ProbeState { name, place }
+    });
+    let missing = armed.missing.iter().map(|missing| ProbeState {
+        name: missing.probe.name,
+        place: Place::Missing {
+            why: missing.why.clone(),
+            lost: missing.probe.absence,
+        },
+    });
+    placed.chain(missing).collect()
 }
 
 fn text(report: &Report) -> String {
-    let mut out = String::new();
-    for Check { name, status, text } in &report.checks {
+    let checks = report.checks.iter().map(|Check { name, status, text }| {
         let mark = match status {
             Status::Ok => "ok",
             Status::Note => "note",
             Status::Degraded => "DEGRADED",
             Status::Unusable => "UNUSABLE",
         };
-        let _ = writeln!(out, "{name:<10}  {mark:<8}  {text}");
-    }
-    for probe in &report.probes {
-        match (probe.status, probe.symbol, &probe.why, probe.lost) {
-            ("alternative", Some(symbol), ..) => {
-                let _ = writeln!(out, "  {}: on {symbol}", probe.name);
+        format!("{name:<10}  {mark:<8}  {text}\n")
+    });
+    let probes = report
+        .probes
+        .iter()
+        .map(|ProbeState { name, place }| match place {
+            Place::Attached { .. } => String::new(),
+            Place::Alternative { symbol } => format!("  {name}: on {symbol}\n"),
+            Place::Missing { why, lost } => {
+                format!("  {name}: missing, {why}; not recorded without it: {lost}\n")
             }
-            ("missing", _, Some(why), Some(lost)) => {
-                let _ = writeln!(
-                    out,
-                    "  {}: missing, {why}; not recorded without it: {lost}",
-                    probe.name
-                );
-            }
-            _ => {}
-        }
-    }
-    out
+        });
+    checks.chain(probes).collect()
 }

@@ -1,13 +1,13 @@
 //! `luo-trace export`.
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reports::export::{EXPORTERS, Exporter, Functions};
 use reports::files::durable::Output;
 
-use super::report;
+use super::output::Destination;
+use super::{input, report};
 use crate::exit::{Exit, Failure};
 
 /// What `export` was asked for.
@@ -19,9 +19,8 @@ pub(super) struct Options {
     /// The format
     #[arg(long, value_parser = formats())]
     format: &'static Exporter,
-    /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    to: Destination,
     /// With csv: add a row per function and phase
     #[arg(long)]
     functions: bool,
@@ -45,27 +44,27 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
              `luo-trace report --format json` has all figures of functions",
         ));
     }
-    let functions = if options.functions {
-        Functions::With
-    } else {
-        Functions::Without
+    let functions = match options.functions {
+        true => Functions::With,
+        false => Functions::Without,
     };
-    let create = if format.public {
-        Output::create_public
-    } else {
-        Output::create
+    let create = match format.public {
+        true => Output::create_public,
+        false => Output::create,
     };
-    let output = options.output.as_deref().map(create).transpose();
-    let output = output.map_err(Failure::bad_input)?;
-    if output.is_none() && format.binary && std::io::stdout().is_terminal() {
+    let output = options.to.open(&options.runs, create)?;
+    if format.binary && output.is_terminal() {
         return Err(Failure::bad_input(format!(
             "refusing to write a {} trace to a terminal: give -o FILE.{}",
             format.name, format.extension
         )));
     }
-    let set = report::read(&options.runs, format.keep, options.strict)?;
+    let set = match options.strict {
+        true => input::read_whole(&options.runs, format.keep, "")?,
+        false => input::read(&options.runs, format.keep)?,
+    };
     report::warn_of_skipped(&set);
     let bytes = format.export(&set, functions).map_err(Failure::bad_input)?;
-    report::deliver(output, &bytes)?;
+    output.write(&bytes)?;
     Ok(Exit::Success)
 }

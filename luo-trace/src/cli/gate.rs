@@ -6,7 +6,8 @@ use reports::files::durable::Output;
 use reports::gate::{self, Budget, Outcome, Report, Rules};
 use reports::render::{gate as formats, text};
 
-use super::compare::{PairingOptions, read};
+use super::compare::PairingOptions;
+use super::input::Lenient;
 use super::output::{check_distinct, print};
 use crate::exit::{Exit, Failure};
 
@@ -28,9 +29,8 @@ pub(super) struct Options {
     expect_improvement: bool,
     #[command(flatten)]
     pairing: PairingOptions,
-    /// Leave out files that cannot be read, instead of refusing the set
-    #[arg(long)]
-    lenient: bool,
+    #[command(flatten)]
+    lenient: Lenient,
     /// Write `JUnit` XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -74,25 +74,26 @@ impl RuleOptions {
     }
 }
 
-/// A format, and the file that it goes to.
-type Pending = (Output, Render);
-
 /// A format.
 type Render = fn(&Report) -> String;
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let outputs = outputs(options)?;
-    let rules = rules(options)?;
-    let base = read(&options.base, options.lenient)?;
-    let head = read(&options.head, options.lenient)?;
+    let mut rules = options.rules.read()?;
+    rules.expect_improvement |= options.expect_improvement;
+    if let Some(pairing) = options.pairing.chosen() {
+        rules.options.pairing = pairing;
+    }
+    let base = options.lenient.read(&options.base)?;
+    let head = options.lenient.read(&options.head)?;
     let report = gate::gate(&base, &head, &rules).map_err(Failure::bad_input)?;
     for (output, render) in outputs {
         let text = render(&report);
         output.commit(text.as_bytes()).map_err(Failure::bad_input)?;
     }
-    print(&text::render_gate(&report))?;
+    print(text::render_gate(&report))?;
     if options.github {
-        print(&formats::render_github(&report))?;
+        print(formats::render_github(&report))?;
     }
     Ok(match report.verdict {
         Outcome::Pass => Exit::Success,
@@ -102,34 +103,20 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
 }
 
 /// Opens every output before the work, so that a wrong path fails first.
-fn outputs(options: &Options) -> anyhow::Result<Vec<Pending>> {
+fn outputs(options: &Options) -> anyhow::Result<Vec<(Output, Render)>> {
     let asked: [(&Option<PathBuf>, Render); 4] = [
         (&options.junit, formats::render_junit),
         (&options.markdown, formats::render_markdown),
         (&options.ktap, formats::render_ktap),
         (&options.json, formats::render_json),
     ];
+    let asked = asked
+        .into_iter()
+        .filter_map(|(path, render)| Some((path.as_deref()?, render)));
     let mut inputs = [&options.base[..], &options.head].concat();
     inputs.extend(options.rules.config.clone());
-    check_distinct(
-        asked.iter().filter_map(|(path, _)| path.as_deref()),
-        &inputs,
-    )?;
+    check_distinct(asked.clone().map(|(path, _)| path), &inputs)?;
     asked
-        .into_iter()
-        .filter_map(|(path, render)| Some((path.as_deref()?, render)))
-        .map(|(path, render)| {
-            let output = Output::create(path).map_err(Failure::bad_input)?;
-            Ok((output, render))
-        })
+        .map(|(path, render)| Ok((Output::create(path).map_err(Failure::bad_input)?, render)))
         .collect()
-}
-
-fn rules(options: &Options) -> anyhow::Result<Rules> {
-    let mut rules = options.rules.read()?;
-    rules.expect_improvement |= options.expect_improvement;
-    if let Some(pairing) = options.pairing.chosen() {
-        rules.options.pairing = pairing;
-    }
-    Ok(rules)
 }

@@ -7,9 +7,10 @@ use reports::history::{self, Entry};
 use reports::model::{DEFAULT_WINDOW, WINDOWS};
 use reports::render::text;
 
-use super::compare::read;
+use super::input::Lenient;
 use super::output::print;
 use crate::exit::{Exit, Failure};
+use crate::host::now_rfc3339;
 
 /// What `history` was asked for.
 #[derive(Debug, clap::Args)]
@@ -25,9 +26,8 @@ pub(super) struct Options {
     /// Window or phase to show
     #[arg(long, value_name = "NAME", default_value = DEFAULT_WINDOW)]
     metric: String,
-    /// Leave out files that cannot be read, instead of refusing the set
-    #[arg(long, requires = "append")]
-    lenient: bool,
+    #[command(flatten)]
+    lenient: Lenient,
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
@@ -41,17 +41,15 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let history = if options.append.is_empty() {
         history::read(&options.file)
     } else {
-        let set = read(&options.append, options.lenient)?;
-        let now = jiff::Timestamp::now()
-            .strftime("%Y-%m-%dT%H:%M:%SZ")
-            .to_string();
-        let entry = Entry::of(&set, options.commit.clone(), &now).map_err(Failure::bad_input)?;
+        let set = options.lenient.read(&options.append)?;
+        let entry = Entry::of(&set, options.commit.clone(), &now_rfc3339());
+        let entry = entry.map_err(Failure::bad_input)?;
         history::append(&options.file, entry)
     };
     let history = history.map_err(Failure::bad_input)?;
     if history.torn {
         log::warn!("the last line was torn and is left out");
     }
-    print(&text::render_history(&history.entries, metric))?;
+    print(text::render_history(&history.entries, metric))?;
     Ok(Exit::Success)
 }

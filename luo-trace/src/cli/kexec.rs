@@ -30,9 +30,9 @@ pub(super) struct Options {
     /// … and the running kernel's command line
     #[arg(long, requires = "kernel")]
     reuse_cmdline: bool,
-    /// … with what lets collect see its boot: initcalls traced on the cycle counter
+    /// Do not make the new kernel record its boot and its calls on LUO for collect
     #[arg(long, requires = "kernel")]
-    boot_trace: bool,
+    no_boot_trace: bool,
 }
 
 pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
@@ -46,7 +46,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
             kernel,
             initrd,
             cmdline,
-            boot_trace: options.boot_trace,
+            boot_trace: !options.no_boot_trace,
         }),
         (Some(_), Some(_), None) => {
             return Err(Failure::bad_input(

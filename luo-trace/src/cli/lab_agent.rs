@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
-use crate::lab::guest::agent::{self, Part};
+use crate::lab::guest::{agent, provoke};
 use crate::lab::host::tied;
 use crate::lab::workload::Workload;
 
@@ -31,26 +30,7 @@ enum Task {
         workload: Workload,
     },
     /// Take a workload back, verify every byte of it and finish its sessions
-    Restore {
-        /// What was preserved
-        #[arg(long)]
-        workload: Workload,
-        /// Where to write what was verified
-        #[arg(long)]
-        report: PathBuf,
-        /// Take back this session only, by its number
-        #[arg(long)]
-        only: Option<u32>,
-        /// Take back this many files, and finish nothing
-        #[arg(long)]
-        files: Option<usize>,
-        /// Testify to the host right after the last retrieve
-        #[arg(long)]
-        witness: bool,
-        /// Busy-loop this long before opening the device
-        #[arg(long, default_value = "0ms", value_parser = crate::quantity::parse_duration)]
-        handicap: Duration,
-    },
+    Restore(agent::Restore),
     /// Make a session, start `record` with it, and stay
     Broker {
         /// The session's name
@@ -85,22 +65,10 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
     let ready = options.ready_fd;
     agent::run(|| match &options.task {
         Task::Preserve { workload } => agent::preserve(workload, ready),
-        Task::Restore {
-            workload,
-            report,
-            only,
-            files,
-            witness,
-            handicap,
-        } => {
-            let part = Part {
-                only: *only,
-                files: *files,
-            };
-            agent::restore(workload, &part, report, *witness, *handicap)
-        }
+        Task::Restore(task) => agent::restore(task),
         Task::Broker { session } => agent::broker(session, ready),
-        Task::Provoke { after } => agent::provoke(*after),
+        Task::Provoke { after: false } => provoke::before_update(),
+        Task::Provoke { after: true } => provoke::after_update(),
         Task::FullDisk { at } => agent::full_disk(at),
         Task::Hold => agent::hold(ready),
         Task::Tied {

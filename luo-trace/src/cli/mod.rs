@@ -6,6 +6,7 @@ mod doctor;
 mod export;
 mod gate;
 mod history;
+mod input;
 mod kexec;
 pub mod lab;
 mod lab_agent;
@@ -71,6 +72,8 @@ enum OnHost {
     Collect(collect::Options),
     /// Write a mark into the kernel's trace
     Mark(mark::Options),
+    #[command(hide = true, name = crate::collect::GUARD)]
+    BootTraceOff,
     #[command(hide = true)]
     LabAgent(lab_agent::Options),
 }
@@ -191,6 +194,10 @@ fn on_host(command: OnHost, started: Started) -> anyhow::Result<Exit> {
         OnHost::Kexec(options) => kexec::run(options),
         OnHost::Collect(options) => collect::run(options, started),
         OnHost::Mark(options) => mark::run(&options),
+        OnHost::BootTraceOff => {
+            crate::collect::guard()?;
+            Ok(Exit::Success)
+        }
         OnHost::LabAgent(options) => lab_agent::run(&options),
     }
 }

@@ -1,23 +1,59 @@
 //! Writing to standard output and standard error, for all commands.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use reports::files::durable::{Output, WriteError};
+use reports::files::set::SUFFIX;
 
 use crate::exit::Failure;
 
-/// Writes text to standard output. A reader that has gone, as in `… | head`, is no
-/// error; any other failure is exit 2, never a verdict.
-pub(crate) fn print(text: &str) -> Result<()> {
-    write_bytes(text.as_bytes())
+/// Where the output of a command goes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Destination {
+    /// Write to this file instead of the terminal
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
 }
 
-/// The same for bytes.
-pub(crate) fn write_bytes(bytes: &[u8]) -> Result<()> {
+impl Destination {
+    /// Opens it, before the work, so that a bad place fails first; refuses to replace
+    /// what is read.
+    pub(super) fn open(&self, inputs: &[PathBuf], create: Create) -> Result<Opened> {
+        check_distinct(self.output.as_deref(), inputs)?;
+        let file = self.output.as_deref().map(create).transpose();
+        Ok(Opened(file.map_err(Failure::bad_input)?))
+    }
+}
+
+/// [`Output::create`], or that for other users to read.
+type Create = fn(&Path) -> Result<Output, WriteError>;
+
+/// A [`Destination`] that is ready.
+pub(super) struct Opened(Option<Output>);
+
+impl Opened {
+    /// Writes all of it, to the file or to standard output.
+    pub(super) fn write(self, bytes: &[u8]) -> Result<()> {
+        match self.0 {
+            Some(output) => output.commit(bytes).map_err(Failure::bad_input),
+            None => print(bytes),
+        }
+    }
+
+    /// Whether it is a person's eyes.
+    pub(super) fn is_terminal(&self) -> bool {
+        self.0.is_none() && io::stdout().is_terminal()
+    }
+}
+
+/// Writes to standard output. A reader that has gone, as in `… | head`, is no
+/// error; any other failure is exit 2, never a verdict.
+pub(super) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let text =
                 format!("cannot write to standard output: {error}; make room or use -o FILE");
@@ -28,12 +64,12 @@ pub(crate) fn write_bytes(bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes a line to standard error, where that is possible.
-pub(crate) fn say(line: impl Display) {
+pub(super) fn say(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Refuses outputs that would overwrite each other or a file that is read.
-pub(crate) fn check_distinct<'a>(
+pub(super) fn check_distinct<'a>(
     outputs: impl IntoIterator<Item = &'a Path>,
     inputs: &[PathBuf],
 ) -> Result<()> {
@@ -61,7 +97,7 @@ pub(crate) fn check_distinct<'a>(
 }
 
 fn is_run(path: &Path) -> bool {
-    path.to_string_lossy().ends_with(".run.json")
+    path.to_string_lossy().ends_with(SUFFIX)
 }
 
 /// The file that a path leads to; nothing for pipes and devices, which many may share.

@@ -1,13 +1,12 @@
 //! `luo-trace report`.
 
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reports::escape;
 use reports::files::durable::Output;
-use reports::files::set::{self, Keep, Set};
+use reports::files::set::{Keep, Set};
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
 use reports::render::picture::{self, Picture, Sample, Theme};
@@ -16,10 +15,9 @@ use reports::render::{html, markdown, matrix as matrix_formats};
 use reports::stats::group::group;
 use reports::stats::overview::Overview;
 
+use super::input;
+use super::output::Destination;
 use crate::exit::{Exit, Failure};
-
-/// How long reading takes before its progress is shown.
-const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// What `report` was asked for.
 #[derive(Debug, clap::Args)]
@@ -30,18 +28,17 @@ pub(super) struct Options {
     /// The form of the report; by default that of the output's name, else text
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Write to this file instead of the terminal
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    to: Destination,
     /// Show the change since this set (text, markdown, svg, png)
     #[arg(long, value_name = "SET")]
     before: Option<PathBuf>,
     /// What an svg or png shows; by default the waterfall of one run, the histogram of many
-    #[arg(long, value_enum)]
-    picture: Option<PictureName>,
+    #[arg(long, value_parser = named(&PICTURES))]
+    picture: Option<Picture>,
     /// The paper of an svg or png
-    #[arg(long, value_enum, default_value = "light")]
-    theme: ThemeName,
+    #[arg(long, value_parser = named(&THEMES), default_value = "light")]
+    theme: Theme,
     /// Refuse the set if one of its files cannot be read
     #[arg(long)]
     strict: bool,
@@ -63,68 +60,42 @@ enum Format {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PictureName {
-    /// How many runs took how long
-    Histogram,
-    /// The same of each phase
-    Phases,
-    /// The share of the runs that took at most so long
-    Cumulative,
-    /// The phases of each run, stacked
-    Stacked,
-    /// One run on the time axis
-    Waterfall,
-}
+/// What `--picture` takes, each with its line of help.
+static PICTURES: [(&str, Picture, &str); 5] = [
+    (
+        "histogram",
+        Picture::Histogram,
+        "How many runs took how long",
+    ),
+    ("phases", Picture::Phases, "The same of each phase"),
+    (
+        "cumulative",
+        Picture::Cumulative,
+        "The share of the runs that took at most so long",
+    ),
+    (
+        "stacked",
+        Picture::Stacked,
+        "The phases of each run, stacked",
+    ),
+    ("waterfall", Picture::Waterfall, "One run on the time axis"),
+];
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ThemeName {
-    /// Dark on white
-    Light,
-    /// Light on near black
-    Dark,
-}
+static THEMES: [(&str, Theme, &str); 2] = [
+    ("light", Theme::Light, "Dark on white"),
+    ("dark", Theme::Dark, "Light on near black"),
+];
 
-/// The forms that a matrix has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum MatrixFormat {
-    /// For mail: 72 columns of ASCII
-    Text,
-    /// For comments on GitHub and GitLab
-    Markdown,
-    /// One file to open in a browser
-    Html,
-    /// All figures, for programs
-    Json,
-}
-
-impl MatrixFormat {
-    /// The matrix in this form.
-    pub(super) fn render(self, matrix: &Matrix) -> anyhow::Result<String> {
-        Ok(match self {
-            Self::Text => text::render_matrix(matrix),
-            Self::Markdown => matrix_formats::render_markdown(matrix),
-            Self::Html => matrix_formats::render_html(matrix),
-            Self::Json => format!("{}\n", serde_json::to_string_pretty(matrix)?),
-        })
-    }
-}
-
-impl TryFrom<Format> for MatrixFormat {
-    type Error = anyhow::Error;
-
-    fn try_from(format: Format) -> anyhow::Result<Self> {
-        match format {
-            Format::Text => Ok(Self::Text),
-            Format::Markdown => Ok(Self::Markdown),
-            Format::Html => Ok(Self::Html),
-            Format::Json => Ok(Self::Json),
-            Format::Svg | Format::Png => Err(Failure::bad_input(
-                "a matrix is a table; use --format text, markdown, html or json, \
-                 or name one of its pairs for a picture",
-            )),
-        }
-    }
+/// Takes the names of a table.
+fn named<T: Copy + Send + Sync>(
+    table: &'static [(&str, T, &str)],
+) -> impl TypedValueParser<Value = T> {
+    let value =
+        |(name, _, help): &(&'static str, T, &'static str)| PossibleValue::new(*name).help(*help);
+    PossibleValuesParser::new(table.iter().map(value)).try_map(|name| {
+        let row = table.iter().find(|row| row.0 == name);
+        row.map(|row| row.1).ok_or("no such name")
+    })
 }
 
 /// The matrix, where that is what `runs` names: the file, or the directory
@@ -140,38 +111,50 @@ fn matrix_in(runs: &[PathBuf]) -> Option<PathBuf> {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let format = options.format();
-    if let Some(path) = matrix_in(&options.runs) {
-        let output = open(options.output.as_deref())?;
-        let matrix = matrix::read(&path).map_err(Failure::bad_input)?;
-        let text = MatrixFormat::try_from(format)?.render(&matrix)?;
-        deliver(output, text.as_bytes())?;
-        return Ok(Exit::Success);
-    }
-    // A bad place is refused before the work.
-    let output = open(options.output.as_deref())?;
-    if output.is_none() && format == Format::Png && std::io::stdout().is_terminal() {
-        return Err(Failure::bad_input(
-            "refusing to write a PNG to a terminal: give -o FILE",
-        ));
-    }
-    let keep = match format {
-        Format::Html => html::KEEP,
-        _ => Keep::Figures,
+    let inputs = [&options.runs[..], options.before.as_slice()].concat();
+    let output = options.to.open(&inputs, Output::create)?;
+    let bytes = if let Some(path) = matrix_in(&options.runs) {
+        table(&matrix::read(&path).map_err(Failure::bad_input)?, format)?.into_bytes()
+    } else {
+        if format == Format::Png && output.is_terminal() {
+            let why = "refusing to write a PNG to a terminal: give -o FILE";
+            return Err(Failure::bad_input(why));
+        }
+        let keep = match format {
+            Format::Html => html::KEEP,
+            _ => Keep::Figures,
+        };
+        let read = |paths: &[PathBuf]| match options.strict {
+            true => input::read_whole(paths, keep, ""),
+            false => input::read(paths, keep),
+        };
+        let set = read(&options.runs)?;
+        let before = options.before.as_ref();
+        let before = before.map(|path| read(std::slice::from_ref(path)));
+        render(options, format, &set, before.transpose()?.as_ref())?
     };
-    let set = read(&options.runs, keep, options.strict)?;
-    let before = match &options.before {
-        Some(path) => Some(read(std::slice::from_ref(path), keep, options.strict)?),
-        None => None,
-    };
-    let bytes = render(options, format, &set, before.as_ref())?;
-    deliver(output, &bytes)?;
+    output.write(&bytes)?;
     Ok(Exit::Success)
+}
+
+/// A matrix in this form.
+fn table(matrix: &Matrix, format: Format) -> anyhow::Result<String> {
+    match format {
+        Format::Text => Ok(text::render_matrix(matrix)),
+        Format::Markdown => Ok(matrix_formats::render_markdown(matrix)),
+        Format::Html => Ok(matrix_formats::render_html(matrix)),
+        Format::Json => Ok(format!("{}\n", serde_json::to_string_pretty(matrix)?)),
+        Format::Svg | Format::Png => Err(Failure::bad_input(
+            "a matrix is a table; use --format text, markdown, html or json, \
+             or name one of its pairs for a picture",
+        )),
+    }
 }
 
 impl Options {
     /// What was asked for, or what the name of the output says.
     fn format(&self) -> Format {
-        let extension = self.output.as_ref().and_then(|path| path.extension());
+        let extension = self.to.output.as_ref().and_then(|path| path.extension());
         let named = match extension.and_then(|extension| extension.to_str()) {
             Some("md") => Format::Markdown,
             Some("html" | "htm") => Format::Html,
@@ -181,61 +164,6 @@ impl Options {
             _ => Format::Text,
         };
         self.format.unwrap_or(named)
-    }
-
-    fn picture(&self, runs: usize) -> Picture {
-        match self.picture {
-            None => Picture::for_runs(runs),
-            Some(PictureName::Histogram) => Picture::Histogram,
-            Some(PictureName::Phases) => Picture::Phases,
-            Some(PictureName::Cumulative) => Picture::Cumulative,
-            Some(PictureName::Stacked) => Picture::Stacked,
-            Some(PictureName::Waterfall) => Picture::Waterfall,
-        }
-    }
-
-    fn theme(&self) -> Theme {
-        match self.theme {
-            ThemeName::Light => Theme::Light,
-            ThemeName::Dark => Theme::Dark,
-        }
-    }
-}
-
-/// Opens the output, if it is a file.
-fn open(path: Option<&Path>) -> anyhow::Result<Option<Output>> {
-    path.map(Output::create)
-        .transpose()
-        .map_err(Failure::bad_input)
-}
-
-/// Reads a set; what is no use is named, or refused.
-pub(super) fn read(paths: &[PathBuf], keep: Keep, strict: bool) -> anyhow::Result<Set> {
-    let bar = indicatif::ProgressBar::hidden().with_style(indicatif::ProgressStyle::with_template(
-        "{spinner} {pos} of {len} runs read, {eta} left",
-    )?);
-    let progress = |done: usize, of: usize| {
-        bar.set_length(of as u64);
-        bar.set_position(done as u64);
-        // What takes less than a second needs no bar.
-        if bar.is_hidden() && bar.elapsed() > SHOW_AFTER && std::io::stderr().is_terminal() {
-            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
-        }
-    };
-    let set = set::read_set_with(paths, keep, &progress).map_err(Failure::bad_input);
-    bar.finish_and_clear();
-    let set = set?;
-    match set.skipped.first() {
-        Some((_, error)) if strict => Err(Failure::bad_input(error)),
-        _ => Ok(set),
-    }
-}
-
-/// Writes the whole output, to its file or to the terminal.
-pub(super) fn deliver(output: Option<Output>, bytes: &[u8]) -> anyhow::Result<()> {
-    match output {
-        Some(output) => output.commit(bytes).map_err(Failure::bad_input),
-        None => super::output::write_bytes(bytes),
     }
 }
 
@@ -311,7 +239,8 @@ fn change(options: &Options, format: Format, before: &Set, after: &Set) -> anyho
 
 fn draw(options: &Options, format: Format, samples: &[Sample<'_>]) -> anyhow::Result<Vec<u8>> {
     let runs = samples.iter().map(|sample| sample.runs.len()).sum();
-    let (picture, theme) = (options.picture(runs), options.theme());
+    let picture = options.picture.unwrap_or_else(|| Picture::for_runs(runs));
+    let theme = options.theme;
     let drawn = if format == Format::Png {
         picture::png(picture, samples, theme)
     } else {

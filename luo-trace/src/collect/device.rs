@@ -10,6 +10,7 @@ use luo_trace_ebpf::{Event, Kind, ProbeId};
 use crate::host::ending::Every;
 use crate::liveupdate::{DEVICE_PATH, Holder};
 use crate::probes::Probes;
+use crate::sources::BootCall;
 
 /// Between two looks into /proc where records do not tell; each takes about as long
 /// as there are descriptors.
@@ -52,6 +53,16 @@ impl DeviceWatch {
             open_now: false,
             served: BTreeSet::new(),
             look: Every::new(LOOK),
+        }
+    }
+
+    /// Takes note of what others called before the probes were armed.
+    pub(super) fn had(&mut self, calls: impl Iterator<Item = BootCall>) {
+        for call in calls.filter(|call| call.ret.is_none_or(|ret| ret >= 0)) {
+            // When they close it, no record tells.
+            self.told = false;
+            self.opened = true;
+            self.served.insert(call.tid);
         }
     }
 

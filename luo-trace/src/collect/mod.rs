@@ -1,6 +1,7 @@
 //! The new kernel's half: watch the restore, take the carrier back, join, write
 //! the run, and only then let go of the carrier.
 
+mod boot_events;
 mod carrier;
 mod device;
 mod output;
@@ -20,13 +21,15 @@ use crate::clock::{Anchor, Bridge, ClockFacts, NewClock};
 use crate::exit::{Exit, Failure};
 use crate::host::ending::{Ending, Every};
 use crate::host::now_rfc3339;
-use crate::host::ready::{Ready, Started};
-use crate::join::{self, Halves, NewHalf};
+use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
+use crate::join::{self, Halves, NewHalf, Waited};
 use crate::liveupdate::{Session, SessionName};
 use crate::probes::{Probes, Selection};
 use crate::record;
 use crate::sources::marks::Marks;
 use crate::sources::{self, facts, kmsg};
+use boot_events::BootEvents;
+pub use boot_events::{GUARD, guard};
 use carrier::{Arrival, Descent, Retrieved};
 use device::DeviceWatch;
 use progress::Progress;
@@ -75,6 +78,8 @@ pub struct Config {
     pub timeout: Duration,
     /// Whether to open the device before the agent does.
     pub first: bool,
+    /// Whether to be ready only once the probes are armed.
+    pub detail: bool,
     /// Where a copy of the carrier goes.
     pub keep_carrier: Option<PathBuf>,
 }
@@ -91,20 +96,37 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let ending = Ending::catch()?;
     // The clock may bend while the probes are placed.
     let before = Anchor::sample();
+    let mut waiting = Some(ready);
+    let mut announce = || {
+        let ready = waiting.take().map(Ready::announce);
+        let told = Waited {
+            ready_ns: started.elapsed_ns(),
+            ready_boot_ns: boot_ns(),
+        };
+        ready
+            .unwrap_or(Ok(()))
+            .context("whoever waits on --ready-fd is gone")
+            .map(|()| told)
+    };
+    let boot_events = BootEvents::take_over();
+    let nobody_waits = boot_events.is_some() && !config.detail;
+    let early = nobody_waits.then(&mut announce).transpose()?;
+    if nobody_waits {
+        BootEvents::step_back();
+    }
     let probes = Probes::arm_for_restore(&config.selection).map_err(Failure::environment)?;
+    let attach_ns = started.elapsed_ns();
+    let armed_boot_ns = boot_ns();
+    // So that whatever the agent does after this lies after an anchor.
+    let anchors = vec![before, Anchor::sample()];
+    let waited = early.map_or_else(announce, Ok)?;
     let armed = Armed {
-        attach_ns: started.elapsed_ns(),
-        boot_ns: crate::host::ready::boot_ns(),
+        attach_ns,
+        boot_ns: armed_boot_ns,
+        waited,
         slept: facts::slept_ns(),
     };
-    let mut watch = Watch::new(probes, config);
-    // So that whatever the agent does lies after an anchor.
-    watch.anchors = vec![before, Anchor::sample()];
-    ready
-        .announce()
-        .context("whoever waits on --ready-fd is gone")?;
-
-    let watched = watch.run(&ending)?;
+    let watched = Watch::new(probes, boot_events, anchors, config).run(&ending)?;
     let (run, session) = finish(config, &armed, watched);
     let found = run.old_kernel.is_some();
     output::write(&run, &config.output, config.timeout, &ending)?;
@@ -120,12 +142,14 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
 struct Armed {
     attach_ns: u64,
     boot_ns: u64,
+    waited: Waited,
     /// What the machine had slept by then.
     slept: u64,
 }
 
 /// What the watch ended with.
 struct Watched {
+    used: Vec<(u64, u64)>,
     probes: Probes,
     events: Vec<Event>,
     counters: Counters,
@@ -145,17 +169,31 @@ struct Watch<'o> {
     progress: Progress,
     arrival: Arrival,
     marks: Option<Marks>,
+    boot_events: Option<BootEvents>,
+    /// CPU time that this process had used by then: boot clock and CPU time, ns.
+    used: Vec<(u64, u64)>,
 }
 
 impl<'o> Watch<'o> {
-    fn new(probes: Probes, config: &'o Config) -> Self {
+    fn new(
+        probes: Probes,
+        boot_events: Option<BootEvents>,
+        anchors: Vec<Anchor>,
+        config: &'o Config,
+    ) -> Self {
+        let mut device = DeviceWatch::new(&probes);
+        if boot_events.is_some() {
+            device.had(BootEvents::calls());
+        }
         Self {
-            device: DeviceWatch::new(&probes),
+            device,
             probes,
             config,
+            boot_events,
+            used: Vec::new(),
             events: Vec::new(),
             counters: Counters::default(),
-            anchors: Vec::new(),
+            anchors,
             progress: Progress::new(),
             arrival: Arrival::Awaited,
             marks: None,
@@ -179,6 +217,7 @@ impl<'o> Watch<'o> {
                 self.anchors.push(Anchor::sample());
             }
             if tick.due() {
+                self.used.push((boot_ns(), cpu_ns()));
                 self.drain();
                 if self.step() {
                     break None;
@@ -188,7 +227,10 @@ impl<'o> Watch<'o> {
                 break Some("the time-out");
             }
         };
-        let holes = early.map_or_else(Vec::new, |what| self.give_up(what));
+        let mut holes = early.map_or_else(Vec::new, |what| self.give_up(what));
+        holes.extend(self.progress.unnamed());
+        // It has served.
+        self.boot_events = None;
         self.settle();
         let Self {
             probes,
@@ -196,9 +238,11 @@ impl<'o> Watch<'o> {
             counters,
             anchors,
             arrival,
+            used,
             ..
         } = self;
         Ok(Watched {
+            used,
             probes,
             events,
             counters,
@@ -235,9 +279,24 @@ impl<'o> Watch<'o> {
         }
         match self.arrival {
             Arrival::Awaited => false,
-            Arrival::Here(_) => self.progress.done(&self.config.until),
+            Arrival::Here(_) => {
+                self.progress.done(&self.config.until) || self.seen_done(&self.config.until.clone())
+            }
             Arrival::Absent(_) => self.progress.quiet(),
         }
+    }
+
+    /// Whether the kernel's own record has all that is to come back: what was called
+    /// before the probes were armed, too.
+    fn seen_done(&mut self, until: &Until) -> bool {
+        let Some((files, sessions)) = self.progress.to_come(until) else {
+            return false;
+        };
+        self.progress.is_idle()
+            && self
+                .boot_events
+                .as_mut()
+                .is_some_and(|events| events.have_done(files, sessions))
     }
 
     /// `what` ends the watch early: take the carrier now if it is not here yet, so
@@ -260,7 +319,9 @@ impl<'o> Watch<'o> {
         if let Arrival::Here(retrieved) = &self.arrival {
             self.progress
                 .expect(&retrieved.old, self.config.session.as_str());
-            holes.extend(self.progress.left_over(what));
+            if !self.seen_done(&Until::Finished) {
+                holes.extend(self.progress.left_over(what));
+            }
         }
         holes
     }
@@ -282,6 +343,7 @@ impl<'o> Watch<'o> {
 /// Joins what was watched with what arrived.
 fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Session>) {
     let Watched {
+        used,
         probes,
         events,
         counters,
@@ -368,6 +430,8 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
             .and_then(|session| hit_cost(session, probes)),
         attach_ns: armed.attach_ns,
         armed_boot_ns: armed.boot_ns,
+        waited: armed.waited,
+        used,
         boot,
         captured_at: now_rfc3339(),
         holes,

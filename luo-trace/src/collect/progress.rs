@@ -9,9 +9,11 @@ use super::Until;
 use crate::clock::New;
 use crate::join::{self, Calls, OldHalf, Outstanding};
 
-/// Without a carrier nobody knows what is to come back: this long without a
-/// record ends the watch.
+/// Where nobody knows what is to come back, this long without a record ends the watch.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// This long without a record, there is time to look elsewhere.
+const IDLE: Duration = Duration::from_millis(100);
 
 pub(super) struct Progress {
     last: Option<Instant>,
@@ -41,14 +43,17 @@ impl Progress {
 
     /// The carrier is here: this is what must come back.
     pub(super) fn expect(&mut self, old: &OldHalf, own: &str) {
-        self.outstanding.expect(&old.calls(), own);
+        self.outstanding.expect(&old.calls(), own, old.meta.pid);
     }
 
     /// Whether everything expected has happened.
     pub(super) fn done(&self, until: &Until) -> bool {
         match until {
             Until::Mark(text) => self.calls.has_mark(text),
-            Until::Restored | Until::Finished if !self.outstanding.is_known() => false,
+            // Nobody knows what the unnamed ones are: a quiet while ends the watch.
+            Until::Restored | Until::Finished if !self.outstanding.is_known() => {
+                self.outstanding.unnamed() > 0 && self.last.is_some() && self.quiet()
+            }
             Until::Restored => self.outstanding.files().next().is_none(),
             Until::Finished => {
                 self.outstanding.files().next().is_none() && self.outstanding.sessions().is_empty()
@@ -56,9 +61,40 @@ impl Progress {
         }
     }
 
+    /// How many files and sessions are to come back by then; nothing where that is
+    /// not known, or not what is waited for.
+    pub(super) fn to_come(&self, until: &Until) -> Option<(usize, usize)> {
+        let (files, sessions) = self.outstanding.expected()?;
+        match until {
+            Until::Mark(_) => None,
+            Until::Restored => Some((files, 0)),
+            Until::Finished => Some((files, sessions)),
+        }
+    }
+
+    /// Nothing has happened for a moment.
+    pub(super) fn is_idle(&self) -> bool {
+        self.last.is_none_or(|at| at.elapsed() > IDLE)
+    }
+
     /// Nothing has happened for a while.
     pub(super) fn quiet(&self) -> bool {
         self.last.is_none_or(|at| at.elapsed() > QUIET)
+    }
+
+    /// What is said of files whose sessions have no names.
+    pub(super) fn unnamed(&self) -> Option<Hole> {
+        let files = self.outstanding.unnamed();
+        (files > 0).then(|| {
+            join::hole(
+                "new.restore",
+                format!(
+                    "{files} files were preserved in sessions whose names were not recorded: the restore \
+                     counts as done once nobody has called LUO for {} s",
+                    QUIET.as_secs()
+                ),
+            )
+        })
     }
 
     /// What did not come back in time.

@@ -17,6 +17,12 @@ pub fn boot_ns() -> u64 {
     nanos(ClockId::Boottime)
 }
 
+/// CPU time that this process has used, ns.
+#[must_use]
+pub fn cpu_ns() -> u64 {
+    nanos(ClockId::ProcessCPUTime)
+}
+
 fn nanos(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
@@ -33,7 +39,7 @@ impl Started {
     /// then is the exec, and no clock tells more of it.
     pub fn now() -> Self {
         Self {
-            boot_ns: boot_ns().saturating_sub(nanos(ClockId::ProcessCPUTime)),
+            boot_ns: boot_ns().saturating_sub(cpu_ns()),
         }
     }
 

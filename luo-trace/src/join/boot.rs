@@ -3,7 +3,7 @@
 
 use reports::model::{KernelSide, Span, Stage};
 
-use super::{Boot, Initcall, Side as _, Stamp, Timeline};
+use super::{Boot, BootCall, Called, Side as _, Stamp, Timeline};
 use crate::clock::New;
 
 /// Stages in order.
@@ -36,23 +36,30 @@ pub(super) fn place(stamp: &Stamp, timeline: &Timeline<'_>) -> i64 {
     New::place(timeline, stamp.boot_ns)
 }
 
-/// Initcalls as spans. They carry the function's name behind `initcall:`, so that
-/// none is taken for a probe's.
-pub(super) fn initcalls(calls: &[Initcall], timeline: &Timeline<'_>) -> impl Iterator<Item = Span> {
-    calls.iter().map(|call| span(call, timeline))
-}
-
-fn span(call: &Initcall, timeline: &Timeline<'_>) -> Span {
+/// A call that the kernel's own trace saw. Its name says so in front, so that none is
+/// taken for a probe's.
+pub(super) fn span(call: &BootCall, timeline: &Timeline<'_>) -> Span {
     let start_t = place(&call.start, timeline);
     let end = call.end.map(|end| place(&end, timeline));
     let mut args = serde_json::Map::new();
-    if let Some(level) = &call.level {
-        args.insert("level".to_owned(), level.as_str().into());
-    }
+    let name = match &call.what {
+        Called::Initcall { function, level } => {
+            let level = level
+                .as_deref()
+                .map(|level| ("level".to_owned(), level.into()));
+            args.extend(level);
+            format!("initcall:{function}")
+        }
+        Called::Open => "syscall:openat".to_owned(),
+        Called::Ioctl(command) => {
+            args.insert("cmd".to_owned(), command.to_string().into());
+            "syscall:ioctl".to_owned()
+        }
+    };
     Span {
         id: 0,
         parent: None,
-        name: format!("initcall:{}", call.function),
+        name,
         kernel: KernelSide::New,
         start_t,
         duration_ns: end.map(|end| (end - start_t).max(0)),

@@ -21,6 +21,7 @@ pub struct Call<K> {
     pub(crate) end: Option<BootNs<K>>,
     pub(crate) cpu: u16,
     pub(crate) pid: u32,
+    pub(crate) tid: u32,
     pub(crate) comm: String,
     pub(crate) ret: Option<i64>,
     /// Of an ioctl.
@@ -320,6 +321,7 @@ impl<K: Copy> Calls<K> {
             end: None,
             cpu: event.cpu,
             pid: event.tgid,
+            tid: event.tid,
             comm: text(&event.comm_bytes()),
             ret: None,
             command,

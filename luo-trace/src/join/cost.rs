@@ -4,7 +4,7 @@ use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::{DEFAULT_WINDOW, SelfCost, Window};
 
 use super::calls::{Call, Calls};
-use super::{Joined, NewHalf, Side as _, is_call};
+use super::{Joined, NewHalf, Side as _, Timeline, is_call};
 use crate::carrier::Meta;
 use crate::clock::{BootNs, New, Old};
 
@@ -19,6 +19,14 @@ impl Own {
         Self {
             pid: new.pid,
             session: meta.map_or_else(|| new.session.clone(), |m| m.session.clone()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_process(pid: u32) -> Self {
+        Self {
+            pid,
+            session: String::new(),
         }
     }
 
@@ -62,8 +70,15 @@ pub(super) fn measure(joined: &Joined<'_>, windows: &[Window]) -> SelfCost {
             Some(inside(at(c.start), at(c.end?)))
         })
         .sum();
-    let armed = New::place(timeline, BootNs::stamped(new.armed_boot_ns));
-    let attach_inside = inside(armed.saturating_sub_unsigned(new.attach_ns), armed);
+    let ready = New::place(timeline, BootNs::stamped(new.waited.ready_boot_ns));
+    let waited_inside = inside(ready.saturating_sub_unsigned(new.waited.ready_ns), ready);
+    // Beside the agent it costs nothing, but on the one CPU that both have.
+    let end = window.map_or(ready, |window| window.end);
+    let competing = if new.host.cpus > 1 {
+        retrieve_inside
+    } else {
+        retrieve_inside.max(used_between(&new.used, timeline, ready, end))
+    };
     let hits = window.map_or(0, |window| hits(joined, window));
     SelfCost {
         attach_ns: new.attach_ns,
@@ -74,8 +89,8 @@ pub(super) fn measure(joined: &Joined<'_>, windows: &[Window]) -> SelfCost {
         hits_in_window: hits,
         per_hit_ns: new.per_hit_ns,
         in_window_ns: window.map_or(0, |_| freeze_ns.unwrap_or(0))
-            + retrieve_inside
-            + attach_inside
+            + waited_inside
+            + competing
             + hits.saturating_mul(new.per_hit_ns.unwrap_or(0)),
     }
 }
@@ -92,6 +107,20 @@ fn hits(joined: &Joined<'_>, window: &Window) -> u64 {
     });
     let hot = joined.new.hot.iter().map(|(_, sum)| sum.count);
     (old.count() + new.count()) as u64 + 2 * hot.sum::<u64>()
+}
+
+/// CPU time of `collect` from one moment to another, from the last sample before each,
+/// ns.
+fn used_between(used: &[(u64, u64)], timeline: &Timeline<'_>, from: i64, to: i64) -> u64 {
+    let by = |t: i64| {
+        let before = used
+            .iter()
+            .rfind(|(boot_ns, _)| New::place(timeline, BootNs::stamped(*boot_ns)) <= t);
+        before.map(|(_, cpu_ns)| *cpu_ns)
+    };
+    let first = used.first().map(|(_, cpu_ns)| *cpu_ns);
+    let start = by(from).or(first).unwrap_or(0);
+    by(to).unwrap_or(start).saturating_sub(start)
 }
 
 fn ns<K: Copy>(call: &Call<K>) -> Option<u64> {

@@ -7,7 +7,7 @@ use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
 use super::calls::Call;
 use super::marks::WORKLOAD;
 use super::{Boot, Console, Joined, Side as _};
-use crate::clock::{New, Old};
+use crate::clock::{BootNs, New, Old};
 
 /// A part of the window from which on advice is worth a line.
 const NOTEWORTHY: f64 = 0.05;
@@ -202,7 +202,13 @@ fn bring_up(run: &Run) -> Option<Lint> {
 
 fn agent_late(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     let phase = run.phase(PhaseId::NewUserspace.as_str())?;
-    noteworthy(run, phase.duration_ns).then(|| {
+    // Nobody is to blame for waiting for us.
+    let waited = joined.new.waited;
+    let ready = New::place(&joined.timeline, BootNs::stamped(waited.ready_boot_ns));
+    let began = ready.saturating_sub_unsigned(waited.ready_ns);
+    let waited = (ready.min(phase.end_t()) - began.max(phase.start_t)).max(0);
+    let late = phase.duration_ns - waited;
+    noteworthy(run, late).then(|| {
         let mut opens = joined.new_calls.each(ProbeId::LuoOpen);
         let opener = opens
             .find(|c| New::place(&joined.timeline, c.start) >= phase.end_t())
@@ -212,7 +218,7 @@ fn agent_late(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
             format!(
                 "{opener} opened /dev/liveupdate long after init was started: start it earlier"
             ),
-            Some(phase.duration_ns),
+            Some(late),
         )
     })
 }

@@ -131,10 +131,7 @@ fn counted(side: KernelSide, counters: &Counters) -> Vec<Hole> {
             missed,
             "hits made no record: a probe of luo-trace already ran on that CPU",
         ),
-        (
-            unrecorded,
-            "hits made no record: the kernel refused to store their numbers",
-        ),
+        (unrecorded, "hits made no record: the tail was full"),
         (
             unmatched,
             "calls of hot probes are in no sum: their start had to make room for others",

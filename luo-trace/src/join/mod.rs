@@ -1,6 +1,7 @@
 //! Two logs, two clocks, one [`Run`]. Pure: values in, a value out.
 
 mod aborted;
+mod beside;
 mod boot;
 mod calls;
 mod cost;
@@ -21,7 +22,7 @@ use reports::model::{
 
 use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
-pub use crate::sources::{Boot, BootMark, Console, Initcall, Stamp};
+pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
 pub use calls::Calls;
 pub use sessions::Outstanding;
@@ -82,12 +83,25 @@ pub struct NewHalf {
     pub per_hit_ns: Option<u64>,
     /// When they were armed, new kernel's boot clock.
     pub armed_boot_ns: u64,
+    /// How long whoever started `collect` had to wait for it.
+    pub waited: Waited,
+    /// CPU time that `collect` had used by then: boot clock and CPU time, ns, in order.
+    pub used: Vec<(u64, u64)>,
     /// Stages of the boot.
     pub boot: Boot,
     /// RFC 3339, now.
     pub captured_at: String,
     /// Things that went wrong on the way, to be told.
     pub holes: Vec<Hole>,
+}
+
+/// A wait for `collect`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waited {
+    /// From its exec to its being ready, ns.
+    pub ready_ns: u64,
+    /// When it was, new kernel's boot clock.
+    pub ready_boot_ns: u64,
 }
 
 /// The two halves and the clock that joins them.
@@ -213,12 +227,14 @@ pub fn join(halves: Halves) -> Run {
         timeline,
         ..
     } = &joined;
+    let seen = beside::Seen::of(&new.boot.calls, new_calls, &joined.own);
+    holes.extend(seen.hole());
     let marks = marks::all(old_calls, new_calls, &new.boot.marks, timeline);
     let found = match (&bridge, kexec) {
         (Some(bridge), Some(kexec)) => {
             let (workloads, lost) = marks::workloads(&marks, bridge.error_ns);
             holes.extend(lost);
-            phases::find(&joined, kexec, &workloads)
+            phases::find(&joined, &seen, kexec, &workloads)
         }
         _ => phases::Found::unknown(),
     };
@@ -241,12 +257,12 @@ pub fn join(halves: Halves) -> Run {
         old_kernel: meta.map(|m| m.kernel.clone()),
         new_kernel: new.kernel.clone(),
         kexec_count: new.boot.kexec_count,
-        clock: clock(bridge.as_ref(), checks, anchors, old.is_some()),
+        clock: seen.checked(clock(bridge.as_ref(), checks, anchors, old.is_some())),
         self_cost: cost::measure(&joined, &found.windows),
         windows: found.windows,
         phases: found.phases,
         aborted: aborted::find(old_calls, timeline),
-        spans: spans::all(&joined),
+        spans: spans::all(&joined, &seen),
         aggregates: aggregates(old, &new),
         marks,
         stages: boot::stages(&new.boot, timeline),

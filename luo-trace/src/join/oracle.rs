@@ -666,7 +666,7 @@ fn check_whole(run: &Run, drawn: &Drawn, seen: &Rendered) {
     );
     let old = seen.halves.old.as_ref().unwrap();
     let (mut calls, mut outstanding) = (Calls::<New>::new(None), Outstanding::default());
-    outstanding.expect(&old.calls(), OWN);
+    outstanding.expect(&old.calls(), OWN, old.meta.pid);
     let mut done = None;
     let mut hits = seen.new.iter();
     for event in &seen.halves.new.events {

@@ -4,6 +4,7 @@ use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 use reports::model::phase::{PhaseId, PhaseSide};
 use reports::model::{Coverage, DEFAULT_WINDOW, Hole, Phase, Source, Window};
 
+use super::beside::Seen;
 use super::calls::Call;
 use super::marks::{MARK_ERROR_NS, WORKLOAD};
 use super::{Joined, Side as _, Stamp, boot, hole};
@@ -12,6 +13,7 @@ use crate::clock::{BootNs, New, Old};
 /// Where boundaries are found.
 struct Input<'a> {
     joined: &'a Joined<'a>,
+    seen: &'a Seen<'a>,
     kexec: BootNs<Old>,
     /// Windows between marks.
     workloads: &'a [Window],
@@ -67,9 +69,15 @@ pub(super) fn last_kexec(old: &[Event]) -> Option<BootNs<Old>> {
     open
 }
 
-pub(super) fn find(joined: &Joined<'_>, kexec: BootNs<Old>, workloads: &[Window]) -> Found {
+pub(super) fn find(
+    joined: &Joined<'_>,
+    seen: &Seen<'_>,
+    kexec: BootNs<Old>,
+    workloads: &[Window],
+) -> Found {
     let input = Input {
         joined,
+        seen,
         kexec,
         workloads,
     };
@@ -172,7 +180,9 @@ impl Input<'_> {
             let theirs = entries.find(|e| !self.joined.own.pid(e.tgid));
             theirs.map(|event| BootNs::stamped(event.boot_ns))
         };
-        let open = first(ProbeId::LuoOpen).map(|at| self.stamped(at, Source::Probe));
+        let probed = first(ProbeId::LuoOpen).map(|at| self.stamped(at, Source::Probe));
+        let traced = self.boot(self.seen.first_open());
+        let open = probed.into_iter().chain(traced).min_by_key(|at| at.t);
         open.or_else(|| Some(self.stamped(first(ProbeId::LuoIoctl)?, Source::Derived)))
     }
 
@@ -182,8 +192,10 @@ impl Input<'_> {
                 && call.succeeded()
                 && !self.joined.own.new_call(call)
         });
-        let end = theirs.filter_map(|call: &Call<New>| call.end).max()?;
-        Some(self.stamped(end, Source::Probe))
+        let probed = theirs.filter_map(|call: &Call<New>| call.end).max();
+        let probed = probed.map(|end| self.stamped(end, Source::Probe));
+        let traced = self.boot(self.seen.last_retrieve());
+        probed.into_iter().chain(traced).max_by_key(|at| at.t)
     }
 }
 

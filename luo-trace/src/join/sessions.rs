@@ -51,17 +51,23 @@ impl Sessions {
 pub struct Outstanding {
     /// `None` until it is known.
     preserved: Option<BTreeSet<(String, u64)>>,
+    /// Files of sessions whose names were not recorded.
+    unnamed: usize,
     retrieved: BTreeSet<(String, u64)>,
     finished: BTreeSet<String>,
 }
 
 impl Outstanding {
-    /// What the calls of the old kernel preserved, without `own` session, is to come back.
-    pub fn expect(&mut self, old: &Calls<Old>, own: &str) {
+    /// What the calls of the old kernel preserved, without `own` session and what process
+    /// `recorder` did, is to come back.
+    pub fn expect(&mut self, old: &Calls<Old>, own: &str, recorder: u32) {
         let mut files = BTreeSet::new();
-        for call in old.iter().filter(|c| c.session.as_deref() != Some(own)) {
+        let theirs = |c: &&Call<Old>| c.session.as_deref() != Some(own) && c.pid != recorder;
+        for call in old.iter().filter(theirs) {
             if let Some((session, token)) = call.file(Command::PreserveFd) {
                 files.insert((session.to_owned(), token));
+            } else if call.command == Some(Command::PreserveFd) && call.succeeded() {
+                self.unnamed += 1;
             } else if call.is(ProbeId::LuoSessionRelease) && call.succeeded() {
                 files.retain(|(session, _)| call.session.as_ref() != Some(session));
             }
@@ -80,9 +86,21 @@ impl Outstanding {
         }
     }
 
-    /// Whether it is known what is to come back.
+    /// Whether it is known what is to come back, by name.
     pub fn is_known(&self) -> bool {
-        self.preserved.is_some()
+        self.preserved.is_some() && self.unnamed == 0
+    }
+
+    /// Files that are to come back, of sessions whose names were not recorded.
+    pub fn unnamed(&self) -> usize {
+        self.unnamed
+    }
+
+    /// How many files are to come back, of how many sessions, if that is known.
+    pub fn expected(&self) -> Option<(usize, usize)> {
+        let files = self.preserved.as_ref()?;
+        let sessions: BTreeSet<_> = files.iter().map(|(session, _)| session).collect();
+        Some((files.len() + self.unnamed, sessions.len()))
     }
 
     /// Files that were preserved and not retrieved, by session and token.
@@ -96,5 +114,31 @@ impl Outstanding {
         let preserved = self.preserved.iter().flatten();
         let sessions = preserved.filter(|(session, _)| !self.finished.contains(session));
         sessions.map(|(session, _)| session.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::tests::Log;
+
+    #[test]
+    fn files_of_a_session_without_a_name_are_not_forgotten() {
+        const PRESERVE: u64 = 0xba40;
+        let mut log = Log::from(0);
+        log.call(ProbeId::LuoSessionIoctl, [PRESERVE, 5, 9], 0, |_| {});
+        let agent = log.events[0].tgid;
+        let calls = Calls::of(&log.events, None);
+        let mut outstanding = Outstanding::default();
+        outstanding.expect(&calls, "luo-trace", agent + 1);
+        assert!(!outstanding.is_known());
+        assert_eq!(
+            (outstanding.unnamed(), outstanding.expected()),
+            (1, Some((1, 0)))
+        );
+        // Those of the recorder itself are not the agent's.
+        let mut own = Outstanding::default();
+        own.expect(&calls, "luo-trace", agent);
+        assert!(own.is_known() && own.files().next().is_none());
     }
 }

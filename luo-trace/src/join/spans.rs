@@ -3,15 +3,19 @@
 use reports::model::Span;
 use serde_json::{Map, Value};
 
+use super::beside::Seen;
 use super::calls::{Call, Calls, Detail};
 use super::{Joined, Side, Timeline, boot};
 
 /// All spans by start, numbered in that order.
-pub(super) fn all(joined: &Joined<'_>) -> Vec<Span> {
+pub(super) fn all(joined: &Joined<'_>, seen: &Seen<'_>) -> Vec<Span> {
     let (mut spans, timeline) = (Vec::new(), &joined.timeline);
     append(&mut spans, &joined.old_calls, timeline);
     append(&mut spans, &joined.new_calls, timeline);
-    spans.extend(boot::initcalls(&joined.new.boot.initcalls, timeline));
+    let calls = joined.new.boot.calls.iter();
+    let initcalls = calls.filter(|call| !call.what.is_luo());
+    let traced = initcalls.chain(seen.unprobed());
+    spans.extend(traced.map(|call| boot::span(call, timeline)));
     in_order(spans)
 }
 

@@ -1,6 +1,7 @@
 //! The process that calls `reboot()`: its memory takes the old kernel's last
 //! records.
 
+mod bootconfig;
 mod news;
 
 use std::io::{self, BufRead as _, BufReader};
@@ -19,7 +20,8 @@ use crate::clock::Anchor;
 use crate::exit::Failure;
 use crate::host::state::State;
 use crate::liveupdate;
-use crate::sources::boot_args::{self, Traced};
+use crate::sources::{boot_args, facts};
+use bootconfig::{ConfigError, WithConfig};
 use news::News;
 
 /// Anchors taken right before the end: the closer, the shorter the stretch over
@@ -46,7 +48,7 @@ pub struct Image {
     pub initrd: PathBuf,
     /// Its command line.
     pub cmdline: String,
-    /// Whether what lets `collect` see its boot is added to that.
+    /// Whether it is to record its own boot and every call on LUO.
     pub boot_trace: bool,
 }
 
@@ -108,37 +110,69 @@ impl Prepared {
 }
 
 fn load(image: &Image) -> anyhow::Result<()> {
-    let cmdline = if image.boot_trace {
-        traced(&image.cmdline)
+    let Traced { cmdline, copy } = if image.boot_trace {
+        traced(image)?
     } else {
-        image.cmdline.clone()
+        Traced {
+            cmdline: image.cmdline.clone(),
+            copy: None,
+        }
     };
+    let initrd = copy.as_ref().map_or(image.initrd.clone(), WithConfig::path);
     let news = News::from_now();
-    liveupdate::image::load(&image.kernel, &image.initrd, &cmdline)
+    liveupdate::image::load(&image.kernel, &initrd, &cmdline)
         .map_err(|e| Failure::environment(news.beside(&e.to_string())))
 }
 
-/// Adds the boot trace, and says what it adds.
-fn traced(cmdline: &str) -> String {
-    let Traced {
-        cmdline,
-        added,
-        in_the_way,
-    } = boot_args::add_to(cmdline);
-    if added.is_empty() {
-        log::info!("the new kernel's command line has the boot trace already");
-    } else {
-        log::info!(
-            "added to the new kernel's command line: {}",
-            added.join(" ")
-        );
-    }
-    if let Some(word) = in_the_way {
+/// The next kernel's command line, and its initial file system where that had to be
+/// added to.
+struct Traced {
+    cmdline: String,
+    copy: Option<WithConfig>,
+}
+
+/// Switches the boot trace on, and says how.
+fn traced(image: &Image) -> anyhow::Result<Traced> {
+    let cpus = facts::host().cpus;
+    let line = boot_args::with_config(&image.cmdline);
+    if let Some(word) = line.in_the_way {
         log::warn!(
-            "the new kernel's boot will not be seen: its command line has {word}, which is left as it is"
+            "the new kernel's boot is not recorded: its command line has {word}, which is left as it is"
         );
+        return Ok(Traced {
+            cmdline: image.cmdline.clone(),
+            copy: None,
+        });
     }
-    cmdline
+    let copy = match WithConfig::new(&image.initrd, &boot_args::settings(cpus)) {
+        _ if !facts::has_bootconfig() => None,
+        Ok(copy) => Some(copy),
+        Err(ConfigError::Io(error)) => {
+            return Err(Failure::bad_input(format!(
+                "cannot read {}: {error}",
+                image.initrd.display()
+            )));
+        }
+        Err(error) => {
+            log::warn!(
+                "{}: {error}; the command line is used instead, which costs some 10 ms of the blackout",
+                image.initrd.display()
+            );
+            None
+        }
+    };
+    let boot_args::Traced { cmdline, added, .. } = match copy {
+        Some(_) => line,
+        None => boot_args::on_command_line(&image.cmdline, cpus),
+    };
+    log::info!(
+        "the new kernel records its boot and every call on LUO{} (--no-boot-trace: it does not)",
+        match &added[..] {
+            [] => String::new(),
+            added => format!("; added to its command line: {}", added.join(" ")),
+        }
+    );
+    Ok(Traced { cmdline, copy })
 }
 
 /// No `record` runs: start one of our own, as a process that goes on draining

@@ -1,15 +1,15 @@
 //! The lab: real live updates in QEMU, with a workload that is verified.
 //!
 //! One program plays every part. [`campaign`] decides what is run and judges it;
-//! [`host`] runs a VM; [`guest`] is init in there and acts out its plan by running
-//! itself as `record`, `kexec`, `collect` and `lab-agent`; [`wire`] is all that both
-//! sides share; [`workload`] is what is carried across the update.
+//! `host` runs a VM; `guest` is init in there and acts out its plan by running
+//! itself as `record`, `kexec`, `collect` and `lab-agent`; `wire` is all that both
+//! sides share; `workload` is what is carried across the update.
 
 #![forbid(unsafe_code)]
 
 pub mod campaign;
-pub mod guest;
-pub mod host;
-pub mod wire;
-pub mod witness;
-pub mod workload;
+pub(crate) mod guest;
+pub(crate) mod host;
+mod wire;
+mod witness;
+pub(crate) mod workload;

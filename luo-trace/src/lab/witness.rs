@@ -48,7 +48,6 @@ pub fn testify() -> io::Result<()> {
 
 /// Host: its counter's cycles in a second of its clock, from anchors around a VM's
 /// whole life; nothing where these disagree.
-#[must_use]
 pub fn host_hz(anchors: &[Anchor]) -> Option<Bounds<f64>> {
     let fit = Fit::new(anchors).ok()?;
     fit.is_linear().then_some(fit.hz)
@@ -56,7 +55,6 @@ pub fn host_hz(anchors: &[Anchor]) -> Option<Bounds<f64>> {
 
 /// Host: instants of the bytes in QEMU's log, ns since 1970, in order. Each line
 /// is `PID@SECONDS.MICROS:EVENT port N, in_len L, out_len L`.
-#[must_use]
 pub fn heard(log: &str) -> Vec<i64> {
     log.lines()
         .filter_map(|line| {
@@ -248,7 +246,6 @@ fn offset(pairs: &[[i64; 2]], bytes: &[i64]) -> Result<Offset, String> {
 }
 
 /// By how much run and witness disagree beyond what both allow for, ns.
-#[must_use]
 pub fn disagreement(run: &Run) -> Option<u64> {
     let (window, witness) = (run.default_window()?, run.witness.as_ref()?);
     let apart = window.duration_ns.abs_diff(witness.duration_ns);

@@ -1,15 +1,62 @@
-//! Boot parameters that make the next kernel's boot seen from its first initcall.
+//! What makes the next kernel record its own boot and every call on LUO, from before
+//! its first process on.
+//!
+//! `trace_event=` on a command line would do, but has its events switched off and on
+//! again early in the boot, which waits for a grace period
+//! (`event_trace_enable_again`, `kernel/trace/trace_events.c`, v7.3): 7 of its 11 ms. A
+//! boot configuration has no such step, 2 ms in all, and can filter; its events begin
+//! after the core initcalls (`trace_boot_init`, `kernel/trace/trace_boot.c`, v7.3).
 
 use crate::arch::TRACE_CLOCK;
 
-/// What to boot the new kernel with: the counter is the one clock that both
-/// kernels share.
+/// The word that has a kernel look for a boot configuration.
+const BOOTCONFIG: &str = "bootconfig";
+/// Room for records, bytes: what all CPUs share, and what each has at least and at most.
+const ROOM: (u64, u64, u64) = (8 << 20, 128 << 10, 1 << 20);
+
+/// LUO's commands, all of them (include/uapi/linux/liveupdate.h, v7.3).
+const LUO_COMMANDS: &str = "cmd >= 0xba00 && cmd <= 0xbaff";
+
+/// System calls on LUO; the results of others come with theirs.
+pub(super) const LUO_EVENTS: [&str; 4] = [
+    "sys_enter_openat",
+    "sys_exit_openat",
+    "sys_enter_ioctl",
+    "sys_exit_ioctl",
+];
+
+/// The settings of a boot configuration, for so many CPUs.
 #[must_use]
-pub fn parameters() -> String {
+pub fn settings(cpus: u32) -> String {
+    let event = |name| format!("ftrace.event.syscalls.{name}");
+    let [open, _, ioctl, _] = LUO_EVENTS.map(event);
+    let mut lines = vec![
+        format!("ftrace.trace_clock = {}", TRACE_CLOCK.name()),
+        format!("ftrace.buffer_size = {}", room(cpus)),
+        "ftrace.event.initcall.enable".to_owned(),
+        format!("{open}.filter = '__filename_val ~ \"/dev/liveupdate\"'"),
+        format!("{ioctl}.filter = '{LUO_COMMANDS}'"),
+    ];
+    lines.extend(LUO_EVENTS.map(|name| format!("{}.enable", event(name))));
+    lines.join("\n") + "\n"
+}
+
+/// Room for records of each of so many CPUs, bytes.
+fn room(cpus: u32) -> u64 {
+    let (all, least, most) = ROOM;
+    (all / u64::from(cpus.max(1))).clamp(least, most)
+}
+
+/// The same as boot parameters, without the filters.
+#[must_use]
+pub fn parameters(cpus: u32) -> String {
+    let system_calls = LUO_EVENTS.map(|name| format!("syscalls:{name}"));
     format!(
-        "trace_event=initcall:initcall_level,initcall:initcall_start,initcall:initcall_finish \
-         trace_clock={} trace_buf_size=1M",
-        TRACE_CLOCK.name()
+        "trace_event=initcall:initcall_level,initcall:initcall_start,initcall:initcall_finish,{} \
+         trace_clock={} trace_buf_size={}",
+        system_calls.join(","),
+        TRACE_CLOCK.name(),
+        room(cpus)
     )
 }
 
@@ -24,27 +71,30 @@ pub struct Traced {
     pub in_the_way: Option<String>,
 }
 
+/// Has the kernel look for a boot configuration, which brings [`settings`].
+#[must_use]
+pub fn with_config(cmdline: &str) -> Traced {
+    let mut line = Line::of(cmdline);
+    if !line
+        .kernel
+        .split_ascii_whitespace()
+        .any(|word| word == BOOTCONFIG)
+    {
+        line.add(BOOTCONFIG.to_owned());
+    }
+    line.traced()
+}
+
 /// Adds to a command line what of [`parameters`] it lacks. What it has stays: of
 /// the events the missing ones are added, another clock or size is the user's wish.
 #[must_use]
-pub fn add_to(cmdline: &str) -> Traced {
-    // What follows is for init, not for the kernel.
-    let (kernel, init) = match cmdline.split_once(" -- ") {
-        Some((kernel, init)) => (kernel, Some(init)),
-        None => (cmdline, None),
-    };
-    let values = |key: &str| -> Vec<&str> {
-        let words = kernel.split_ascii_whitespace();
-        words
-            .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-            .collect()
-    };
-    let (mut added, mut in_the_way) = (Vec::new(), None);
-    for parameter in parameters().split_ascii_whitespace() {
+pub fn on_command_line(cmdline: &str, cpus: u32) -> Traced {
+    let mut line = Line::of(cmdline);
+    for parameter in parameters(cpus).split_ascii_whitespace() {
         let Some((key, wanted)) = parameter.split_once('=') else {
             continue;
         };
-        let present = values(key);
+        let present = line.values(key);
         if key == "trace_event" {
             let has = |event: &&str| {
                 let all = present.iter().flat_map(|value| value.split(','));
@@ -55,26 +105,62 @@ pub fn add_to(cmdline: &str) -> Traced {
             };
             let missing: Vec<&str> = wanted.split(',').filter(|event| !has(event)).collect();
             if !missing.is_empty() {
-                added.push(format!("{key}={}", missing.join(",")));
+                line.add(format!("{key}={}", missing.join(",")));
             }
         } else if present.is_empty() {
-            added.push(parameter.to_owned());
-        } else if key == "trace_clock" && present.last() != Some(&wanted) {
-            in_the_way = present.last().map(|value| format!("{key}={value}"));
+            line.add(parameter.to_owned());
         }
     }
-    let mut words: Vec<&str> = vec![kernel.trim_end()];
-    words.retain(|kernel| !kernel.is_empty());
-    words.extend(added.iter().map(String::as_str));
-    let mut cmdline = words.join(" ");
-    if let Some(init) = init {
-        cmdline.push_str(" -- ");
-        cmdline.push_str(init);
+    line.traced()
+}
+
+/// A command line: what is the kernel's, and what follows for init.
+struct Line<'a> {
+    kernel: &'a str,
+    init: Option<&'a str>,
+    added: Vec<String>,
+}
+
+impl<'a> Line<'a> {
+    fn of(cmdline: &'a str) -> Self {
+        let (kernel, init) = match cmdline.split_once(" -- ") {
+            Some((kernel, init)) => (kernel, Some(init)),
+            None => (cmdline, None),
+        };
+        Self {
+            kernel: kernel.trim_end(),
+            init,
+            added: Vec::new(),
+        }
     }
-    Traced {
-        cmdline,
-        added,
-        in_the_way,
+
+    fn values(&self, key: &str) -> Vec<&'a str> {
+        let words = self.kernel.split_ascii_whitespace();
+        words
+            .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+            .collect()
+    }
+
+    fn add(&mut self, parameter: String) {
+        self.added.push(parameter);
+    }
+
+    fn traced(self) -> Traced {
+        let other = |clock: &&str| *clock != TRACE_CLOCK.name();
+        let clock = self.values("trace_clock").last().copied().filter(other);
+        let mut words: Vec<&str> = vec![self.kernel];
+        words.retain(|kernel| !kernel.is_empty());
+        words.extend(self.added.iter().map(String::as_str));
+        let mut cmdline = words.join(" ");
+        if let Some(init) = self.init {
+            cmdline.push_str(" -- ");
+            cmdline.push_str(init);
+        }
+        Traced {
+            cmdline,
+            in_the_way: clock.map(|clock| format!("trace_clock={clock}")),
+            added: self.added,
+        }
     }
 }
 
@@ -84,32 +170,53 @@ mod tests {
 
     #[test]
     fn what_a_command_line_lacks_is_added_once_and_before_what_is_inits() {
-        let traced = add_to("console=ttyS0 quiet -- single");
-        assert_eq!(
-            traced.cmdline,
-            format!("console=ttyS0 quiet {} -- single", parameters())
-        );
-        assert_eq!(traced.added.join(" "), parameters());
-        let again = add_to(&traced.cmdline);
-        assert_eq!((again.cmdline, again.added), (traced.cmdline, Vec::new()));
-        assert_eq!(add_to("").cmdline, parameters());
+        let cmdline = "console=ttyS0 quiet -- single";
+        let add: [fn(&str) -> Traced; 2] = [with_config, |line| on_command_line(line, 2)];
+        for (add, added) in add.into_iter().zip([BOOTCONFIG.to_owned(), parameters(2)]) {
+            let traced = add(cmdline);
+            assert_eq!(
+                traced.cmdline,
+                format!("console=ttyS0 quiet {added} -- single")
+            );
+            assert_eq!(
+                (traced.added.join(" "), traced.in_the_way),
+                (added.clone(), None)
+            );
+            let again = add(&traced.cmdline);
+            assert_eq!((again.cmdline, again.added), (traced.cmdline, Vec::new()));
+            assert_eq!(add("").cmdline, added);
+        }
     }
 
     #[test]
     fn what_a_command_line_has_stays() {
-        let traced = add_to(
-            "trace_event=sched:sched_switch,initcall:initcall_start trace_clock=local trace_buf_size=8M",
-        );
+        let cmdline =
+            "trace_event=syscalls,initcall:initcall_start trace_clock=local trace_buf_size=8M";
+        let traced = on_command_line(cmdline, 2);
         assert_eq!(
             traced.added,
             ["trace_event=initcall:initcall_level,initcall:initcall_finish"]
         );
         assert_eq!(traced.in_the_way.as_deref(), Some("trace_clock=local"));
-        let all = add_to(&format!(
-            "trace_event=initcall:* trace_clock=local trace_clock={}",
-            TRACE_CLOCK.name()
-        ));
-        assert_eq!(all.added, ["trace_buf_size=1M"]);
+        assert_eq!(with_config(cmdline).in_the_way, traced.in_the_way);
+        let all = on_command_line(
+            &format!(
+                "trace_event=initcall:*,syscalls:* trace_clock=local trace_clock={}",
+                TRACE_CLOCK.name()
+            ),
+            2,
+        );
+        assert_eq!(all.added, ["trace_buf_size=1048576"]);
         assert_eq!(all.in_the_way, None);
+    }
+
+    #[test]
+    fn many_cpus_share_the_room() {
+        assert_eq!(
+            [1, 8, 16, 4096].map(room),
+            [1 << 20, 1 << 20, 1 << 19, 1 << 17]
+        );
+        assert!(settings(2).contains("ftrace.buffer_size = 1048576\n"));
+        assert!(settings(2).ends_with("ftrace.event.syscalls.sys_exit_ioctl.enable\n"));
     }
 }

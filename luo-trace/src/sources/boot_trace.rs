@@ -1,15 +1,20 @@
 //! The kernel's own trace of its boot: there when it was booted with
-//! [`super::boot_args::parameters`].
+//! [`super::boot_args`].
 
+use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
+use std::path::PathBuf;
 
+use luo_trace_ebpf::Command;
 use reports::model::Source;
 
+use super::boot_args::LUO_EVENTS;
 use super::tracefs::{self, Record};
-use super::{Boot, BootMark, Initcall, Stamp};
+use super::{Boot, BootCall, BootMark, Called, Stamp};
 use crate::arch::{TRACE_CLOCK, TraceClock};
 use crate::clock::{BootNs, Cycles, NewClock};
+use crate::liveupdate::DEVICE_PATH;
 
 /// Whether this kernel has one, on the clock that it should be on.
 #[must_use]
@@ -20,7 +25,69 @@ pub fn is_there() -> bool {
 /// What it tells; nothing where there is none, or no clock to place it by.
 #[must_use]
 pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
-    Some(parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp)))
+    let mut boot = parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp));
+    boot.holes.extend(overwritten().map(|records| {
+        super::hole(
+            "new.initcalls",
+            format!(
+                "the kernel's own trace had no room for {records} records: they are its oldest"
+            ),
+        )
+    }));
+    Some(boot)
+}
+
+/// Whether it records system calls on LUO.
+#[must_use]
+pub fn watches_luo() -> bool {
+    let on = |event: &str| fs::read_to_string(switch(event)?).map(|text| text.starts_with('1'));
+    lines().is_some() && LUO_EVENTS.iter().all(|event| on(event).unwrap_or(false))
+}
+
+/// The system calls on LUO so far; their stamps are the trace's own.
+#[must_use]
+pub fn luo() -> Vec<BootCall> {
+    let raw = |stamp: &str| {
+        let digits = stamp.replace('.', "");
+        Some(Stamp {
+            boot_ns: BootNs::new(digits.parse().ok()?),
+            error_ns: 0,
+            source: Source::Ftrace,
+        })
+    };
+    let calls = lines().map_or(Vec::new(), |lines| parse(lines, raw).calls);
+    calls
+        .into_iter()
+        .filter(|call| call.what.is_luo())
+        .collect()
+}
+
+/// Records no more system calls: each of the machine's takes longer as long as any is.
+///
+/// # Errors
+/// tracefs cannot be written to.
+pub fn stop() -> io::Result<()> {
+    LUO_EVENTS
+        .iter()
+        .try_for_each(|event| fs::write(switch(event)?, "0"))
+}
+
+fn switch(event: &str) -> io::Result<PathBuf> {
+    tracefs::file(&format!("events/syscalls/{event}/enable"))
+}
+
+/// Records that were overwritten by later ones, if any.
+fn overwritten() -> Option<u64> {
+    let cpus = fs::read_dir(tracefs::file("per_cpu").ok()?).ok()?;
+    let overrun = |cpu: fs::DirEntry| -> Option<u64> {
+        let stats = fs::read_to_string(cpu.path().join("stats")).ok()?;
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("overrun: "))?;
+        line.trim().parse().ok()
+    };
+    let sum = cpus.flatten().filter_map(overrun).sum();
+    (sum > 0).then_some(sum)
 }
 
 fn lines() -> Option<impl Iterator<Item = String>> {
@@ -55,6 +122,7 @@ fn place(by: TraceClock, clock: Option<&NewClock>, stamp: &str) -> Option<Stamp>
 pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option<Stamp>) -> Boot {
     let mut boot = Boot::default();
     let mut level = None;
+    let mut open = HashMap::new();
     for line in lines {
         let Some(record) = Record::parse(&line) else {
             continue;
@@ -70,8 +138,30 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
                     boot.stages.push((format!("initcalls.{name}"), at));
                 }
             }
-            "initcall_start" => boot.initcalls.extend(begun(&record, at, level.as_ref())),
-            "initcall_finish" => finish(&mut boot.initcalls, &record, at),
+            "initcall_start" | "initcall_finish" | "sys_openat" | "sys_ioctl" => {
+                // A thread is in one such call at a time: what it was in before has
+                // ended, seen or not.
+                let before = open
+                    .remove(&record.tid)
+                    .map(|at: usize| &mut boot.calls[at]);
+                if let Some(ret) = result(&record) {
+                    if let Some(call) = before.filter(|call| ends(&record, &call.what)) {
+                        call.end = Some(at);
+                        call.ret = Some(ret);
+                    }
+                } else if let Some(what) = called(&record, level.as_ref()) {
+                    open.insert(record.tid, boot.calls.len());
+                    boot.calls.push(BootCall {
+                        what,
+                        cpu: record.cpu,
+                        tid: record.tid,
+                        comm: record.comm.to_owned(),
+                        start: at,
+                        end: None,
+                        ret: None,
+                    });
+                }
+            }
             _ if record.is_mark() => boot.marks.push(BootMark {
                 at,
                 text: record.text.to_owned(),
@@ -82,39 +172,54 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
         }
     }
     // Those of `do_initcalls` and the early ones: console initcalls run before, from
-    // `start_kernel`.
-    let first = boot.initcalls.iter().find(|call| call.tid == 1);
+    // `start_kernel`. A boot configuration comes too late for the early and core ones.
+    let mut initcalls = boot.calls.iter().filter(|call| !call.what.is_luo());
+    let first = initcalls.find(|call| call.tid == 1);
     boot.first_initcall = first.map(|call| call.start);
     boot
 }
 
-/// `func=con_init+0x0/0x250`
-fn begun(record: &Record<'_>, at: Stamp, level: Option<&String>) -> Option<Initcall> {
-    Some(Initcall {
-        function: function(record.text)?.to_owned(),
-        level: level.filter(|_| record.tid == 1).cloned(),
-        cpu: record.cpu,
-        tid: record.tid,
-        comm: record.comm.to_owned(),
-        start: at,
-        end: None,
-        ret: None,
-    })
+/// What a record says is called: `func=con_init+0x0/0x250`,
+/// `(dfd: 4294967196, filename: 4689952 "/dev/liveupdate", flags: O_RDWR)`,
+/// `(fd: 3, cmd: 0xba01, arg: 0x7fff54b58a70)`.
+fn called(record: &Record<'_>, level: Option<&String>) -> Option<Called> {
+    match record.event {
+        "sys_openat" => {
+            let (_, rest) = record.text.split_once(" \"")?;
+            let (name, _) = rest.split_once('"')?;
+            (name == DEVICE_PATH).then_some(Called::Open)
+        }
+        "sys_ioctl" => {
+            let (_, rest) = record.text.split_once("cmd: 0x")?;
+            let (command, _) = rest.split_once(',')?;
+            match Command::from_register(u64::from_str_radix(command, 16).ok()?) {
+                Command::Other(_) => None,
+                command => Some(Called::Ioctl(command)),
+            }
+        }
+        _ => Some(Called::Initcall {
+            function: function(record.text)?.to_owned(),
+            level: level.filter(|_| record.tid == 1).cloned(),
+        }),
+    }
 }
 
-/// `func=con_init+0x0/0x250 ret=0`
-fn finish(initcalls: &mut [Initcall], record: &Record<'_>, at: Stamp) {
-    let Some(function) = function(record.text) else {
-        return;
-    };
-    let open = initcalls
-        .iter_mut()
-        .rev()
-        .find(|i| i.end.is_none() && i.tid == record.tid && i.function == function);
-    if let Some(open) = open {
-        open.end = Some(at);
-        let ret = record.text.rsplit_once("ret=");
-        open.ret = ret.and_then(|(_, ret)| ret.trim().parse().ok());
+/// What a record says was returned: `func=con_init+0x0/0x250 ret=0`, ` -> 0x0`.
+fn result(record: &Record<'_>) -> Option<i64> {
+    if let Some(ret) = record.text.strip_prefix(" -> 0x") {
+        let ret = u64::from_str_radix(ret.trim(), 16).ok()?;
+        return Some(ret.cast_signed());
+    }
+    let (_, ret) = record.text.rsplit_once(" ret=")?;
+    ret.trim().parse().ok()
+}
+
+/// Whether a record that returns is of such a call.
+fn ends(record: &Record<'_>, what: &Called) -> bool {
+    match what {
+        Called::Initcall { function: of, .. } => function(record.text) == Some(of),
+        Called::Open => record.event == "sys_openat",
+        Called::Ioctl(_) => record.event == "sys_ioctl",
     }
 }
 
@@ -155,26 +260,75 @@ mod tests {
         let ns = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.boot_ns.ns());
         assert_eq!(ns(boot.first_stamp), Some(2_403_295_402));
         assert_eq!(ns(boot.first_initcall), Some(3_419_742_555));
-        assert_eq!(boot.initcalls[0].level, None);
-        let [_, perf, bts] = &boot.initcalls[..] else {
-            panic!("{boot:?}")
+        let initcall = |function: &str, level: Option<&str>| Called::Initcall {
+            function: function.to_owned(),
+            level: level.map(str::to_owned),
+        };
+        let told = |call: &BootCall| (call.what.clone(), ns(call.end), call.ret);
+        assert_eq!(
+            boot.calls.iter().map(told).collect::<Vec<_>>(),
+            [
+                (initcall("con_init", None), Some(2_414_897_932), Some(0)),
+                (
+                    initcall("init_hw_perf_events", Some("early")),
+                    Some(3_422_580_400),
+                    Some(-19)
+                ),
+                (initcall("bts_init", Some("early")), None, None),
+            ]
+        );
+        assert_eq!(boot.marks[0].text, "resume vm");
+    }
+
+    const RESTORE: &str = "\
+            init-1       [000] .....   1525426846: sys_openat(dfd: 4294967196, filename: 4689952 \"/dev/liveupdate\", flags: O_RDWR)
+            init-1       [000] .....   1525433332: sys_openat -> 0x3
+            init-1       [000] .....   1525434948: sys_ioctl(fd: 3, cmd: 0xba01, arg: 0x7fff54b58a70)
+            init-1       [000] .....   1525437176: sys_ioctl -> 0xfffffffffffffffe
+            init-1       [000] .....   1525438780: sys_ioctl(fd: 3, cmd: 0x5401, arg: 0x7fff54b58a70)
+            init-1       [000] .....   1525440360: sys_ioctl -> 0xffffffffffffffe7
+            init-1       [000] .....   1525675758: sys_openat(dfd: 4294967196, filename: 4690013 \"/dev/liveupdate2\", flags: O_RDONLY)
+            init-1       [000] .....   1525691180: sys_openat -> 0x4
+            init-1       [000] .....   1525700000: sys_ioctl(fd: 4, cmd: 0xba41, arg: 0x7fff54b58a70)
+            init-1       [000] .....   1525700020: sys_ioctl(fd: 4, cmd: 0x5401, arg: 0x7fff54b58a70)
+            init-1       [000] .....   1525700030: sys_ioctl -> 0x0
+";
+
+    #[test]
+    fn system_calls_on_luo_are_told_from_others_and_end_with_their_own_result() {
+        let boot = parsed(RESTORE);
+        let ns = |stamp: Stamp| stamp.boot_ns.ns();
+        let told = |call: &BootCall| {
+            (
+                call.what.clone(),
+                ns(call.start),
+                call.end.map(ns),
+                call.ret,
+            )
         };
         assert_eq!(
-            (
-                perf.function.as_str(),
-                perf.level.as_deref(),
-                ns(perf.end),
-                perf.ret
-            ),
-            (
-                "init_hw_perf_events",
-                Some("early"),
-                Some(3_422_580_400),
-                Some(-19)
-            )
+            boot.calls.iter().map(told).collect::<Vec<_>>(),
+            [
+                (Called::Open, 1_525_426_846, Some(1_525_433_332), Some(3)),
+                (
+                    Called::Ioctl(Command::RetrieveSession),
+                    1_525_434_948,
+                    Some(1_525_437_176),
+                    Some(-2)
+                ),
+                // Its end was lost: the next one's is not taken for it.
+                (
+                    Called::Ioctl(Command::RetrieveFd),
+                    1_525_700_000,
+                    None,
+                    None
+                ),
+            ]
         );
-        assert_eq!((bts.end, bts.ret), (None, None));
-        assert_eq!(boot.marks[0].text, "resume vm");
+        assert_eq!(
+            (boot.first_initcall, boot.calls[0].comm.as_str()),
+            (None, "init")
+        );
     }
 
     #[test]

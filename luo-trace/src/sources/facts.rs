@@ -107,6 +107,12 @@ pub fn slept_ns() -> u64 {
     u64::try_from(ns(ClockId::Boottime) - monotonic).unwrap_or(0)
 }
 
+/// Whether this kernel takes a boot configuration, so that the next one may, too.
+#[must_use]
+pub fn has_bootconfig() -> bool {
+    Path::new("/proc/bootconfig").exists()
+}
+
 /// Whether the kernel describes its own types.
 #[must_use]
 pub fn has_btf() -> bool {

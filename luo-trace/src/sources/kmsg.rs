@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use reports::model::{Hole, Source};
+use reports::model::Source;
 
-use super::{Boot, Stamp};
+use super::{Boot, Stamp, hole};
 use crate::arch;
 use crate::clock::printk::{Lost, Past, Refined};
 use crate::clock::{BootNs, Early, PrintkOffset, PrintkSandwich};
@@ -272,13 +272,6 @@ fn stage(text: &str) -> Option<&'static str> {
 /// `Run /init as init process` (init/main.c, v7.3).
 fn is_exec_init(text: &str) -> bool {
     text.starts_with("Run ") && text.ends_with(" as init process")
-}
-
-fn hole(place: &str, why: impl Into<String>) -> Hole {
-    Hole {
-        r#where: place.to_owned(),
-        why: why.into(),
-    }
 }
 
 /// What the kernel says when it goes by another clock.

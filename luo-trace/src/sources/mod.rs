@@ -10,6 +10,7 @@ pub mod kmsg;
 pub mod marks;
 pub mod tracefs;
 
+use luo_trace_ebpf::Command;
 use reports::model::{Handoff, Hole, Source};
 
 use crate::arch;
@@ -22,14 +23,14 @@ use kmsg::Placement;
 pub struct Boot {
     /// First line or record that could be placed.
     pub first_stamp: Option<Stamp>,
-    /// First initcall.
+    /// First initcall that was recorded.
     pub first_initcall: Option<Stamp>,
     /// `Run … as init process`.
     pub exec_init: Option<Stamp>,
     /// Further moments, by name.
     pub stages: Vec<(String, Stamp)>,
-    /// Initcalls.
-    pub initcalls: Vec<Initcall>,
+    /// Calls that the kernel's own trace saw: initcalls, and system calls on LUO.
+    pub calls: Vec<BootCall>,
     /// Marks that were written before ours were watched.
     pub marks: Vec<BootMark>,
     /// Lines of the log from before its clock was the one in use.
@@ -56,7 +57,7 @@ impl Boot {
             first_initcall,
             exec_init,
             stages,
-            initcalls,
+            calls,
             marks,
             unplaced_lines,
             console,
@@ -71,7 +72,7 @@ impl Boot {
         self.exec_init = self.exec_init.or(exec_init);
         self.stages.extend(stages);
         self.stages.sort_by_key(|(_, stamp)| stamp.boot_ns);
-        self.initcalls.extend(initcalls);
+        self.calls.extend(calls);
         self.marks.extend(marks);
         self.unplaced_lines += unplaced_lines;
         self.console = self.console.or(console);
@@ -83,13 +84,11 @@ impl Boot {
     }
 }
 
-/// A call of an initcall.
+/// A call that the kernel's own trace saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Initcall {
-    /// The function.
-    pub function: String,
-    /// Its level (`core`, `subsys`, …); `None` for those called by themselves.
-    pub level: Option<String>,
+pub struct BootCall {
+    /// What was called.
+    pub what: Called,
     /// CPU.
     pub cpu: u32,
     /// Thread: 0 and 1 are the kernel's own way up.
@@ -102,6 +101,30 @@ pub struct Initcall {
     pub end: Option<Stamp>,
     /// Return value, with the end.
     pub ret: Option<i64>,
+}
+
+/// What a [`BootCall`] called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Called {
+    /// An initcall.
+    Initcall {
+        /// The function.
+        function: String,
+        /// Its level (`core`, `subsys`, …); `None` for those called by themselves.
+        level: Option<String>,
+    },
+    /// `openat` of `/dev/liveupdate`.
+    Open,
+    /// A LUO command, by `ioctl`.
+    Ioctl(Command),
+}
+
+impl Called {
+    /// Whether it is a system call on LUO.
+    #[must_use]
+    pub fn is_luo(&self) -> bool {
+        !matches!(self, Self::Initcall { .. })
+    }
 }
 
 /// A mark in the boot trace.
@@ -141,6 +164,13 @@ pub fn boot(log: &Placement, clock: Option<&NewClock>, cpus: u32) -> Boot {
         },
     ];
     sources.into_iter().fold(Boot::default(), Boot::with)
+}
+
+fn hole(place: &str, why: impl Into<String>) -> Hole {
+    Hole {
+        r#where: place.to_owned(),
+        why: why.into(),
+    }
 }
 
 #[cfg(test)]

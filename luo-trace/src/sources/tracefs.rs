@@ -28,7 +28,8 @@ pub fn file(name: &str) -> io::Result<PathBuf> {
     Ok(mount()?.join(name))
 }
 
-/// One line of a trace: `  comm-pid  [cpu] flags  stamp: event: text`.
+/// One line of a trace: `  comm-pid  [cpu] flags  stamp: event: text`; of a system call
+/// `… stamp: sys_name(arguments)` and `… stamp: sys_name -> result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Task name.
@@ -59,14 +60,14 @@ impl<'a> Record<'a> {
         })?;
         let (comm, tid) = task.trim().rsplit_once('-')?;
         let (before, rest) = rest.split_once(": ")?;
-        let (event, text) = rest.split_once(':')?;
+        let (event, text) = rest.split_at(rest.find([':', '(', ' '])?);
         Some(Self {
             comm,
             tid: tid.parse().ok()?,
             cpu,
             stamp: before.rsplit(' ').next()?,
             event,
-            text: text.strip_prefix(' ').unwrap_or(text),
+            text: text.strip_prefix(": ").unwrap_or(text),
         })
     }
 
@@ -111,6 +112,14 @@ mod tests {
             (mark.comm, mark.stamp, mark.text),
             ("a-b", "12.345678", "pause vm: 1")
         );
+        let call = " init-1 [000] .....   1525434948: sys_ioctl(fd: 3, cmd: 0xba01, arg: 0x7ff0)";
+        let call = Record::parse(call).unwrap();
+        assert_eq!(
+            (call.event, call.text),
+            ("sys_ioctl", "(fd: 3, cmd: 0xba01, arg: 0x7ff0)")
+        );
+        let result = Record::parse(" init-1 [000] ..... 1525437176: sys_ioctl -> 0x0").unwrap();
+        assert_eq!((result.event, result.text), ("sys_ioctl", " -> 0x0"));
         for nothing in ["# tracer: nop", "", "CPU:0 [LOST 5 EVENTS]", "x-1 [0"] {
             assert_eq!(Record::parse(nothing), None, "{nothing}");
         }

@@ -97,7 +97,7 @@ fn check_run(run: &Run, files: u64, sessions: usize, kexecs: u64) {
 #[ignore = "boots a VM"]
 fn an_untraced_update_keeps_every_byte() {
     let lab = lab(KERNEL, "--no-trace --workload memfd=4x1M").succeeded();
-    let verified = lab.summary().vms[0].verified[&1];
+    let verified = lab.vms()[0].verified[&1];
     assert_eq!(
         (verified.files, verified.bytes_verified, verified.mismatches),
         (4, 4 << 20, 0)
@@ -110,7 +110,7 @@ fn an_update_to_another_kernel_keeps_every_byte() {
     let new_kernel = env(KERNEL_BTF);
     let args = format!("--no-trace --new-kernel {}", new_kernel.display());
     let lab = lab(KERNEL, &args).succeeded();
-    assert_eq!(lab.summary().vms[0].verified[&1].mismatches, 0);
+    assert_eq!(lab.vms()[0].verified[&1].mismatches, 0);
 }
 
 /// The wrapper's reading of each errno, against the kernel that gives it.
@@ -289,7 +289,7 @@ fn kexec_without_an_image_says_how_to_load_one() {
 #[ignore = "boots a VM"]
 fn a_killed_record_costs_the_old_half_and_nothing_else() {
     let lab = lab(KERNEL, "--scenario kill-record").succeeded();
-    assert_eq!(lab.summary().vms[0].verified[&1].mismatches, 0);
+    assert_eq!(lab.vms()[0].verified[&1].mismatches, 0);
     assert_eq!(
         lab.exits()["0001-collect"],
         3,
@@ -308,7 +308,7 @@ fn a_killed_record_costs_the_old_half_and_nothing_else() {
 fn a_buffer_that_overflows_counts_what_it_lost() {
     let args = "--scenario small-buffer --workload memfd=500x4K,sessions=8";
     let lab = lab(KERNEL, args).succeeded();
-    assert_eq!(lab.summary().vms[0].verified[&1].mismatches, 0);
+    assert_eq!(lab.vms()[0].verified[&1].mismatches, 0);
     let run = lab.run(1);
     assert!(run.loss.events_lost > 0, "{:?}", run.loss);
     assert!(
@@ -329,7 +329,7 @@ fn a_kernel_that_panics_is_quoted() {
         lab.stderr()
     );
     assert!(lab.stderr().contains("Kernel panic"), "{}", lab.stderr());
-    assert!(lab.summary().vms[0].error.is_some());
+    assert!(lab.vms()[0].error.is_some());
 }
 
 #[test]

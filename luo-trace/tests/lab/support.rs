@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use luo_trace::lab::campaign::summary::Summary;
+use luo_trace::lab::campaign::summary::VmSummary;
 use reports::model::Run;
 use tempfile::TempDir;
 
@@ -52,8 +52,10 @@ impl Lab {
         self
     }
 
-    pub fn summary(&self) -> Summary {
-        serde_json::from_slice(&fs::read(self.dir.path().join("lab.json")).unwrap()).unwrap()
+    pub fn vms(&self) -> Vec<VmSummary> {
+        let summary = fs::read(self.dir.path().join("lab.json")).unwrap();
+        let mut summary: serde_json::Value = serde_json::from_slice(&summary).unwrap();
+        serde_json::from_value(summary["vms"].take()).unwrap()
     }
 
     pub fn run(&self, number: u32) -> Run {
@@ -67,12 +69,8 @@ impl Lab {
 
     /// The exit statuses of all steps that ended with one, by name.
     pub fn exits(&self) -> BTreeMap<String, i32> {
-        let steps = self
-            .summary()
-            .vms
-            .into_iter()
-            .flat_map(|vm| vm.stages)
-            .flat_map(|s| s.steps);
+        let stages = self.vms().into_iter().flat_map(|vm| vm.stages);
+        let steps = stages.flat_map(|stage| stage.steps);
         steps
             .filter_map(|step| Some((step.name, step.ended?.exit_status()?)))
             .collect()

@@ -1,9 +1,10 @@
 //! Calls inside a phase, or around the window: the costliest first, calls of
 //! one function taken together.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Cell, Column, Line, Role, Section};
+use super::{Cell, Line, Role, Section};
 use crate::model::calls::Place;
 use crate::model::{Run, Span};
 use crate::units::{count, exact};
@@ -15,49 +16,44 @@ const OUTLIERS: usize = 3;
 /// Errno values as the kernel returns them.
 const ERRNO: std::ops::Range<i64> = -4095..0;
 
-/// Spans of a run by zone and by parent; spans are named by their place in the list.
-pub(super) struct Forest<'a> {
-    spans: &'a [Span],
-    zones: Vec<Place>,
-    parents: Vec<Option<usize>>,
-    children: Vec<Vec<usize>>,
+/// A call with those inside it, which are named by their place in the run's list.
+struct Call<'a> {
+    span: &'a Span,
+    zone: Place,
+    inside: Vec<usize>,
+    /// Whether its parent, if any, started in another zone.
+    root: bool,
 }
 
+/// All calls of a run.
+pub(super) struct Forest<'a>(Vec<Call<'a>>);
+
 /// Calls of one function at one level.
-struct Group {
-    members: Vec<usize>,
+#[derive(Default)]
+struct Group<'f> {
+    members: Vec<&'f Call<'f>>,
     total: i128,
     max: i128,
 }
 
 impl<'a> Forest<'a> {
     pub(super) fn new(run: &'a Run) -> Self {
-        let spans = run.spans.as_slice();
-        let zones = spans
-            .iter()
-            .map(|s| Place::of(s.start_t, s.kernel, &run.phases))
-            .collect();
-        let places: HashMap<u32, usize> = spans
-            .iter()
-            .enumerate()
-            .map(|(place, s)| (s.id, place))
-            .collect();
-        let parents: Vec<Option<usize>> = spans
-            .iter()
-            .map(|s| s.parent.and_then(|parent| places.get(&parent).copied()))
-            .collect();
-        let mut children = vec![Vec::new(); spans.len()];
-        for (place, parent) in parents.iter().enumerate() {
-            if let Some(list) = parent.and_then(|parent| children.get_mut(parent)) {
-                list.push(place);
+        let call = |span: &'a Span| Call {
+            span,
+            zone: Place::of(span.start_t, span.kernel, &run.phases),
+            inside: Vec::new(),
+            root: true,
+        };
+        let mut calls: Vec<Call<'a>> = run.spans.iter().map(call).collect();
+        let ids = run.spans.iter().map(|span| span.id).zip(0..);
+        let places: HashMap<u32, usize> = ids.collect();
+        for (place, span) in run.spans.iter().enumerate() {
+            if let Some(&parent) = span.parent.and_then(|parent| places.get(&parent)) {
+                calls[place].root = calls[parent].zone != calls[place].zone;
+                calls[parent].inside.push(place);
             }
         }
-        Self {
-            spans,
-            zones,
-            parents,
-            children,
-        }
+        Self(calls)
     }
 
     /// What ran inside each phase.
@@ -66,11 +62,8 @@ impl<'a> Forest<'a> {
         for (number, phase) in run.phases.iter().enumerate() {
             let roots = self.roots(Place::Phase(number));
             if !roots.is_empty() {
-                let cells = [
-                    Cell::Phase(phase.id.clone()),
-                    Cell::length(phase.duration_ns),
-                ];
-                lines.push(Line::new(0, cells));
+                let length = Cell::length(phase.duration_ns);
+                lines.push(Line::of([Cell::Phase(phase.id.clone()), length]));
                 self.level(&mut lines, &roots, 1, top);
             }
         }
@@ -89,132 +82,132 @@ impl<'a> Forest<'a> {
             if roots.is_empty() {
                 continue;
             }
-            let all = Group::of(self, roots.clone());
+            let total = roots.iter().map(|call| call.length()).sum();
             let title = format!("{title}: {}", count(roots.len(), "call"));
-            lines.push(entry(0, title, all.total, ""));
+            lines.push(entry(0, title, total, ""));
             self.sessions(&mut lines, &roots, top);
             self.level(&mut lines, &roots, 1, top);
         }
         section(title, lines)
     }
 
-    /// Spans of a zone whose parent, if any, started in another.
-    fn roots(&self, zone: Place) -> Vec<usize> {
-        let zone_of = |place: usize| self.zones.get(place).copied();
-        (0..self.spans.len())
-            .filter(|place| zone_of(*place) == Some(zone))
-            .filter(|place| {
-                let parent = self.parents.get(*place).copied().flatten();
-                parent.and_then(zone_of) != Some(zone)
-            })
+    fn roots(&self, zone: Place) -> Vec<&Call<'_>> {
+        let calls = self.0.iter();
+        calls
+            .filter(|call| call.root && call.zone == zone)
             .collect()
     }
 
-    fn span(&self, place: usize) -> Option<&'a Span> {
-        self.spans.get(place)
-    }
-
-    fn duration(&self, place: usize) -> i128 {
-        let duration = self.span(place).and_then(|s| s.duration_ns);
-        i128::from(duration.unwrap_or(0).max(0))
-    }
-
-    fn children(&self, place: usize) -> &[usize] {
-        self.children.get(place).map_or(&[], Vec::as_slice)
-    }
-
-    /// Children of all members that lie in the same zone as their parent.
-    fn children_of(&self, group: &Group) -> Vec<usize> {
-        let inside =
-            |parent: usize, child: &usize| self.zones.get(*child) == self.zones.get(parent);
-        group
-            .members
-            .iter()
-            .flat_map(|m| self.children(*m).iter().filter(|c| inside(*m, c)))
-            .copied()
-            .collect()
-    }
-
-    fn groups(&self, places: &[usize]) -> Vec<Group> {
-        let mut by_name = BTreeMap::<&str, Vec<usize>>::new();
-        for place in places {
-            if let Some(span) = self.span(*place) {
-                by_name.entry(&span.name).or_default().push(*place);
-            }
-        }
-        let mut groups: Vec<Group> = by_name
-            .into_values()
-            .map(|members| Group::of(self, members))
-            .collect();
-        // Stable: equal totals stay in the order of their names.
-        groups.sort_by_key(|group| std::cmp::Reverse(group.total));
-        groups
+    /// The calls directly inside all members that lie in the same zone.
+    fn inside(&self, group: &Group<'_>) -> Vec<&Call<'_>> {
+        let of = |call: &&Call<'_>| {
+            let (zone, inside) = (call.zone, call.inside.clone());
+            let calls = inside.into_iter().map(|place| &self.0[place]);
+            calls.filter(move |inside| inside.zone == zone)
+        };
+        group.members.iter().flat_map(of).collect()
     }
 
     /// One level of calls, and the levels inside it.
-    fn level(&self, lines: &mut Vec<Line>, places: &[usize], depth: usize, top: usize) {
-        let groups = self.groups(places);
-        for group in groups.iter().take(top) {
-            self.group(lines, group, depth);
+    fn level(&self, lines: &mut Vec<Line>, calls: &[&Call<'_>], depth: usize, top: usize) {
+        let groups = together(calls.iter().map(|call| (call.span.name.as_str(), *call)));
+        for (_, group) in groups.iter().take(top) {
+            let inside = self.inside(group);
+            group.tell(lines, &inside, depth);
             if depth < LEVELS {
-                self.level(lines, &self.children_of(group), depth + 1, top.div_ceil(2));
+                self.level(lines, &inside, depth + 1, top.div_ceil(2));
             }
         }
-        let rest: Vec<&Group> = groups.iter().skip(top).collect();
-        if !rest.is_empty() {
-            let calls: usize = rest.iter().map(|group| group.members.len()).sum();
-            let text = format!(
-                "({} of {})",
-                count(calls, "call"),
-                count(rest.len(), "more function")
-            );
-            let total: i128 = rest.iter().map(|group| group.total).sum();
-            lines.push(entry(depth, text, total, ""));
-        }
+        more(lines, &groups, depth, top, |rest| {
+            let calls = rest.iter().map(|(_, group)| group.members.len()).sum();
+            let functions = count(rest.len(), "more function");
+            format!("({} of {functions})", count(calls, "call"))
+        });
     }
 
-    fn group(&self, lines: &mut Vec<Line>, group: &Group, depth: usize) {
-        let Some(span) = group.members.first().and_then(|m| self.span(*m)) else {
+    /// What each session's calls took, the costliest first.
+    fn sessions(&self, lines: &mut Vec<Line>, roots: &[&Call<'_>], top: usize) {
+        let of = |call: &Call<'_>| call.span.args.get("session")?.as_str().map(str::to_owned);
+        // By itself or by a call inside it.
+        let session = |call: &Call<'_>| {
+            let mut inside = call.inside.iter();
+            of(call).or_else(|| inside.find_map(|place| of(&self.0[*place])))
+        };
+        let calls = roots
+            .iter()
+            .filter_map(|call| Some((session(call)?, *call)));
+        let sessions = together(calls);
+        for (session, group) in sessions.iter().take(top) {
+            let calls = count(group.members.len(), "call");
+            let max = format!("max {}", exact(group.max));
+            let label = format!("session {session}: {calls}");
+            lines.push(entry(1, label, group.total, &max));
+        }
+        more(lines, &sessions, 1, top, |rest| {
+            format!("({})", count(rest.len(), "more session"))
+        });
+    }
+}
+
+/// Calls taken together by their key, the costliest first; equal totals in the order of keys.
+fn together<'f, K: Ord>(calls: impl Iterator<Item = (K, &'f Call<'f>)>) -> Vec<(K, Group<'f>)> {
+    let mut groups = BTreeMap::<K, Group<'f>>::new();
+    for (key, call) in calls {
+        let group = groups.entry(key).or_default();
+        group.members.push(call);
+        group.total += call.length();
+        group.max = group.max.max(call.length());
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, group)| Reverse(group.total));
+    groups
+}
+
+/// A line for all groups after the first `top`.
+fn more<'g, 'f, K>(
+    lines: &mut Vec<Line>,
+    groups: &'g [(K, Group<'f>)],
+    depth: usize,
+    top: usize,
+    text: impl FnOnce(&'g [(K, Group<'f>)]) -> String,
+) {
+    if let Some(rest) = groups.get(top..).filter(|rest| !rest.is_empty()) {
+        let total = rest.iter().map(|(_, group)| group.total).sum();
+        lines.push(entry(depth, text(rest), total, ""));
+    }
+}
+
+impl Group<'_> {
+    fn tell(&self, lines: &mut Vec<Line>, inside: &[&Call<'_>], depth: usize) {
+        let [first, others @ ..] = self.members.as_slice() else {
             return;
         };
-        let label = if group.members.len() > 1 {
-            let calls = group.members.len();
-            format!("{} x{calls}{}", span.name, self.failures(group))
+        let (label, note) = if !others.is_empty() {
+            let calls = self.members.len();
+            let label = format!("{} x{calls}{}", first.span.name, self.failures());
+            (label, format!("max {}", exact(self.max)))
         } else {
-            format!("{}{}{}", span.name, arguments(span), outcome(span))
-        };
-        if group.members.len() == 1 && span.duration_ns.is_none() {
-            lines.push(unfinished(depth, label));
-            return;
-        }
-        lines.push(entry(depth, label, group.total, &self.note(group)));
-        for place in self.outliers(group) {
-            if let Some(span) = self.span(place) {
-                let label = format!("of these,{}{}", arguments(span), outcome(span));
-                lines.push(entry(depth + 1, label, self.duration(place), ""));
+            let label = format!("{}{}", first.span.name, details(first.span));
+            if first.span.duration_ns.is_none() {
+                let note = Cell::text(" did not return");
+                lines.push(Line::new(depth, [Cell::Text(label), Cell::Unknown, note]));
+                return;
             }
+            // Its own time without the calls inside it.
+            let own = self.total - inside.iter().map(|call| call.length()).sum::<i128>();
+            let own = (!inside.is_empty()).then(|| format!("self {}", exact(own.max(0))));
+            (label, own.unwrap_or_default())
+        };
+        lines.push(entry(depth, label, self.total, &note));
+        for call in self.outliers() {
+            let label = format!("of these,{}", details(call.span));
+            lines.push(entry(depth + 1, label, call.length(), ""));
         }
     }
 
-    /// The longest call of many, or a single call's own time without the calls
-    /// inside it.
-    fn note(&self, group: &Group) -> String {
-        if group.members.len() > 1 {
-            return format!("max {}", exact(group.max));
-        }
-        let inside = self.children_of(group);
-        if inside.is_empty() {
-            return String::new();
-        }
-        let inside: i128 = inside.iter().map(|place| self.duration(*place)).sum();
-        format!("self {}", exact((group.total - inside).max(0)))
-    }
-
-    fn failures(&self, group: &Group) -> String {
-        let spans = || group.members.iter().filter_map(|m| self.span(*m));
-        let failed = spans().filter(|s| failed(s)).count();
-        let open = spans().filter(|s| s.duration_ns.is_none()).count();
-        match (failed, open) {
+    fn failures(&self) -> String {
+        let number = |of: fn(&Span) -> bool| self.members.iter().filter(|m| of(m.span)).count();
+        match (number(failed), number(|span| span.duration_ns.is_none())) {
             (0, 0) => String::new(),
             (failed, 0) => format!(" ({failed} failed)"),
             (0, open) => format!(" ({open} did not return)"),
@@ -224,104 +217,49 @@ impl<'a> Forest<'a> {
 
     /// The slowest members, when one took half as long again as the average
     /// and their arguments tell which they are.
-    fn outliers(&self, group: &Group) -> Vec<usize> {
-        let n = group.members.len() as i128;
-        let stands_out = |duration: i128| duration * n * 2 > group.total * 3;
-        let mut slow: Vec<usize> = group
-            .members
-            .iter()
-            .copied()
-            .filter(|m| stands_out(self.duration(*m)))
-            .filter(|m| self.span(*m).is_some_and(|s| !s.args.is_empty()))
+    fn outliers(&self) -> Vec<&Call<'_>> {
+        let n = self.members.len() as i128;
+        let stands_out = |call: &Call<'_>| call.length() * n * 2 > self.total * 3;
+        let members = self.members.iter().copied();
+        let mut slow: Vec<&Call<'_>> = members
+            .filter(|call| stands_out(call) && !call.span.args.is_empty())
             .collect();
-        slow.sort_by_key(|m| std::cmp::Reverse(self.duration(*m)));
+        slow.sort_by_key(|call| Reverse(call.length()));
         slow.truncate(OUTLIERS);
         slow
     }
-
-    /// What each session's calls took, the costliest first.
-    fn sessions(&self, lines: &mut Vec<Line>, roots: &[usize], top: usize) {
-        let mut sessions = BTreeMap::<&str, Vec<usize>>::new();
-        for root in roots {
-            if let Some(session) = self.session(*root) {
-                sessions.entry(session).or_default().push(*root);
-            }
-        }
-        let mut sessions: Vec<(&str, Group)> = sessions
-            .into_iter()
-            .map(|(session, members)| (session, Group::of(self, members)))
-            .collect();
-        sessions.sort_by_key(|(_, group)| std::cmp::Reverse(group.total));
-        for (session, group) in sessions.iter().take(top) {
-            let calls = count(group.members.len(), "call");
-            let max = format!("max {}", exact(group.max));
-            let label = format!("session {session}: {calls}");
-            lines.push(entry(1, label, group.total, &max));
-        }
-        if let Some(rest) = sessions.get(top..).filter(|rest| !rest.is_empty()) {
-            let label = format!("({})", count(rest.len(), "more session"));
-            let total: i128 = rest.iter().map(|(_, group)| group.total).sum();
-            lines.push(entry(1, label, total, ""));
-        }
-    }
-
-    /// The session that a call worked on, by itself or by a call inside it.
-    fn session(&self, place: usize) -> Option<&'a str> {
-        let own = |place: usize| self.span(place)?.args.get("session")?.as_str();
-        own(place).or_else(|| self.children(place).iter().find_map(|c| own(*c)))
-    }
 }
 
-impl Group {
-    fn of(forest: &Forest<'_>, members: Vec<usize>) -> Self {
-        let durations = || members.iter().map(|m| forest.duration(*m));
-        Self {
-            total: durations().sum(),
-            max: durations().max().unwrap_or(0),
-            members,
-        }
+impl Call<'_> {
+    /// Its length, ns; of one that did not return, nothing.
+    fn length(&self) -> i128 {
+        self.span.duration_ns.unwrap_or(0).max(0).into()
     }
 }
 
 /// Lines of calls: the call, its length, a note.
 fn section(title: &str, lines: Vec<Line>) -> Section {
-    let columns = vec![
-        Column::left("", 43),
-        Column::right("", 8),
-        Column::left("", 19),
-    ];
-    Section::table(title, Role::Detail, columns, lines)
+    Section::lines(title, Role::Detail, "<43 | >8 | <19", lines)
 }
 
 fn entry(depth: usize, label: String, ns: i128, note: &str) -> Line {
-    let cells = [
-        Cell::Text(label),
-        Cell::Length(ns),
-        Cell::Text(format!(" {note}")),
-    ];
-    Line::new(depth, cells)
-}
-
-fn unfinished(depth: usize, label: String) -> Line {
-    let note = Cell::Text(" did not return".to_owned());
-    Line::new(depth, [Cell::Text(label), Cell::Unknown, note])
+    let note = Cell::Text(format!(" {note}"));
+    Line::new(depth, [Cell::Text(label), Cell::Length(ns), note])
 }
 
 fn failed(span: &Span) -> bool {
     span.ret.is_some_and(|ret| ERRNO.contains(&ret))
 }
 
-fn outcome(span: &Span) -> String {
-    match span.ret {
-        Some(ret) if ERRNO.contains(&ret) => format!(" = {ret}"),
-        _ => String::new(),
-    }
-}
-
-fn arguments(span: &Span) -> String {
-    let text = |(name, value): (&String, &serde_json::Value)| match value.as_str() {
+/// Its arguments, and what it returned if it failed.
+fn details(span: &Span) -> String {
+    let argument = |(name, value): (&String, &serde_json::Value)| match value.as_str() {
         Some(value) => format!(" {name}={value}"),
         None => format!(" {name}={value}"),
     };
-    span.args.iter().map(text).collect()
+    let mut text: String = span.args.iter().map(argument).collect();
+    if let Some(ret) = span.ret.filter(|_| failed(span)) {
+        text += &format!(" = {ret}");
+    }
+    text
 }

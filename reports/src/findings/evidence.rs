@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Body, Cell, Column, Fact, Line, Role, Section};
-use crate::model::{Attach, DEFAULT_WINDOW, Host, Loss, Run, SelfCost};
+use super::{Body, Cell, Fact, Line, Role, Section};
+use crate::model::{Attach, Coverage, DEFAULT_WINDOW, Host, Loss, Run, SelfCost};
 use crate::stats::ratio;
 use crate::units::{bytes, count, exact, frequency, percent, share};
 
@@ -65,12 +65,7 @@ pub(super) fn evidence(run: &Run) -> Vec<Fact> {
     facts.extend(warnings.map(|warning| Fact::new("warning", &**warning)));
     facts.push(loss(run.loss));
     if run.default_window().is_some() {
-        let coverage = run.coverage;
-        facts.push(covered([
-            coverage.measured,
-            coverage.derived,
-            coverage.unknown,
-        ]));
+        facts.push(covered(run.coverage));
     }
     facts
 }
@@ -102,9 +97,14 @@ pub(super) fn loss(loss: Loss) -> Fact {
     Fact::new("loss", text)
 }
 
-/// Shares of the default window: measured, derived, unknown.
-pub(super) fn covered(shares: [f64; 3]) -> Fact {
-    let [measured, derived, unknown] = shares.map(percent);
+/// How the default window is known.
+pub(super) fn covered(shares: Coverage) -> Fact {
+    let Coverage {
+        measured,
+        derived,
+        unknown,
+    } = shares;
+    let [measured, derived, unknown] = [measured, derived, unknown].map(percent);
     let text =
         format!("{measured} of {DEFAULT_WINDOW} measured, {derived} derived, {unknown} unknown");
     Fact::new("coverage", text)
@@ -137,7 +137,7 @@ fn clock(run: &Run) -> String {
         "{source}, {} old, {new} new{drift}; {}; error across the kexec at most {}",
         frequency(clock.hz_old),
         count(clock.anchors as usize, "anchor"),
-        exact(i128::from(clock.error_ns)),
+        exact(clock.error_ns),
     )
 }
 
@@ -153,14 +153,14 @@ pub(super) fn self_cost(run: &Run) -> Section {
         per_hit_ns,
         in_window_ns,
     } = run.self_cost;
-    let line = |what: String, ns: i128, note: String| {
-        Line::new(1, [Cell::Text(what), Cell::Length(ns), Cell::Text(note)])
+    let line = |what: &str, ns: Option<i128>, note: String| {
+        let length = ns.map_or(Cell::text("not told"), Cell::Length);
+        Line::new(1, [Cell::text(what), length, Cell::Text(note)])
     };
-    let old = attach_old_ns.map(|ns| ("attach, old kernel", Some(ns)));
-    let mut parts: Vec<_> = old
-        .into_iter()
-        .chain([("attach, new kernel", Some(attach_ns))])
-        .collect();
+    let mut parts = vec![("attach, new kernel", Some(attach_ns))];
+    if attach_old_ns.is_some() {
+        parts.insert(0, ("attach, old kernel", attach_old_ns));
+    }
     // The carrier tells what it cost itself.
     if run.old_kernel.is_some() {
         parts.extend([
@@ -169,43 +169,25 @@ pub(super) fn self_cost(run: &Run) -> Section {
             ("retrieve it", Some(retrieve_ns)),
         ]);
     }
+    let parts = parts.into_iter();
     let mut lines: Vec<Line> = parts
-        .into_iter()
-        .map(|(what, ns)| match ns {
-            Some(ns) => line(what.to_owned(), ns.into(), String::new()),
-            None => Line::new(
-                1,
-                [
-                    Cell::Text(what.to_owned()),
-                    Cell::Text("not told".to_owned()),
-                ],
-            ),
-        })
+        .map(|(what, ns)| line(what, ns.map(i128::from), String::new()))
         .collect();
     if let Some(window) = run.default_window() {
-        if let Some(ns) = per_hit_ns {
+        if let Some(ns) = per_hit_ns.map(i128::from) {
             let hits = usize::try_from(hits_in_window).unwrap_or(usize::MAX);
-            let each = format!("at {} each, timed on one call", exact(i128::from(ns)));
-            let total = i128::from(hits_in_window) * i128::from(ns);
-            lines.push(line(count(hits, "probe hit"), total, each));
+            let each = format!("at {} each, timed on one call", exact(ns));
+            let total = i128::from(hits_in_window) * ns;
+            lines.push(line(&count(hits, "probe hit"), Some(total), each));
         }
-        let part = ratio(
-            i64::try_from(in_window_ns).unwrap_or(i64::MAX),
-            window.duration_ns,
-        );
-        let of = format!("{} of {DEFAULT_WINDOW}", share(part).trim_start());
-        lines.push(line(
-            format!("inside {DEFAULT_WINDOW}"),
-            in_window_ns.into(),
-            of,
-        ));
+        let cost = i64::try_from(in_window_ns).unwrap_or(i64::MAX);
+        let part = share(ratio(cost, window.duration_ns));
+        let of = format!("{} of {DEFAULT_WINDOW}", part.trim_start());
+        let inside = format!("inside {DEFAULT_WINDOW}");
+        lines.push(line(&inside, Some(in_window_ns.into()), of));
     }
-    let columns = vec![
-        Column::left("", 26),
-        Column::right("", 9),
-        Column::left("", 35),
-    ];
-    Section::table("what luo-trace itself cost", Role::Detail, columns, lines)
+    let title = "what luo-trace itself cost";
+    Section::lines(title, Role::Detail, "<26 | >9 | <35", lines)
 }
 
 /// What was not seen, and what to do better.
@@ -213,8 +195,8 @@ pub(super) fn holes_and_advice(run: &Run) -> [Section; 2] {
     let holes = run.holes.iter();
     let holes = holes.map(|hole| format!("{}: {}", hole.r#where, hole.why));
     let advice = run.lints.iter().map(|lint| {
-        let cost = lint.cost_ns;
-        let cost = cost.map_or(String::new(), |ns| format!(" ({})", exact(i128::from(ns))));
+        let cost = lint.cost_ns.map(|ns| format!(" ({})", exact(ns)));
+        let cost = cost.unwrap_or_default();
         format!("{} {}: {}{cost}", lint.severity, lint.id, lint.text)
     });
     [

@@ -7,45 +7,38 @@ mod evidence;
 mod run;
 mod set;
 
-pub use change::of_change;
+pub(crate) use change::of_change;
 pub(crate) use evidence::provenance;
-pub use run::of_run;
-pub use set::{of_group, of_skipped};
+pub(crate) use run::of_run;
+pub(crate) use set::{of_group, of_skipped};
 
 /// A report before it has a form.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The figure to quote, or why there is none.
-    pub headline: String,
+    pub(crate) headline: String,
     /// What ran where.
-    pub about: Vec<Fact>,
+    pub(crate) about: Vec<Fact>,
     /// The rest, in the order of reading.
-    pub sections: Vec<Section>,
+    pub(crate) sections: Vec<Section>,
 }
 
 /// A labelled sentence; without a label it belongs to the one before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
-    /// One or two words.
-    pub label: String,
-    /// The sentence.
-    pub text: String,
+pub(crate) struct Fact {
+    pub(crate) label: String,
+    pub(crate) text: String,
 }
 
 /// One part of a report.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Section {
+pub(crate) struct Section {
     /// Its heading; some need none.
-    pub title: String,
-    /// Where a form shows it.
-    pub role: Role,
-    /// What it says.
-    pub body: Body,
+    pub(crate) title: String,
+    pub(crate) role: Role,
+    pub(crate) body: Body,
 }
 
 /// How much a reader needs a section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
     /// Always shown.
     Lead,
     /// Folded away where a form can fold.
@@ -55,59 +48,44 @@ pub enum Role {
 }
 
 /// What a section says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Body {
-    /// Labelled sentences.
+pub(crate) enum Body {
     Facts(Vec<Fact>),
-    /// A list.
     Items(Vec<String>),
-    /// A table.
     Table(Table),
 }
 
 /// A table; each line has a cell per column.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Table {
-    /// Its columns.
-    pub columns: Vec<Column>,
-    /// Its lines, in groups.
-    pub groups: Vec<LineGroup>,
+pub(crate) struct Table {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) groups: Vec<LineGroup>,
 }
 
 /// Lines that belong together.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LineGroup {
-    /// Their heading, if they have one.
-    pub title: Option<String>,
-    /// The lines.
-    pub lines: Vec<Line>,
+pub(crate) struct LineGroup {
+    pub(crate) title: Option<String>,
+    pub(crate) lines: Vec<Line>,
 }
 
 /// One line of a table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub(crate) struct Line {
     /// How far its first cell is set in.
-    pub depth: usize,
-    /// Its cells.
-    pub cells: Vec<Cell>,
+    pub(crate) depth: usize,
+    pub(crate) cells: Vec<Cell>,
 }
 
 /// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Its heading.
-    pub title: String,
+pub(crate) struct Column {
+    pub(crate) title: String,
     /// Columns of characters in mail; 0 where mail has no room for it.
-    pub width: usize,
-    /// To which side its cells are set.
-    pub align: Align,
+    pub(crate) width: usize,
+    pub(crate) align: Align,
     /// Whether it is only there to stand in for a drawing.
-    pub only_mail: bool,
+    pub(crate) only_mail: bool,
 }
 
 /// The side to which cells are set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
     /// Words.
     Left,
     /// Figures.
@@ -116,26 +94,20 @@ pub enum Align {
     Wrap,
 }
 
-/// What a cell holds.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
+/// What a cell holds; lengths are in ns, shares of 1.
+pub(crate) enum Cell {
     /// Nothing is known.
     Unknown,
-    /// Words.
     Text(String),
     /// The name of a function or window.
     Name(String),
     /// The id of a phase, which has a colour.
     Phase(String),
-    /// A length or time, ns.
     Length(i128),
-    /// From and to, ns.
     Range(i64, i64),
-    /// A share of 1.
     Share(f64),
     /// The error of the figure before it, as a share of it.
     Spread(f64),
-    /// A number of things.
     Count(u64),
     /// A bar from and to, as shares of the column, and whether it is derived.
     Bar(f64, f64, bool),
@@ -143,31 +115,29 @@ pub enum Cell {
 
 impl Fact {
     fn new(label: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            text: text.into(),
-        }
+        let (label, text) = (label.into(), text.into());
+        Self { label, text }
     }
 }
 
 impl Section {
     fn new(title: impl Into<String>, role: Role, body: Body) -> Self {
-        Self {
-            title: title.into(),
-            role,
-            body,
-        }
+        let title = title.into();
+        Self { title, role, body }
     }
 
-    /// A section with a table that has one group.
-    fn table(title: &str, role: Role, columns: Vec<Column>, lines: Vec<Line>) -> Self {
-        let groups = vec![LineGroup { title: None, lines }];
+    fn table(title: &str, role: Role, columns: &str, groups: Vec<LineGroup>) -> Self {
+        let columns = columns.split('|').map(Column::of).collect();
         Self::new(title, role, Body::Table(Table { columns, groups }))
     }
 
+    /// A table of one group.
+    fn lines(title: &str, role: Role, columns: &str, lines: Vec<Line>) -> Self {
+        Self::table(title, role, columns, vec![LineGroup { title: None, lines }])
+    }
+
     /// Whether it says nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match &self.body {
             Body::Facts(facts) => facts.is_empty(),
             Body::Items(items) => items.is_empty(),
@@ -178,45 +148,46 @@ impl Section {
 
 impl Line {
     fn new(depth: usize, cells: impl Into<Vec<Cell>>) -> Self {
-        Self {
-            depth,
-            cells: cells.into(),
-        }
+        let cells = cells.into();
+        Self { depth, cells }
+    }
+
+    /// A line that is not set in.
+    fn of(cells: impl Into<Vec<Cell>>) -> Self {
+        Self::new(0, cells)
     }
 }
 
 impl Column {
-    fn new(title: &str, width: usize, align: Align) -> Self {
+    /// From its title, side and width, as `title <12`: `<` for words, `>` for figures, `~`
+    /// for sentences, `#` for bars.
+    fn of(text: &str) -> Self {
+        let (title, form) = text.trim().rsplit_once(' ').unwrap_or(("", text.trim()));
+        let (side, width) = form.split_at(1);
         Self {
             title: title.to_owned(),
-            width,
-            align,
-            only_mail: false,
-        }
-    }
-
-    fn left(title: &str, width: usize) -> Self {
-        Self::new(title, width, Align::Left)
-    }
-
-    fn right(title: &str, width: usize) -> Self {
-        Self::new(title, width, Align::Right)
-    }
-
-    fn bars(title: &str, width: usize) -> Self {
-        Self {
-            only_mail: true,
-            ..Self::left(title, width)
+            width: width.parse().unwrap_or_default(),
+            align: match side {
+                ">" => Align::Right,
+                "~" => Align::Wrap,
+                _ => Align::Left,
+            },
+            only_mail: side == "#",
         }
     }
 }
 
 impl Cell {
-    fn share(share: Option<f64>) -> Self {
-        share.map_or(Self::Unknown, Self::Share)
+    fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
     }
 
     fn length(ns: impl Into<i128>) -> Self {
         Self::Length(ns.into())
+    }
+
+    /// A cell of what may not be known.
+    fn known<T>(value: Option<T>, cell: impl FnOnce(T) -> Self) -> Self {
+        value.map_or(Self::Unknown, cell)
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::calls::Forest;
 use super::evidence::{evidence, holes_and_advice, self_cost, setting};
-use super::{Align, Body, Cell, Column, Fact, Findings, Line, Role, Section};
-use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, Run, Source, Span, Window, Witness};
+use super::{Body, Cell, Fact, Findings, Line, Role, Section};
+use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, Run, Source, Span, Witness};
 use crate::stats::ratio;
 use crate::units::{brief, bytes, column, count, exact};
 
@@ -14,40 +14,41 @@ const MARKS: usize = 20;
 
 /// The whole report of a run. `top` functions are listed in each phase, the
 /// costliest first; inside another function, half as many.
-#[must_use]
-pub fn of_run(run: &Run, top: usize) -> Findings {
+pub(crate) fn of_run(run: &Run, top: usize) -> Findings {
     let forest = Forest::new(run);
-    let mut sections = vec![windows(run), phases(run), derived(run)];
-    sections.push(forest.inside_phases(run, top));
-    sections.push(shutdown(run, top));
-    sections.extend([stages(run), carried(run), processes(run), aborted(run)]);
-    sections.push(forest.brownout(run, top));
-    sections.extend([aggregates(run), marks(run), self_cost(run)]);
-    sections.push(Section::new(
-        "evidence",
-        Role::Detail,
-        Body::Facts(evidence(run)),
-    ));
-    sections.extend(holes_and_advice(run));
+    let evidence = Body::Facts(evidence(run));
+    let [unseen, advice] = holes_and_advice(run);
+    let mut sections = vec![
+        windows(run),
+        phases(run),
+        derived(run),
+        forest.inside_phases(run, top),
+        shutdown(run, top),
+        stages(run),
+        carried(run),
+        processes(run),
+        aborted(run),
+        forest.brownout(run, top),
+        aggregates(run),
+        marks(run),
+        self_cost(run),
+        Section::new("evidence", Role::Detail, evidence),
+        unseen,
+        advice,
+    ];
     sections.retain(|section| !section.is_empty());
+    let headline = match run.default_window() {
+        None => format!("{DEFAULT_WINDOW} not measured: {}", why_missing(run)),
+        Some(window) => {
+            let (length, error) = (brief(window.duration_ns), brief(window.error_ns));
+            format!("{DEFAULT_WINDOW} {length}, error at most {error}")
+        }
+    };
     Findings {
-        headline: headline(run),
+        headline,
         about: about(run),
         sections,
     }
-}
-
-fn headline(run: &Run) -> String {
-    run.default_window().map_or_else(
-        || format!("{DEFAULT_WINDOW} not measured: {}", why_missing(run)),
-        |window| {
-            let error = brief(i128::from(window.error_ns));
-            format!(
-                "{DEFAULT_WINDOW} {}, error at most {error}",
-                brief(window.duration_ns)
-            )
-        },
-    )
 }
 
 /// Why a run lacks the default window, by the hole that says so.
@@ -62,11 +63,10 @@ pub(super) fn why_missing(run: &Run) -> String {
 
 fn about(run: &Run) -> Vec<Fact> {
     let kexecs = run.kexec_count;
-    let kexecs = kexecs.map_or(String::new(), |n| {
-        format!(", kexec {n} since the cold boot")
-    });
+    let kexecs = kexecs.map(|n| format!(", kexec {n} since the cold boot"));
+    let id = short_id(&run.id) + &kexecs.unwrap_or_default();
     let mut facts = vec![
-        Fact::new("run", format!("{}{kexecs}", short_id(&run.id))),
+        Fact::new("run", id),
         Fact::new("captured", &*run.captured_at),
     ];
     facts.extend(setting(run));
@@ -90,7 +90,7 @@ fn witnessed(run: &Run, witness: &Witness) -> String {
     let more = i128::from(witness.duration_ns) - i128::from(window.duration_ns);
     let which = if more < 0 { "shorter" } else { "longer" };
     let apart = exact(i128::try_from(more.unsigned_abs()).unwrap_or(i128::MAX));
-    let error = exact(i128::from(witness.error_ns));
+    let error = exact(witness.error_ns);
     format!("{length}, {apart} {which}, error at most {error}; {how}")
 }
 
@@ -104,89 +104,60 @@ fn short_id(id: &str) -> String {
 }
 
 fn windows(run: &Run) -> Section {
-    let line = |window: &Window| {
-        let quoted = if window.name == DEFAULT_WINDOW {
-            " (default)"
-        } else {
-            ""
+    let lines = run.windows.iter().map(|window| {
+        let (default, ends) = match window.name.as_str() {
+            "kernel" => ("", "kexec, init"),
+            DEFAULT_WINDOW => (" (default)", "kexec, last retrieve"),
+            "workload" => ("", "pause, resume marks"),
+            _ => ("", ""),
         };
-        Line::new(
-            0,
-            [
-                Cell::Name(format!("{}{quoted}", window.title())),
-                Cell::length(window.duration_ns),
-                Cell::length(window.error_ns),
-                Cell::Text(ends(window).to_owned()),
-            ],
-        )
-    };
-    let columns = vec![
-        Column::left("window", 25),
-        Column::right("length", 9),
-        Column::right("error", 9),
-        Column::left("from, to", 24),
-    ];
-    let lines = run.windows.iter().map(line).collect();
-    Section::table("", Role::Lead, columns, lines)
-}
-
-fn ends(window: &Window) -> &'static str {
-    match window.name.as_str() {
-        "kernel" => "kexec, init",
-        "restore" => "kexec, last retrieve",
-        "workload" => "pause, resume marks",
-        _ => "",
-    }
+        Line::of([
+            Cell::Name(window.title() + default),
+            Cell::length(window.duration_ns),
+            Cell::length(window.error_ns),
+            Cell::text(ends),
+        ])
+    });
+    let columns = "window <25 | length >9 | error >9 | from, to <24";
+    Section::lines("", Role::Lead, columns, lines.collect())
 }
 
 fn phases(run: &Run) -> Section {
     let from = run.phases.iter().map(|p| p.start_t).min().unwrap_or(0);
     let to = run.phases.iter().map(Phase::end_t).max().unwrap_or(0);
-    let whole = to.saturating_sub(from);
-    let place = |t: i64| ratio(t.saturating_sub(from), whole);
+    let place = |t: i64| ratio(t.saturating_sub(from), to.saturating_sub(from));
     let window = run.default_window();
     let line = |phase: &Phase| {
-        let inside = window.filter(|w| phase.start_t >= w.start && phase.end_t() <= w.end);
-        Line::new(
-            0,
-            [
-                Cell::Phase(phase.id.clone()),
-                Cell::length(phase.start_t),
-                Cell::length(phase.duration_ns),
-                Cell::share(inside.map(|w| ratio(phase.duration_ns, w.duration_ns))),
-                Cell::Text(phase.source.as_str().to_owned()),
-                Cell::Bar(
-                    place(phase.start_t),
-                    place(phase.end_t()),
-                    phase.source == Source::Derived,
-                ),
-            ],
-        )
+        let (start, end) = (phase.start_t, phase.end_t());
+        let inside = window.filter(|w| start >= w.start && end <= w.end);
+        let share = inside.map(|w| ratio(phase.duration_ns, w.duration_ns));
+        Line::of([
+            Cell::Phase(phase.id.clone()),
+            Cell::length(start),
+            Cell::length(phase.duration_ns),
+            Cell::known(share, Cell::Share),
+            Cell::text(phase.source.as_str()),
+            Cell::Bar(place(start), place(end), phase.source == Source::Derived),
+        ])
     };
     let mut lines: Vec<Line> = run.phases.iter().map(line).collect();
     if let Some(window) = window.filter(|_| !lines.is_empty()) {
         let name = Cell::Text(format!("= {DEFAULT_WINDOW}"));
         let (start, length) = (Cell::length(window.start), Cell::length(window.duration_ns));
-        lines.push(Line::new(0, [name, start, length, Cell::Share(1.0)]));
+        lines.push(Line::of([name, start, length, Cell::Share(1.0)]));
     }
     let (left, right) = (exact(from), exact(to));
     let room = 24_usize.saturating_sub(left.len());
-    let columns = vec![
-        Column::left("phase", 13),
-        Column::right("start", 9),
-        Column::right("duration", 8),
-        Column::right("share", 6),
-        Column::left("source", 7),
-        Column::bars(&format!("{left}{right:>room$}"), 24),
-    ];
-    Section::table("", Role::Lead, columns, lines)
+    let columns = "phase <13 | start >9 | duration >8 | share >6 | source <7";
+    let columns = format!("{columns} | {left}{right:>room$} #24");
+    Section::lines("", Role::Lead, &columns, lines)
 }
 
 /// What each derived phase is, and how well it is known.
 fn derived(run: &Run) -> Section {
     let derived = run.phases.iter().filter(|p| p.source == Source::Derived);
     let note = |phase: &Phase| {
-        let (id, error) = (&phase.id, exact(i128::from(phase.error_ns)));
+        let (id, error) = (&phase.id, exact(phase.error_ns));
         if !id.starts_with("gap.") {
             return format!(
                 "{id} is derived: its end was not seen; its length is known to +-{error}"
@@ -219,15 +190,11 @@ fn shutdown(run: &Run, top: usize) -> Section {
         .collect();
     // What did not come back is the worst of all.
     parts.sort_by_key(|(_, ns)| std::cmp::Reverse(ns.unwrap_or(i64::MAX)));
-    let mut lines: Vec<Line> = parts
-        .iter()
-        .take(top)
+    let shown = parts.iter().take(top);
+    let mut lines: Vec<Line> = shown
         .map(|((what, by), ns)| {
-            let length = ns.map_or(Cell::Unknown, Cell::length);
-            Line::new(
-                1,
-                [Cell::Text(what.clone()), length, Cell::Name(by.clone())],
-            )
+            let length = Cell::known(*ns, Cell::length);
+            Line::new(1, [Cell::text(what), length, Cell::Name(by.clone())])
         })
         .collect();
     if let Some(rest) = parts.get(top..).filter(|rest| !rest.is_empty()) {
@@ -235,60 +202,36 @@ fn shutdown(run: &Run, top: usize) -> Section {
         let more = Cell::Text(format!("({})", count(rest.len(), "more part")));
         lines.push(Line::new(1, [more, Cell::Length(total)]));
     }
-    let columns = vec![
-        Column::left("", 38),
-        Column::right("", 9),
-        Column::left("", 22),
-    ];
     let title = "the old kernel's shutdown by part, the slowest first";
-    Section::table(title, Role::Detail, columns, lines)
+    Section::lines(title, Role::Detail, "<38 | >9 | <22", lines)
 }
 
 fn stages(run: &Run) -> Section {
-    let ends = run
-        .stages
-        .iter()
-        .skip(1)
-        .map(|stage| Some(stage.t))
-        .chain([None]);
-    let line = |(stage, end): (&crate::model::Stage, Option<i64>)| {
-        let lasts = end.map_or(Cell::Text(String::new()), |end| {
-            Cell::length(end.saturating_sub(stage.t))
-        });
-        Line::new(
-            1,
-            [
-                Cell::Text(stage.name.clone()),
-                Cell::length(stage.t),
-                lasts,
-                Cell::length(stage.error_ns),
-                Cell::Text(stage.source.as_str().to_owned()),
-            ],
-        )
-    };
-    let columns = vec![
-        Column::left("new kernel's boot", 26),
-        Column::right("at", 10),
-        Column::right("to next", 10),
-        Column::right("error", 9),
-        Column::left("source", 8),
-    ];
-    let lines = run.stages.iter().zip(ends).map(line).collect();
-    Section::table("", Role::Detail, columns, lines)
+    let starts = run.stages.iter().map(|stage| stage.t);
+    let ends = starts.skip(1).map(Some).chain([None]);
+    let lines = run.stages.iter().zip(ends).map(|(stage, end)| {
+        let lasts = end.map(|end| Cell::length(end.saturating_sub(stage.t)));
+        let cells = [
+            Cell::text(&stage.name),
+            Cell::length(stage.t),
+            lasts.unwrap_or(Cell::text("")),
+            Cell::length(stage.error_ns),
+            Cell::text(stage.source.as_str()),
+        ];
+        Line::new(1, cells)
+    });
+    let columns = "new kernel's boot <26 | at >10 | to next >10 | error >9 | source <8";
+    Section::lines("", Role::Detail, columns, lines.collect())
 }
 
 fn carried(run: &Run) -> Section {
     let fact = run.handoff.as_ref().map(|handoff| {
-        let unpacked = if handoff.compressed {
-            format!(
-                ", compressed, unpacked into {}",
-                bytes(handoff.unpacked_bytes)
-            )
-        } else {
-            ", not compressed".to_owned()
+        let unpacked = match bytes(handoff.unpacked_bytes) {
+            unpacked if handoff.compressed => format!("compressed, unpacked into {unpacked}"),
+            _ => "not compressed".to_owned(),
         };
         let text = format!(
-            "holds the relocation and digest of {} of kernel{unpacked} and {} of initial file \
+            "holds the relocation and digest of {} of kernel, {unpacked} and {} of initial file \
              system, and the new kernel's setup before its first stamp",
             bytes(handoff.kernel_bytes),
             bytes(handoff.initrd_bytes),
@@ -298,16 +241,10 @@ fn carried(run: &Run) -> Section {
     Section::new("", Role::Detail, Body::Facts(fact.into_iter().collect()))
 }
 
-/// A line of a list with a time before each sentence.
-fn timed(title: &str, lines: Vec<(i64, String)>) -> Section {
-    let line = |(t, text)| Line::new(1, [Cell::length(t), Cell::Text(text)]);
-    let columns = vec![Column::right("", 12), Column::new("", 59, Align::Wrap)];
-    Section::table(
-        title,
-        Role::Detail,
-        columns,
-        lines.into_iter().map(line).collect(),
-    )
+/// Sentences, each after its time.
+fn timed(title: &str, lines: impl Iterator<Item = (i64, String)>) -> Section {
+    let lines = lines.map(|(t, text)| Line::new(1, [Cell::length(t), Cell::Text(text)]));
+    Section::lines(title, Role::Detail, ">12 | ~59", lines.collect())
 }
 
 /// Per process of the new kernel, its calls on the device and its sessions: those
@@ -317,70 +254,54 @@ fn processes(run: &Run) -> Section {
     for span in run.spans.iter().filter(|s| s.kernel == KernelSide::New) {
         let command = span.args.get("cmd").and_then(|command| command.as_str());
         let open = span.name.ends_with("_open").then_some("open");
-        let Some(what) = command.or(open) else {
-            continue;
-        };
-        let key = (span.pid, span.comm.as_str());
-        let (first, calls) = processes
-            .entry(key)
-            .or_insert((span.start_t, BTreeMap::new()));
-        *first = span.start_t.min(*first);
-        *calls.entry(what).or_default() += 1;
+        if let Some(what) = command.or(open) {
+            let process = processes.entry((span.pid, span.comm.as_str()));
+            let (first, calls) = process.or_insert((span.start_t, BTreeMap::new()));
+            *first = span.start_t.min(*first);
+            *calls.entry(what).or_default() += 1;
+        }
     }
     let lines = processes.into_iter().map(|((pid, comm), (first, calls))| {
-        let calls: Vec<String> = calls
-            .iter()
-            .map(|(what, n)| format!("{n} {what}"))
-            .collect();
-        (first, format!("{comm} ({pid}): {}", calls.join(", ")))
+        let calls = calls.iter().map(|(what, n)| format!("{n} {what}"));
+        let calls = calls.collect::<Vec<_>>().join(", ");
+        (first, format!("{comm} ({pid}): {calls}"))
     });
-    timed(
-        "who used /dev/liveupdate in the new kernel",
-        lines.collect(),
-    )
+    timed("who used /dev/liveupdate in the new kernel", lines)
 }
 
 fn aborted(run: &Run) -> Section {
     let lines = run.aborted.iter().map(|attempt| {
-        let rollback = attempt.rollback_ns.map_or(String::new(), |ns| {
-            format!(", {} of it to take the freeze back", column(ns).trim())
-        });
-        let after = column(attempt.duration_ns);
+        let length = |ns| column(ns).trim().to_owned();
+        let rollback = attempt.rollback_ns.map(length);
+        let rollback = rollback.map(|ns| format!(", {ns} of it to take the freeze back"));
+        let (after, rollback) = (length(attempt.duration_ns), rollback.unwrap_or_default());
         (
             attempt.t,
-            format!("{}; after {}{rollback}", attempt.why, after.trim()),
+            format!("{}; after {after}{rollback}", attempt.why),
         )
     });
-    timed("attempts that came back", lines.collect())
+    timed("attempts that came back", lines)
 }
 
 fn aggregates(run: &Run) -> Section {
-    let columns = vec![
-        Column::left("per page, summed", 30),
-        Column::right("calls", 10),
-        Column::right("failed", 8),
-        Column::right("total", 9),
-        Column::right("max", 9),
-    ];
     let lines = run.aggregates.iter().map(|aggregate| {
-        Line::new(
-            0,
-            [
-                Cell::Name(format!("{} {}", aggregate.kernel.as_str(), aggregate.name)),
-                Cell::Count(aggregate.count),
-                Cell::Count(aggregate.failed),
-                Cell::length(aggregate.total_ns),
-                Cell::length(aggregate.max_ns),
-            ],
-        )
+        Line::of([
+            Cell::Name(format!("{} {}", aggregate.kernel.as_str(), aggregate.name)),
+            Cell::Count(aggregate.count),
+            Cell::Count(aggregate.failed),
+            Cell::length(aggregate.total_ns),
+            Cell::length(aggregate.max_ns),
+        ])
     });
-    Section::table("", Role::Detail, columns, lines.collect())
+    let columns = "per page, summed <30 | calls >10 | failed >8 | total >9 | max >9";
+    Section::lines("", Role::Detail, columns, lines.collect())
 }
 
 fn marks(run: &Run) -> Section {
-    let marks = run.marks.iter().take(MARKS);
-    let text = |mark: &crate::model::Mark| format!("{} ({} {})", mark.text, mark.comm, mark.pid);
-    let lines = marks.map(|mark| (mark.t, text(mark))).collect();
+    let lines = run.marks.iter().take(MARKS).map(|mark| {
+        let text = format!("{} ({} {})", mark.text, mark.comm, mark.pid);
+        (mark.t, text)
+    });
     let title = match run.marks.len() {
         n if n > MARKS => format!("marks, the first {MARKS} of {n}"),
         _ => "marks".to_owned(),

@@ -1,13 +1,13 @@
 //! What is worth saying of a set of runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::quoted;
 use super::evidence::{covered, loss, setting};
 use super::run::why_missing;
-use super::{Body, Cell, Column, Fact, Findings, Line, LineGroup, Role, Section, Table};
+use super::{Body, Cell, Fact, Findings, Line, LineGroup, Role, Section};
 use crate::files::set::Set;
-use crate::model::{Coverage, DEFAULT_WINDOW, Loss, Run, Source};
+use crate::model::{Coverage, DEFAULT_WINDOW, Lint, Loss, Run, Source};
 use crate::stats::functions::{AFTER, BEFORE, Function, costliest};
 use crate::stats::group::Group;
 use crate::stats::overview::Setup;
@@ -20,8 +20,7 @@ const BINS: usize = 12;
 
 /// The report of runs of one setup, with the `top` costliest functions of each
 /// phase; nothing of nothing.
-#[must_use]
-pub fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
+pub(crate) fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
     let figures = Setup::of(group)?;
     let runs = group.runs.as_slice();
     let windows = runs.iter().filter_map(|run| run.default_window());
@@ -45,8 +44,7 @@ pub fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
 }
 
 /// Files that are no use, each with the reason.
-#[must_use]
-pub fn of_skipped(set: &Set) -> Section {
+pub(crate) fn of_skipped(set: &Set) -> Section {
     let files = set.skipped.iter().map(|(_, error)| error.to_string());
     let title = format!("{} skipped", count(set.skipped.len(), "file"));
     Section::new(title, Role::Lead, Body::Items(files.collect()))
@@ -54,15 +52,13 @@ pub fn of_skipped(set: &Set) -> Section {
 
 /// The figure to quote: `restore 577 ms +-0.7 % (n=6)`.
 fn headline(runs: &[&Run], lengths: &[i64]) -> String {
-    Summary::of(lengths).map_or_else(
-        || {
-            format!(
-                "{DEFAULT_WINDOW} not measured in {}",
-                count(runs.len(), "run")
-            )
-        },
-        |summary| format!("{DEFAULT_WINDOW} {}", quoted(&summary)),
-    )
+    match Summary::of(lengths) {
+        Some(summary) => format!("{DEFAULT_WINDOW} {}", quoted(&summary)),
+        None => format!(
+            "{DEFAULT_WINDOW} not measured in {}",
+            count(runs.len(), "run")
+        ),
+    }
 }
 
 fn about(runs: &[&Run]) -> Vec<Fact> {
@@ -78,11 +74,10 @@ fn about(runs: &[&Run]) -> Vec<Fact> {
     }
     let without = tally(runs, |run| {
         let missing = run.default_window().is_none();
-        missing.then(|| why_missing(run)).into_iter().collect()
+        missing.then(|| why_missing(run)).into_iter()
     });
-    let without = without
-        .into_iter()
-        .map(|(why, n)| format!(", {n} without {DEFAULT_WINDOW} ({why})"));
+    let without = without.iter();
+    let without = without.map(|(why, n)| format!(", {n} without {DEFAULT_WINDOW} ({why})"));
     let text = count(runs.len(), "run") + &without.collect::<String>();
     facts.push(Fact::new("n", text));
     facts
@@ -90,76 +85,50 @@ fn about(runs: &[&Run]) -> Vec<Fact> {
 
 /// Windows, then phases: median, interval, range and share.
 fn table(figures: &Setup) -> Section {
-    let line = |quantity: &Quantity, name: Cell| {
-        let percentiles = quantity.summary.percentiles.iter();
-        let percentiles: Vec<String> = percentiles
+    let line = |quantity: &Quantity, name: fn(String) -> Cell| {
+        let summary = &quantity.summary;
+        let percentiles = summary.percentiles.iter();
+        let mut percentiles = percentiles
             .map(|p| format!("p{:.0} {}", p.percent, exact(p.value_ns)))
-            .collect();
-        let percentiles = match percentiles.as_slice() {
-            [] => format!(
-                "max of {}: {}",
-                quantity.summary.n,
-                exact(quantity.summary.max)
-            ),
-            several => several.join(", "),
-        };
+            .collect::<Vec<_>>();
+        if percentiles.is_empty() {
+            percentiles.push(format!("max of {}: {}", summary.n, exact(summary.max)));
+        }
         let rank = quantity.rank_correlation;
-        Line::new(
-            0,
-            [
-                name,
-                Cell::length(quantity.summary.median),
-                Cell::Range(quantity.summary.ci_low, quantity.summary.ci_high),
-                Cell::Range(quantity.summary.min, quantity.summary.max),
-                Cell::share(quantity.share),
-                Cell::Text(percentiles),
-                Cell::share(quantity.spread_share),
-                rank.map_or(Cell::Unknown, |rank| Cell::Text(format!("{rank:.2}"))),
-                Cell::Count(quantity.summary.n as u64),
-            ],
-        )
+        Line::of([
+            name(quantity.name.clone()),
+            Cell::length(summary.median),
+            Cell::Range(summary.ci_low, summary.ci_high),
+            Cell::Range(summary.min, summary.max),
+            Cell::known(quantity.share, Cell::Share),
+            Cell::Text(percentiles.join(", ")),
+            Cell::known(quantity.spread_share, Cell::Share),
+            Cell::known(rank, |rank| Cell::Text(format!("{rank:.2}"))),
+            Cell::Count(summary.n as u64),
+        ])
     };
-    let windows = figures.windows.iter();
-    let phases = figures.phases.iter();
-    let groups = [
-        windows
-            .map(|q| line(q, Cell::Name(q.name.clone())))
-            .collect(),
-        phases
-            .map(|q| line(q, Cell::Phase(q.name.clone())))
-            .collect(),
+    let group = |quantities: &[Quantity], name| LineGroup {
+        title: None,
+        lines: quantities.iter().map(|q| line(q, name)).collect(),
+    };
+    let columns = "<13 | median >8 | 95 % interval >20 | min .. max >20 | share >6 | \
+                   percentiles >0 | of the spread >0 | rank correlation >0 | n >0";
+    let groups = vec![
+        group(&figures.windows, Cell::Name),
+        group(&figures.phases, Cell::Phase),
     ];
-    let columns = vec![
-        Column::left("", 13),
-        Column::right("median", 8),
-        Column::right("95 % interval", 20),
-        Column::right("min .. max", 20),
-        Column::right("share", 6),
-        Column::right("percentiles", 0),
-        Column::right("of the spread", 0),
-        Column::right("rank correlation", 0),
-        Column::right("n", 0),
-    ];
-    let groups = groups
-        .map(|lines| LineGroup { title: None, lines })
-        .to_vec();
-    Section::new("", Role::Lead, Body::Table(Table { columns, groups }))
+    Section::table("", Role::Lead, columns, groups)
 }
 
 /// What to look at first: the longest phase, what makes the slow runs slow, and
 /// the worst run where no percentile says how bad it gets.
 fn look(figures: &Setup) -> Section {
     let mut facts = Vec::new();
-    let longest = figures
-        .phases
-        .iter()
-        .find(|p| Some(&p.name) == figures.long_pole.as_ref());
+    let mut phases = figures.phases.iter();
+    let longest = phases.find(|p| Some(&p.name) == figures.long_pole.as_ref());
     if let Some((name, share)) = longest.and_then(|pole| Some((&pole.name, pole.share?))) {
-        let median = if figures.runs.len() > 1 {
-            ", by the median"
-        } else {
-            ""
-        };
+        let several = figures.runs.len() > 1;
+        let median = if several { ", by the median" } else { "" };
         let text = format!("{name}, {} of {DEFAULT_WINDOW}{median}", percent(share));
         facts.push(Fact::new("long pole", text));
     }
@@ -170,15 +139,10 @@ fn look(figures: &Setup) -> Section {
         let text = format!("differ by {name}, {share} of the spread (rank correlation {rank:.2})");
         facts.push(Fact::new("slow runs", text));
     }
-    let window = figures.default_window();
-    if let Some(window) =
-        window.filter(|window| window.summary.n > 1 && window.summary.percentiles.is_empty())
-    {
-        let text = format!(
-            "{DEFAULT_WINDOW} {}, max of {}",
-            exact(window.summary.max),
-            window.summary.n
-        );
+    let window = figures.default_window().map(|window| &window.summary);
+    if let Some(window) = window.filter(|window| window.n > 1 && window.percentiles.is_empty()) {
+        let (max, n) = (exact(window.max), window.n);
+        let text = format!("{DEFAULT_WINDOW} {max}, max of {n}");
         facts.push(Fact::new("worst", text));
     }
     Section::new("", Role::Lead, Body::Facts(facts))
@@ -187,39 +151,21 @@ fn look(figures: &Setup) -> Section {
 /// The percentiles that at least one quantity supports.
 fn percentiles(figures: &Setup) -> Section {
     let all = || figures.windows.iter().chain(&figures.phases);
-    let most: &[Percentile] = all()
-        .map(|quantity| quantity.summary.percentiles.as_slice())
-        .max_by_key(|percentiles| percentiles.len())
-        .unwrap_or_default();
-    let mut columns = vec![Column::left("percentiles", 13)];
-    columns.extend(
-        most.iter()
-            .map(|p| Column::right(&format!("p{:.0}", p.percent), 9)),
-    );
-    columns.push(Column::right("max", 9));
+    let supported = all().map(|quantity| quantity.summary.percentiles.as_slice());
+    let most: &[Percentile] = supported.max_by_key(|p| p.len()).unwrap_or_default();
     let line = |quantity: &Quantity| {
-        let value = |place: usize| {
-            quantity
-                .summary
-                .percentiles
-                .get(place)
-                .map_or(Cell::Unknown, |p| Cell::length(p.value_ns))
-        };
-        let name = Cell::Name(quantity.name.clone());
-        let values = (0..most.len()).map(value);
-        let cells = [name]
-            .into_iter()
-            .chain(values)
-            .chain([Cell::length(quantity.summary.max)]);
-        Line::new(0, cells.collect::<Vec<_>>())
+        let summary = &quantity.summary;
+        let value = |place: usize| summary.percentiles.get(place).map(|p| p.value_ns);
+        let mut cells = vec![Cell::Name(quantity.name.clone())];
+        cells.extend((0..most.len()).map(|place| Cell::known(value(place), Cell::length)));
+        cells.push(Cell::length(summary.max));
+        Line::of(cells)
     };
-    let lines = if most.is_empty() {
-        Vec::new()
-    } else {
-        all().map(line).collect()
-    };
+    let shown = all().filter(|_| !most.is_empty());
+    let titles = most.iter().map(|p| format!("p{:.0} >9 | ", p.percent));
+    let columns = format!("percentiles <13 | {}max >9", titles.collect::<String>());
     // In the table of a page they have a column.
-    Section::table("", Role::Chart, columns, lines)
+    Section::lines("", Role::Chart, &columns, shown.map(line).collect())
 }
 
 /// The lengths of the default window in bins of equal width.
@@ -241,39 +187,34 @@ fn histogram(lengths: &[i64]) -> Section {
             Line::new(1, [Cell::Length(from), Cell::Count(count.into()), bar])
         }));
     }
-    let columns = vec![
-        Column::right("", 11),
-        Column::right("", 4),
-        Column::bars("", 44),
-    ];
     let title = format!("{DEFAULT_WINDOW}, runs by length");
-    Section::table(&title, Role::Chart, columns, lines)
+    Section::lines(&title, Role::Chart, ">11 | >4 | #44", lines)
 }
 
 /// The costliest functions of each phase.
 fn functions(figures: &Setup, top: usize) -> Section {
     let line = |function: &Function| {
-        let percentile = |percent: f64| {
+        let summary = &function.summary;
+        let single = |percent: f64| {
             let mut all = function.single_percentiles.iter();
             let found = all.find(|p| (p.percent - percent).abs() < 0.5);
-            found.map_or(Cell::Unknown, |p| Cell::length(p.value_ns))
+            Cell::known(found, |p| Cell::length(p.value_ns))
         };
-        let error = function.summary.relative_error();
-        Line::new(
-            1,
-            [
-                Cell::Name(function.name.clone()),
-                Cell::Count(function.calls as u64),
-                Cell::length(function.summary.median),
-                error.map_or(Cell::Text(String::new()), Cell::Spread),
-                percentile(90.0),
-                Cell::share(function.share_of_phase),
-                Cell::Range(function.summary.ci_low, function.summary.ci_high),
-                percentile(50.0),
-                Cell::length(function.single_max_ns),
-                Cell::Count(function.summary.n as u64),
-            ],
-        )
+        let cells = [
+            Cell::Name(function.name.clone()),
+            Cell::Count(function.calls as u64),
+            Cell::length(summary.median),
+            summary
+                .relative_error()
+                .map_or(Cell::text(""), Cell::Spread),
+            single(90.0),
+            Cell::known(function.share_of_phase, Cell::Share),
+            Cell::Range(summary.ci_low, summary.ci_high),
+            single(50.0),
+            Cell::length(function.single_max_ns),
+            Cell::Count(summary.n as u64),
+        ];
+        Line::new(1, cells)
     };
     let phases = figures.phases.iter().map(|phase| phase.name.as_str());
     let groups = costliest(&figures.functions, phases, top).into_iter();
@@ -288,20 +229,9 @@ fn functions(figures: &Setup, top: usize) -> Section {
             lines: shown.into_iter().map(line).collect(),
         }
     });
-    let columns = vec![
-        Column::left("functions, the costliest", 32),
-        Column::right("calls", 5),
-        Column::right("median", 8),
-        Column::right("95 %", 8),
-        Column::right("p90 call", 8),
-        Column::right("share", 6),
-        Column::right("95 % interval", 0),
-        Column::right("p50 call", 0),
-        Column::right("longest call", 0),
-        Column::right("n", 0),
-    ];
-    let groups = groups.collect();
-    Section::new("", Role::Detail, Body::Table(Table { columns, groups }))
+    let columns = "functions, the costliest <32 | calls >5 | median >8 | 95 % >8 | p90 call >8 | \
+                   share >6 | 95 % interval >0 | p50 call >0 | longest call >0 | n >0";
+    Section::table("", Role::Detail, columns, groups.collect())
 }
 
 fn evidence(runs: &[&Run]) -> Section {
@@ -321,20 +251,17 @@ fn evidence(runs: &[&Run]) -> Section {
     let whole = || runs.iter().filter(|run| run.default_window().is_some());
     let errors = whole().filter_map(|run| run.default_window());
     if let Some(worst) = errors.map(|window| window.error_ns).max() {
-        let worst = exact(i128::from(worst));
-        facts.push(Fact::new(
-            "clock",
-            format!("error of any one run at most {worst}"),
-        ));
+        let error = format!("error of any one run at most {}", exact(worst));
+        facts.push(Fact::new("clock", error));
         let median = |of: fn(&Coverage) -> f64| {
             let shares: Vec<f64> = whole().map(|run| of(&run.coverage)).collect();
             median_ratio(&shares).unwrap_or(f64::NAN)
         };
-        facts.push(covered([
-            median(|c| c.measured),
-            median(|c| c.derived),
-            median(|c| c.unknown),
-        ]));
+        facts.push(covered(Coverage {
+            measured: median(|c| c.measured),
+            derived: median(|c| c.derived),
+            unknown: median(|c| c.unknown),
+        }));
     }
     Section::new("", Role::Lead, Body::Facts(facts))
 }
@@ -355,7 +282,7 @@ fn notes(runs: &[&Run], figures: &Setup, n: usize) -> Section {
     );
     let derived = tally(runs, |run| {
         let derived = run.phases.iter().filter(|p| p.source == Source::Derived);
-        derived.map(|phase| phase.id.clone()).collect()
+        derived.map(|phase| phase.id.clone())
     });
     notes.extend(derived.into_keys().map(|phase| {
         let why = if phase.starts_with("gap.") {
@@ -374,35 +301,24 @@ fn notes(runs: &[&Run], figures: &Setup, n: usize) -> Section {
     }
     let holes = tally(runs, |run| {
         let holes = run.holes.iter();
-        holes
-            .map(|hole| format!("{}: {}", hole.r#where, hole.why))
-            .collect()
+        holes.map(|hole| format!("{}: {}", hole.r#where, hole.why))
     });
-    notes.extend(
-        holes
-            .into_iter()
-            .map(|(hole, n)| format!("not seen in {n} of {of}: {hole}")),
-    );
+    let holes = holes.iter();
+    notes.extend(holes.map(|(hole, n)| format!("not seen in {n} of {of}: {hole}")));
     Section::new("", Role::Lead, Body::Items(notes))
 }
 
 /// Each piece of advice once, in the words of the first run that has it.
 fn advice(runs: &[&Run]) -> Section {
     let of = count(runs.len(), "run");
-    let counts = tally(runs, |run| {
-        run.lints.iter().map(|lint| lint.id.clone()).collect()
-    });
+    let counts = tally(runs, |run| run.lints.iter().map(|lint| lint.id.clone()));
     let item = |(id, n): (String, usize)| {
-        let all = || {
-            runs.iter()
-                .flat_map(|run| &run.lints)
-                .filter(|lint| lint.id == id)
-        };
+        let lints = || runs.iter().flat_map(|run| &run.lints);
+        let all = || lints().filter(|lint| lint.id == id);
         let costs = all().filter_map(|lint| i64::try_from(lint.cost_ns?).ok());
         let cost = Summary::of(&costs.collect::<Vec<_>>());
         let cost = cost.map_or(String::new(), |s| format!("; median {}", exact(s.median)));
-        let first = all().next()?;
-        let (severity, text) = (&first.severity, &first.text);
+        let Lint { severity, text, .. } = all().next()?;
         Some(format!("{severity} {id}: {text} ({n} of {of}{cost})"))
     };
     let items = counts.into_iter().filter_map(item).collect();
@@ -410,13 +326,13 @@ fn advice(runs: &[&Run]) -> Section {
 }
 
 /// Counts the runs of which `of` says each thing, in the order of the words.
-fn tally(runs: &[&Run], of: impl Fn(&Run) -> Vec<String>) -> BTreeMap<String, usize> {
+fn tally<'a, I: Iterator<Item = String>>(
+    runs: &[&'a Run],
+    of: impl Fn(&'a Run) -> I,
+) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for run in runs {
-        let mut said = of(run);
-        said.sort();
-        said.dedup();
-        for word in said {
+        for word in of(run).collect::<BTreeSet<_>>() {
             *counts.entry(word).or_default() += 1;
         }
     }

@@ -7,12 +7,8 @@
 
 use serde::Serialize;
 
-use super::ranks::{self, Distribution};
+use super::ranks::{self, Law};
 
-/// Values a side up to which the U test is exact, ties included.
-pub const EXACT_EACH: usize = 30;
-/// Pairs up to which the signed-rank test is exact.
-pub const EXACT_PAIRS: usize = 50;
 /// What an interval leaves out on each side.
 const TAIL: f64 = 0.025;
 
@@ -34,20 +30,21 @@ pub struct Comparison {
 /// Compares two samples that were drawn independently; nothing of nothing.
 #[must_use]
 pub fn unpaired(base: &[i64], head: &[i64]) -> Option<Comparison> {
-    let mut differences: Vec<i64> = head
-        .iter()
-        .flat_map(|h| base.iter().map(|b| h.saturating_sub(*b)))
-        .collect();
-    differences.sort_unstable();
-    let (p, exact) = mann_whitney(base, head);
-    let outside = |place| u_at_most(base.len(), head.len(), place);
-    Some(Comparison {
-        p,
-        exact,
-        smallest_p: smallest_unpaired(base.len(), head.len()),
-        shift: super::median_of_sorted(&differences)?,
-        interval: interval(&differences, &outside),
-    })
+    let from = |h: &i64| {
+        base.iter()
+            .map(|b| h.saturating_sub(*b))
+            .collect::<Vec<_>>()
+    };
+    let (n, m) = (base.len(), head.len());
+    let law = Law::of_choices(&untied(n + m), n);
+    let at_most = |u| law.at_most(n * (n + 1) + 2 * u);
+    let (test, smallest_p) = (mann_whitney(base, head), smallest_unpaired(n, m));
+    compared(
+        head.iter().flat_map(from).collect(),
+        test,
+        smallest_p,
+        at_most,
+    )
 }
 
 /// Compares samples whose values belong together, first with first; nothing
@@ -57,25 +54,46 @@ pub fn paired(base: &[i64], head: &[i64]) -> Option<Comparison> {
     if base.len() != head.len() {
         return None;
     }
-    let pairs: Vec<i64> = head
-        .iter()
-        .zip(base)
-        .map(|(h, b)| h.saturating_sub(*b))
-        .collect();
-    let mut walsh: Vec<i64> = pairs
-        .iter()
-        .enumerate()
-        .flat_map(|(i, a)| pairs.iter().take(i + 1).map(|b| a.midpoint(*b)))
-        .collect();
-    walsh.sort_unstable();
-    let (p, exact) = signed_rank(&pairs);
-    let outside = |place| w_at_most(pairs.len(), place);
+    let pairs = head.iter().zip(base);
+    let pairs: Vec<i64> = pairs.map(|(h, b)| h.saturating_sub(*b)).collect();
+    let walsh = |(i, a): (usize, &i64)| {
+        let before = pairs.iter().take(i + 1);
+        before.map(|b| a.midpoint(*b)).collect::<Vec<_>>()
+    };
+    let law = Law::of_subsets(&untied(pairs.len()));
+    let at_most = |w| law.at_most(2 * w);
+    let (test, smallest_p) = (signed_rank(&pairs), smallest_paired(pairs.len()));
+    let walsh = pairs.iter().enumerate().flat_map(walsh).collect();
+    compared(walsh, test, smallest_p, at_most)
+}
+
+/// The doubled ranks of so many values without ties.
+fn untied(values: usize) -> Vec<usize> {
+    (1..=values).map(|rank| 2 * rank).collect()
+}
+
+/// The median of the shifts, and its interval: between the `c`th from either end, `c` being
+/// the largest whose statistic is still outside, `at_most(c - 1) <= TAIL`.
+fn compared(
+    mut shifts: Vec<i64>,
+    (p, exact): (f64, bool),
+    smallest_p: f64,
+    at_most: impl Fn(usize) -> f64,
+) -> Option<Comparison> {
+    shifts.sort_unstable();
+    let outside = |place: &usize| at_most(*place) <= TAIL;
+    let c = (0..shifts.len()).take_while(outside).count();
+    let low = c
+        .checked_sub(1)
+        .and_then(|place| shifts.get(place).copied());
+    let high = shifts.len().checked_sub(c);
+    let high = high.and_then(|place| shifts.get(place).copied());
     Some(Comparison {
         p,
         exact,
-        smallest_p: smallest_paired(pairs.len()),
-        shift: super::median_of_sorted(&walsh)?,
-        interval: interval(&walsh, &outside),
+        smallest_p,
+        shift: super::median_of_sorted(&shifts)?,
+        interval: low.zip(high).filter(|(low, high)| low <= high),
     })
 }
 
@@ -98,89 +116,22 @@ pub fn smallest_paired(pairs: usize) -> f64 {
 
 /// Two-sided p of the Mann-Whitney U test, and whether it is exact.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
 pub fn mann_whitney(base: &[i64], head: &[i64]) -> (f64, bool) {
-    let all: Vec<i64> = base.iter().chain(head).copied().collect();
-    let ranks = ranks::doubled(&all);
-    let sum: usize = ranks.iter().take(base.len()).sum();
-    if base.len().max(head.len()) <= EXACT_EACH {
-        let distribution = Distribution::of_choices(&ranks, base.len());
-        return (distribution.two_sided(sum), true);
-    }
-    let (n, m, all) = (base.len() as f64, head.len() as f64, all.len() as f64);
-    let off = sum as f64 / 2.0 - n * (all + 1.0) / 2.0;
-    let ties = ranks::tie_term(&ranks) / (all * (all - 1.0));
-    let variance = n * m / 12.0 * (all + 1.0 - ties);
-    (ranks::normal_two_sided(off, variance), false)
+    let ranks = ranks::doubled(&[base, head].concat());
+    let sum = ranks.iter().take(base.len()).sum();
+    Law::of_choices(&ranks, base.len()).two_sided(sum)
 }
 
 /// Two-sided p of the signed-rank test, and whether it is exact. Pairs without
 /// a difference say nothing and are left out.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
 pub fn signed_rank(differences: &[i64]) -> (f64, bool) {
     let moved: Vec<i64> = differences.iter().copied().filter(|d| *d != 0).collect();
     let sizes: Vec<u64> = moved.iter().map(|d| d.unsigned_abs()).collect();
     let ranks = ranks::doubled(&sizes);
     let up = moved.iter().zip(&ranks).filter(|(d, _)| **d > 0);
-    let sum: usize = up.map(|(_, rank)| *rank).sum();
-    if moved.len() <= EXACT_PAIRS {
-        return (Distribution::of_subsets(&ranks).two_sided(sum), true);
-    }
-    let n = moved.len() as f64;
-    let off = sum as f64 / 2.0 - n * (n + 1.0) / 4.0;
-    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ranks::tie_term(&ranks) / 48.0;
-    (ranks::normal_two_sided(off, variance), false)
-}
-
-/// The interval between the `c`th difference from either end, `c` being the
-/// largest whose statistic is still outside: `outside(c - 1) <= TAIL`.
-fn interval(sorted: &[i64], outside: &dyn Fn(usize) -> Vec<f64>) -> Option<(i64, i64)> {
-    let tails = outside(sorted.len());
-    let c = tails.iter().take_while(|tail| **tail <= TAIL).count();
-    let low = sorted.get(c.checked_sub(1)?)?;
-    let high = sorted.get(sorted.len().checked_sub(c)?)?;
-    (low <= high).then_some((*low, *high))
-}
-
-/// The chances that U of samples without ties is at most 0, 1, … up to the
-/// first beyond [`TAIL`].
-#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
-fn u_at_most(base: usize, head: usize, most: usize) -> Vec<f64> {
-    let smallest_sum = base * (base + 1) / 2;
-    if base.max(head) <= EXACT_EACH {
-        let ranks: Vec<usize> = (1..=base + head).collect();
-        let distribution = Distribution::of_choices(&ranks, base);
-        return tails(most, |u| distribution.at_most(smallest_sum + u));
-    }
-    let (n, m) = (base as f64, head as f64);
-    let deviation = (n * m * (n + m + 1.0) / 12.0).sqrt();
-    tails(most, |u| {
-        ranks::normal_at_most((u as f64 + 0.5 - n * m / 2.0) / deviation)
-    })
-}
-
-/// The same for the signed-rank sum.
-#[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
-fn w_at_most(pairs: usize, most: usize) -> Vec<f64> {
-    if pairs <= EXACT_PAIRS {
-        let ranks: Vec<usize> = (1..=pairs).collect();
-        let distribution = Distribution::of_subsets(&ranks);
-        return tails(most, |w| distribution.at_most(w));
-    }
-    let n = pairs as f64;
-    let deviation = (n * (n + 1.0) * (2.0 * n + 1.0) / 24.0).sqrt();
-    tails(most, |w| {
-        ranks::normal_at_most((w as f64 + 0.5 - n * (n + 1.0) / 4.0) / deviation)
-    })
-}
-
-fn tails(most: usize, at_most: impl Fn(usize) -> f64) -> Vec<f64> {
-    let mut passed = false;
-    (0..most)
-        .map(at_most)
-        .take_while(|tail| !std::mem::replace(&mut passed, *tail > TAIL))
-        .collect()
+    let sum = up.map(|(_, rank)| *rank).sum();
+    Law::of_subsets(&ranks).two_sided(sum)
 }
 
 /// Holm's step-down adjustment: `ps` in their order, each as if it were the
@@ -194,9 +145,7 @@ pub fn holm(ps: &[f64]) -> Vec<f64> {
     let mut floor = 0.0_f64;
     for (step, (place, p)) in order.into_iter().enumerate() {
         floor = floor.max(p * (ps.len() - step) as f64).min(1.0);
-        if let Some(slot) = adjusted.get_mut(place) {
-            *slot = floor;
-        }
+        adjusted[place] = floor;
     }
     adjusted
 }

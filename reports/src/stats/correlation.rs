@@ -5,6 +5,8 @@
 //! much the runs differ, however long it is. The rank correlation says how
 //! steadily it does, and does not fall for one odd run.
 
+use super::ranks;
+
 /// Below this many runs nothing is said.
 pub const FEWEST_FOR_CORRELATION: usize = 6;
 
@@ -28,14 +30,21 @@ impl Correlation {
         if pairs.len() < FEWEST_FOR_CORRELATION {
             return None;
         }
-        let parts: Vec<f64> = pairs.iter().map(|(part, _)| *part as f64).collect();
-        let wholes: Vec<f64> = pairs.iter().map(|(_, whole)| *whole as f64).collect();
-        let variance = covariance(&wholes, &wholes);
-        let (part_ranks, whole_ranks) = (ranks(&parts), ranks(&wholes));
+        let (parts, wholes): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
+        let floats = |values: &[i64]| values.iter().map(|v| *v as f64).collect::<Vec<f64>>();
+        // Twice the ranks are correlated as the ranks are.
+        let ranks = |values| {
+            ranks::doubled(values)
+                .into_iter()
+                .map(|r| r as f64)
+                .collect()
+        };
+        let (part_ranks, whole_ranks): (Vec<f64>, Vec<f64>) = (ranks(&parts), ranks(&wholes));
         let rank = covariance(&part_ranks, &whole_ranks)
             / (covariance(&part_ranks, &part_ranks) * covariance(&whole_ranks, &whole_ranks))
                 .sqrt();
-        let spread_share = covariance(&parts, &wholes) / variance;
+        let (parts, wholes) = (floats(&parts), floats(&wholes));
+        let spread_share = covariance(&parts, &wholes) / covariance(&wholes, &wholes);
         (rank.is_finite() && spread_share.is_finite()).then_some(Self {
             n: pairs.len(),
             rank,
@@ -54,19 +63,6 @@ fn covariance(a: &[f64], b: &[f64]) -> f64 {
     let (mean_a, mean_b) = (mean(a), mean(b));
     let products = a.iter().zip(b).map(|(a, b)| (a - mean_a) * (b - mean_b));
     products.sum()
-}
-
-/// Ranks from 1; equal values share the middle of theirs.
-#[expect(clippy::cast_precision_loss, reason = "n is small")]
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let rank = |value: &f64| {
-        let below = sorted.partition_point(|other| other < value);
-        let up_to = sorted.partition_point(|other| other <= value);
-        (below + up_to + 1) as f64 / 2.0
-    };
-    values.iter().map(rank).collect()
 }
 
 #[cfg(test)]

@@ -54,44 +54,38 @@ pub struct Function {
 #[derive(Default)]
 struct Collected<'a> {
     /// The runs in which all of its calls returned, with the lengths of these.
-    whole: Vec<(usize, &'a [i64])>,
+    whole: Vec<(&'a Run, &'a [i64])>,
     /// Its calls in the other runs.
     partial: Vec<&'a [i64]>,
 }
 
-/// Where, by a number that all runs share; which kernel; which function.
-type Key<'a> = (usize, KernelSide, &'a str);
+/// Where; which kernel; which function.
+type Key<'a> = (&'a str, KernelSide, &'a str);
 
 /// Every function in every phase, the costliest first: by its median and by how
 /// many runs have it.
 #[must_use]
 pub fn functions(group: &Group<'_>) -> Vec<Function> {
-    let mut places = Places::default();
     let mut collected = HashMap::<Key<'_>, Collected<'_>>::new();
-    for (number, (run, calls)) in group.runs.iter().zip(&group.calls).enumerate() {
-        let numbers = places.numbers(run);
+    for (run, calls) in group.runs.iter().zip(&group.calls) {
         for function in calls.iter() {
             let lengths = function.lengths.as_slice();
             let place = match function.place {
-                Place::Before => Places::BEFORE,
-                Place::After => Places::AFTER,
-                Place::Phase(place) => numbers.get(place).copied().unwrap_or(Places::AFTER),
+                Place::Before => BEFORE,
+                Place::After => AFTER,
+                Place::Phase(place) => run.phases.get(place).map_or(AFTER, |p| &p.id),
             };
             let key = (place, function.kernel, &*function.name);
             let collected = collected.entry(key).or_default();
             if lengths.len() == function.count {
-                collected.whole.push((number, lengths));
+                collected.whole.push((run, lengths));
             } else {
                 collected.partial.push(lengths);
             }
         }
     }
-    let mut rows: Vec<Function> = collected
-        .into_iter()
-        .filter_map(|((place, kernel, name), collected)| {
-            collected.row(&group.runs, places.place(place)?, kernel, name)
-        })
-        .collect();
+    let rows = collected.into_iter();
+    let mut rows: Vec<Function> = rows.filter_map(|(key, found)| found.row(key)).collect();
     let cost = |row: &Function| i128::from(row.summary.median) * row.summary.n as i128;
     rows.sort_by(|a, b| {
         let cost = cost(b).cmp(&cost(a));
@@ -101,39 +95,9 @@ pub fn functions(group: &Group<'_>) -> Vec<Function> {
     rows
 }
 
-/// Places by their numbers: before and after all phases, then the phases.
-struct Places(Vec<String>);
-
-impl Default for Places {
-    fn default() -> Self {
-        Self(vec![BEFORE.to_owned(), AFTER.to_owned()])
-    }
-}
-
-impl Places {
-    const BEFORE: usize = 0;
-    const AFTER: usize = 1;
-
-    /// The numbers of the phases of a run, in their order.
-    fn numbers(&mut self, run: &Run) -> Vec<usize> {
-        let mut number = |id: &String| {
-            let known = self.0.iter().position(|place| place == id);
-            known.unwrap_or_else(|| {
-                self.0.push(id.clone());
-                self.0.len() - 1
-            })
-        };
-        run.phases.iter().map(|phase| number(&phase.id)).collect()
-    }
-
-    fn place(&self, number: usize) -> Option<String> {
-        self.0.get(number).cloned()
-    }
-}
-
 impl Collected<'_> {
     /// The row; nothing where no run has a time.
-    fn row(self, runs: &[&Run], phase: String, kernel: KernelSide, name: &str) -> Option<Function> {
+    fn row(self, (phase, kernel, name): Key<'_>) -> Option<Function> {
         let sum = |lengths: &[i64]| lengths.iter().copied().fold(0, i64::saturating_add);
         let times: Vec<i64> = self.whole.iter().map(|(_, l)| sum(l)).collect();
         let mut counts: Vec<usize> = self.whole.iter().map(|(_, l)| l.len()).collect();
@@ -141,12 +105,12 @@ impl Collected<'_> {
         let share_of = |whole: &dyn Fn(&Run) -> Option<i64>| {
             let runs_with_times = self.whole.iter().zip(&times);
             let shares = runs_with_times
-                .filter_map(|((run, _), time)| Some(ratio(*time, whole(runs.get(*run)?)?)))
+                .filter_map(|((run, _), time)| Some(ratio(*time, whole(run)?)))
                 .filter(|share| share.is_finite());
             median_ratio(&shares.collect::<Vec<_>>())
         };
         let inside = phase != BEFORE && phase != AFTER;
-        let share_of_phase = share_of(&|run| Some(run.phase(&phase)?.duration_ns));
+        let share_of_phase = share_of(&|run| Some(run.phase(phase)?.duration_ns));
         let share = share_of(&|run| Some(run.default_window()?.duration_ns));
         let whole = self.whole.iter().map(|(_, lengths)| *lengths);
         let single = whole.chain(self.partial.iter().copied()).flatten();
@@ -155,7 +119,7 @@ impl Collected<'_> {
         Some(Function {
             name: name.to_owned(),
             kernel,
-            phase,
+            phase: phase.to_owned(),
             calls: *counts.get(counts.len() / 2)?,
             summary: Summary::of(&times)?,
             share_of_phase,

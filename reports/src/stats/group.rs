@@ -37,45 +37,36 @@ pub fn group(runs: &[Run]) -> Vec<Vec<&Run>> {
 
 /// The places of the runs of each group.
 fn numbers(runs: &[Run]) -> Vec<Vec<usize>> {
-    let mut groups = Vec::<(&Run, Vec<usize>)>::new();
-    let all = || runs.iter().enumerate();
-    for (number, run) in all().filter(|(_, run)| run.old_kernel.is_some()) {
-        match groups.iter_mut().find(|(first, _)| alike(first, run, true)) {
-            Some((_, group)) => group.push(number),
-            None => groups.push((run, vec![number])),
-        }
+    let is_whole = |number: &usize| runs[*number].old_kernel.is_some();
+    let (whole, halves): (Vec<usize>, Vec<usize>) = (0..runs.len()).partition(is_whole);
+    let mut groups = Vec::<Vec<usize>>::new();
+    let fitting = |groups: &[Vec<usize>], number: usize| -> Vec<usize> {
+        let fits = |place: &usize| alike(&runs[groups[*place][0]], &runs[number]);
+        (0..groups.len()).filter(fits).collect()
+    };
+    let join = |groups: &mut Vec<Vec<usize>>, number, place: Option<&usize>| match place {
+        Some(place) => groups[*place].push(number),
+        None => groups.push(vec![number]),
+    };
+    for number in whole {
+        let place = fitting(&groups, number);
+        join(&mut groups, number, place.first());
     }
     let known = groups.len();
-    for (number, run) in all().filter(|(_, run)| run.old_kernel.is_none()) {
-        let mut fitting = groups
-            .iter()
-            .take(known)
-            .enumerate()
-            .filter(|(_, (first, _))| alike(first, run, false))
-            .map(|(place, _)| place);
-        let only = fitting.next().filter(|_| fitting.next().is_none());
-        let same = || {
-            let mut halves = groups.iter().skip(known);
-            halves.position(|(first, _)| alike(first, run, true))
+    for number in halves {
+        let fits = fitting(&groups, number);
+        let place = match fits.partition_point(|place| *place < known) {
+            1 => fits.first(),
+            several => fits.get(several),
         };
-        let place = only.or_else(|| same().map(|place| place + known));
-        match place.and_then(|place| groups.get_mut(place)) {
-            Some((_, group)) => group.push(number),
-            None => groups.push((run, vec![number])),
-        }
+        join(&mut groups, number, place);
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups
 }
 
-/// Whether two runs are of one setup; where neither knows its old kernel, the new one decides.
-fn alike(a: &Run, b: &Run, with_old_kernel: bool) -> bool {
-    let new = |run: &Run| {
-        (
-            run.new_kernel.release.clone(),
-            run.new_kernel.version.clone(),
-        )
-    };
-    (!with_old_kernel || a.old_kernel.is_some() == b.old_kernel.is_some())
-        && new(a) == new(b)
+/// Whether two runs are of one setup, as far as they know.
+fn alike(a: &Run, b: &Run) -> bool {
+    let (new_a, new_b) = (&a.new_kernel, &b.new_kernel);
+    (&new_a.release, &new_a.version) == (&new_b.release, &new_b.version)
         && comparable::difference(a, b).is_none()
 }

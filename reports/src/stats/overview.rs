@@ -85,12 +85,7 @@ impl Setup {
         let runs = group.runs.as_slice();
         let first = runs.first()?;
         let phases = table::phases(runs);
-        let inside = phases
-            .iter()
-            .filter_map(|phase| Some((phase, phase.share?)));
-        let long_pole = inside
-            .max_by(|(_, a), (_, b)| a.total_cmp(b))
-            .map(|(phase, _)| phase);
+        let long_pole = most(&phases, |phase| phase.share);
         Some(Self {
             old_kernel: first.old_kernel.clone(),
             new_kernel: first.new_kernel.clone(),
@@ -107,20 +102,23 @@ impl Setup {
     /// The window that reports quote.
     #[must_use]
     pub fn default_window(&self) -> Option<&Quantity> {
-        self.windows
-            .iter()
-            .find(|window| window.name == DEFAULT_WINDOW)
+        let mut windows = self.windows.iter();
+        windows.find(|window| window.name == DEFAULT_WINDOW)
     }
 
     /// The phase that makes the slow runs slow: the one that explains most of
     /// how much the runs differ.
     #[must_use]
     pub fn slow_phase(&self) -> Option<&Quantity> {
-        let share = |phase: &Quantity| phase.spread_share.unwrap_or(f64::NEG_INFINITY);
-        let known = self
-            .phases
-            .iter()
-            .filter(|phase| phase.spread_share.is_some());
-        known.max_by(|a, b| share(a).total_cmp(&share(b)))
+        most(&self.phases, |phase| phase.spread_share)
     }
+}
+
+/// The phase with the largest share.
+fn most(phases: &[Quantity], share: fn(&Quantity) -> Option<f64>) -> Option<&Quantity> {
+    let known = phases
+        .iter()
+        .filter_map(|phase| Some((phase, share(phase)?)));
+    let most = known.max_by(|(_, a), (_, b)| a.total_cmp(b));
+    most.map(|(phase, _)| phase)
 }

@@ -1,4 +1,9 @@
-//! Ranks with ties, and the exact distributions of what is summed from them.
+//! Ranks with ties, and how what is summed from them is distributed where nothing differs.
+
+/// Values a side up to which the U test is exact, ties included.
+const EXACT_EACH: usize = 30;
+/// Pairs up to which the signed-rank test is exact.
+const EXACT_PAIRS: usize = 50;
 
 /// Ranks of `values` in their order, each doubled so that the mid-rank of a
 /// tie is whole: the smallest of distinct values has 2, the next 4.
@@ -11,9 +16,7 @@ pub(super) fn doubled<T: Ord>(values: &[T]) -> Vec<usize> {
         // The mean of below + 1 ..= below + len, twice.
         let rank = 2 * below + tie.len() + 1;
         for place in tie {
-            if let Some(slot) = ranks.get_mut(*place) {
-                *slot = rank;
-            }
+            ranks[*place] = rank;
         }
         below += tie.len();
     }
@@ -22,7 +25,7 @@ pub(super) fn doubled<T: Ord>(values: &[T]) -> Vec<usize> {
 
 /// The sum of `t^3 - t` over ties of `t`, which narrows the distributions.
 #[expect(clippy::cast_precision_loss, reason = "as exact as what it corrects")]
-pub(super) fn tie_term(ranks: &[usize]) -> f64 {
+fn tie_term(ranks: &[usize]) -> f64 {
     let mut sorted = ranks.to_vec();
     sorted.sort_unstable();
     sorted
@@ -34,69 +37,94 @@ pub(super) fn tie_term(ranks: &[usize]) -> f64 {
         .sum()
 }
 
-/// How many of the equally likely outcomes have each sum.
-pub(super) struct Distribution {
-    counts: Vec<u64>,
-    total: f64,
+/// The distribution of a sum of doubled ranks.
+pub(super) enum Law {
+    /// How many of the equally likely outcomes have each sum.
+    Exact(Vec<u64>),
+    /// Approximately normal, of ranks that are not doubled.
+    Normal { mean: f64, variance: f64 },
 }
 
-impl Distribution {
-    /// The sum of `chosen` of the ranks, every choice equally likely. Exact
-    /// for up to 60 ranks, whose choices fit an `u64`.
+impl Law {
+    /// The sum of `chosen` of the ranks, every choice equally likely: the U test.
+    #[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
     pub(super) fn of_choices(ranks: &[usize], chosen: usize) -> Self {
-        let largest: usize = ranks.iter().sum();
-        // By number chosen so far, then by sum.
-        let mut ways = vec![vec![0_u64; largest + 1]; chosen + 1];
-        if let Some(nothing) = ways.first_mut().and_then(|sums| sums.first_mut()) {
-            *nothing = 1;
+        let others = ranks.len() - chosen;
+        if chosen.max(others) > EXACT_EACH {
+            let (n, m, all) = (chosen as f64, others as f64, ranks.len() as f64);
+            let ties = tie_term(ranks) / (all * (all - 1.0));
+            return Self::Normal {
+                mean: n * (all + 1.0) / 2.0,
+                variance: n * m / 12.0 * (all + 1.0 - ties),
+            };
         }
+        // By number chosen so far, then by sum; 60 ranks have choices that fit an u64.
+        let mut ways = vec![vec![0_u64; ranks.iter().sum::<usize>() + 1]; chosen + 1];
+        ways[0][0] = 1;
         for rank in ranks {
             // From the top, so that no rank is chosen twice.
             for taken in (1..=chosen).rev() {
-                if let [.., fewer, more] = ways.get_mut(..=taken).unwrap_or_default() {
+                if let [.., fewer, more] = &mut ways[..=taken] {
                     shift_in(more, fewer, *rank);
                 }
             }
         }
-        Self::new(ways.pop().unwrap_or_default())
+        Self::Exact(ways.swap_remove(chosen))
     }
 
-    /// The sum of any subset of the ranks, every subset equally likely. Exact
-    /// for up to 50 ranks.
+    /// The sum of any subset of the ranks, every subset equally likely: the signed-rank test.
+    #[expect(clippy::cast_precision_loss, reason = "large n is approximate anyway")]
     pub(super) fn of_subsets(ranks: &[usize]) -> Self {
-        let mut ways = vec![0_u64; ranks.iter().sum::<usize>() + 1];
-        if let Some(nothing) = ways.first_mut() {
-            *nothing = 1;
+        if ranks.len() > EXACT_PAIRS {
+            let n = ranks.len() as f64;
+            let ties = tie_term(ranks) / 48.0;
+            return Self::Normal {
+                mean: n * (n + 1.0) / 4.0,
+                variance: n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties,
+            };
         }
+        let mut ways = vec![0_u64; ranks.iter().sum::<usize>() + 1];
+        ways[0] = 1;
         for rank in ranks {
             let without = ways.clone();
             shift_in(&mut ways, &without, *rank);
         }
-        Self::new(ways)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a probability")]
-    fn new(counts: Vec<u64>) -> Self {
-        let total = counts.iter().sum::<u64>() as f64;
-        Self { counts, total }
+        Self::Exact(ways)
     }
 
     /// The chance of a sum of at most `sum`.
     #[expect(clippy::cast_precision_loss, reason = "a probability")]
     pub(super) fn at_most(&self, sum: usize) -> f64 {
-        self.counts.iter().take(sum + 1).sum::<u64>() as f64 / self.total
+        match self {
+            Self::Exact(ways) => share(&ways[..ways.len().min(sum + 1)], ways),
+            Self::Normal { mean, variance } => {
+                normal_at_most((sum as f64 / 2.0 + 0.5 - mean) / variance.sqrt())
+            }
+        }
     }
 
-    /// The chance of a sum of at least `sum`.
+    /// Two-sided p of `sum`, and whether it is exact. Twice the smaller tail: with ties the
+    /// two may differ.
     #[expect(clippy::cast_precision_loss, reason = "a probability")]
-    pub(super) fn at_least(&self, sum: usize) -> f64 {
-        self.counts.iter().skip(sum).sum::<u64>() as f64 / self.total
+    pub(super) fn two_sided(&self, sum: usize) -> (f64, bool) {
+        let tail = match self {
+            Self::Exact(ways) => {
+                let at_least = share(&ways[sum.min(ways.len())..], ways);
+                return ((2.0 * self.at_most(sum).min(at_least)).min(1.0), true);
+            }
+            Self::Normal { variance, .. } if *variance <= 0.0 => 1.0,
+            Self::Normal { mean, variance } => {
+                let off = (sum as f64 / 2.0 - mean).abs();
+                normal_at_most(-(off - 0.5).max(0.0) / variance.sqrt())
+            }
+        };
+        ((2.0 * tail).min(1.0), false)
     }
+}
 
-    /// Twice the smaller tail at `sum`: with ties the two may differ.
-    pub(super) fn two_sided(&self, sum: usize) -> f64 {
-        (2.0 * self.at_most(sum).min(self.at_least(sum))).min(1.0)
-    }
+#[expect(clippy::cast_precision_loss, reason = "a probability")]
+fn share(part: &[u64], whole: &[u64]) -> f64 {
+    part.iter().sum::<u64>() as f64 / whole.iter().sum::<u64>() as f64
 }
 
 /// Adds the ways of `from` to `to`, every sum larger by `rank`.
@@ -107,18 +135,8 @@ fn shift_in(to: &mut [u64], from: &[u64], rank: usize) {
 }
 
 /// The chance that a normal variable is at most `z`.
-pub(super) fn normal_at_most(z: f64) -> f64 {
+fn normal_at_most(z: f64) -> f64 {
     libm::erfc(-z / std::f64::consts::SQRT_2) / 2.0
-}
-
-/// Two-sided p of a statistic that is `off` from its mean, approximately
-/// normal and moving in steps of one.
-pub(super) fn normal_two_sided(off: f64, variance: f64) -> f64 {
-    if variance <= 0.0 {
-        return 1.0;
-    }
-    let z = (off.abs() - 0.5).max(0.0) / variance.sqrt();
-    (2.0 * normal_at_most(-z)).min(1.0)
 }
 
 #[cfg(test)]
@@ -134,11 +152,16 @@ mod tests {
 
     #[test]
     fn the_largest_exact_distributions_do_not_overflow() {
+        let outcomes = |law| match law {
+            Law::Exact(ways) => ways.iter().sum::<u64>(),
+            Law::Normal { .. } => panic!("not exact"),
+        };
         let ranks = doubled(&(0..60).collect::<Vec<_>>());
-        let choices = Distribution::of_choices(&ranks, 30);
-        assert_eq!(choices.counts.iter().sum::<u64>(), 118_264_581_564_861_424);
+        assert_eq!(
+            outcomes(Law::of_choices(&ranks, 30)),
+            118_264_581_564_861_424
+        );
         let ranks = doubled(&(0..50).collect::<Vec<_>>());
-        let subsets = Distribution::of_subsets(&ranks);
-        assert_eq!(subsets.counts.iter().sum::<u64>(), 1 << 50);
+        assert_eq!(outcomes(Law::of_subsets(&ranks)), 1 << 50);
     }
 }

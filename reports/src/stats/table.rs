@@ -77,30 +77,27 @@ pub fn phases(runs: &[&Run]) -> Vec<Quantity> {
 impl Collected {
     fn add(&mut self, title: &str, length: i64, share: f64) {
         let place = self.0.iter().position(|(known, ..)| known == title);
-        let place = place.unwrap_or_else(|| {
+        let place = place.unwrap_or(self.0.len());
+        if place == self.0.len() {
             self.0.push((title.to_owned(), Vec::new(), Vec::new()));
-            self.0.len() - 1
-        });
-        if let Some((_, lengths, shares)) = self.0.get_mut(place) {
-            lengths.push(length);
-            shares.extend(Some(share).filter(|share| share.is_finite()));
         }
+        let (_, lengths, shares) = &mut self.0[place];
+        lengths.push(length);
+        shares.extend(Some(share).filter(|share| share.is_finite()));
     }
 
     fn finish(self) -> Vec<Quantity> {
-        self.0
-            .into_iter()
-            .filter_map(|(name, lengths, shares)| {
-                Some(Quantity {
-                    name,
-                    summary: Summary::of(&lengths)?,
-                    lengths,
-                    share: median_ratio(&shares),
-                    rank_correlation: None,
-                    spread_share: None,
-                })
+        let quantity = |(name, lengths, shares): (String, Vec<i64>, Vec<f64>)| {
+            Some(Quantity {
+                name,
+                summary: Summary::of(&lengths)?,
+                lengths,
+                share: median_ratio(&shares),
+                rank_correlation: None,
+                spread_share: None,
             })
-            .collect()
+        };
+        self.0.into_iter().filter_map(quantity).collect()
     }
 }
 

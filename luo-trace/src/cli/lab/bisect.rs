@@ -1,29 +1,27 @@
 //! `luo-trace lab bisect`.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
+use reports::files::set::Keep;
 use reports::gate::{self, Outcome};
 use reports::matrix::Cause;
 use reports::render::text;
 
-use super::{MachineOptions, Shown};
-use crate::cli::compare::read;
 use crate::cli::gate::RuleOptions;
+use crate::cli::input::read_whole;
 use crate::cli::output::{print, say};
 use crate::exit::{Exit, Failure};
-use crate::lab::campaign::Runner;
 use crate::lab::campaign::summary::VmSummary;
+use crate::lab::campaign::{MachineOptions, turns};
 use crate::lab::host::image;
 
 /// Hangs after which a kernel is not tried again: instruction counting has a
 /// hang of its own now and then.
-const MOST_HANGS: usize = 3;
+const MOST_HANGS: u32 = 3;
 
 /// What `lab bisect` was asked for.
 #[derive(Args, Debug)]
@@ -58,7 +56,7 @@ pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Exit {
 
 fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     let rules = options.rules.read()?;
-    let good = read(std::slice::from_ref(&options.good), false)?;
+    let good = read_whole(std::slice::from_ref(&options.good), Keep::All, "")?;
     let fewest = rules.options.fewest;
     if good.runs.len() < fewest {
         let text = format!(
@@ -67,29 +65,26 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
         );
         return Err(Failure::bad_input(text));
     }
-    let mut campaign = options.machine.campaign(options.kernel.clone(), options.n);
-    campaign.out = next_directory(&campaign.out)?;
+    let mut campaign = options.machine.campaign(options.kernel.clone());
+    let out = next_directory(&campaign.machine.out);
+    campaign.machine.out.clone_from(&out);
     let (release, _) = image::version(&options.kernel);
-    log::info!("bisect: {release}, into {}", campaign.out.display());
+    log::info!("bisect: {release}, into {}", out.display());
 
-    let mut progress = Shown::new(options.n);
-    let mut runner = Runner::start(&campaign, None, interrupted)?;
-    let mut tried = Tried::default();
-    let next = loop {
-        let next = tried.after(runner.next_vm(&mut progress)?, options.n);
-        if next != Next::GoOn {
-            break next;
-        }
-    };
-    progress.finish();
+    let mut next = Next::GoOn;
+    let most = options.n + MOST_HANGS - 1;
+    turns::run(&[campaign], most, interrupted, |runners, _| {
+        next = Next::after(&runners[0].vms, options.n);
+        Ok(next == Next::GoOn)
+    })?;
     match next {
         Next::Skip(why) => return Ok(skip(&why)),
         Next::Abort(why) => return Err(Failure::environment(why)),
         Next::GoOn | Next::Judge => {}
     }
-    let head = read(std::slice::from_ref(&campaign.out), false)?;
+    let head = read_whole(&[out], Keep::All, "")?;
     let report = gate::gate(&good, &head, &rules).map_err(Failure::bad_input)?;
-    print(&text::render_gate(&report))?;
+    print(text::render_gate(&report))?;
     Ok(match report.verdict {
         Outcome::Pass => Exit::Success,
         Outcome::Regression => Exit::Environment,
@@ -104,27 +99,9 @@ fn skip(why: &str) -> Exit {
 
 /// `DIR/0001`, or the first number after it that is not there yet: the runs of
 /// two kernels must not mix.
-fn next_directory(root: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
-    for number in 1_u32.. {
-        let directory = root.join(format!("{number:04}"));
-        match fs::create_dir(&directory) {
-            Ok(()) => return Ok(directory),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot create {}", directory.display()));
-            }
-        }
-    }
-    anyhow::bail!("{} is full", root.display())
-}
-
-/// The updates so far.
-#[derive(Default)]
-struct Tried {
-    done: u32,
-    hung: usize,
+fn next_directory(root: &Path) -> PathBuf {
+    let mut all = (1..).map(|number: u64| root.join(format!("{number:04}")));
+    all.find(|place| !place.exists()).unwrap_or_default()
 }
 
 /// What to do after an update.
@@ -136,25 +113,23 @@ enum Next {
     Abort(String),
 }
 
-impl Tried {
-    fn after(&mut self, vm: &VmSummary, wanted: u32) -> Next {
-        let Some(reason) = &vm.reason else {
-            self.done += 1;
-            return if self.done == wanted {
-                Next::Judge
-            } else {
-                Next::GoOn
+impl Next {
+    /// After these, of which so many are to work.
+    fn after(vms: &[VmSummary], wanted: u32) -> Self {
+        let (failed, done): (Vec<_>, Vec<_>) = vms.iter().partition(|vm| vm.reason.is_some());
+        let Some(reason) = vms.last().and_then(|vm| vm.reason.as_ref()) else {
+            return match done.len() >= wanted as usize {
+                true => Self::Judge,
+                false => Self::GoOn,
             };
         };
-        let why = || format!("{}: {}", reason.cause.as_str(), reason.why);
+        let why = format!("{}: {}", reason.cause.as_str(), reason.why);
         match reason.cause {
-            Cause::Hung if self.hung + 1 < MOST_HANGS => {
-                self.hung += 1;
-                Next::GoOn
-            }
-            Cause::Interrupted | Cause::Machine => Next::Abort(why()),
+            // All before it hung, too, or there would be no further.
+            Cause::Hung if failed.len() < MOST_HANGS as usize => Self::GoOn,
+            Cause::Interrupted | Cause::Machine => Self::Abort(why),
             Cause::Refused | Cause::Died | Cause::Hung | Cause::Damaged | Cause::Lab => {
-                Next::Skip(why())
+                Self::Skip(why)
             }
         }
     }
@@ -163,46 +138,20 @@ impl Tried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::campaign::Reason;
-
-    fn vm(cause: Option<Cause>) -> VmSummary {
-        let reason = cause.map(|cause| Reason {
-            cause,
-            why: "why".to_owned(),
-            said: Vec::new(),
-        });
-        VmSummary {
-            reason,
-            ..VmSummary::default()
-        }
-    }
-
-    fn after(causes: &[Option<Cause>]) -> Next {
-        let mut tried = Tried::default();
-        let mut next = Next::GoOn;
-        for cause in causes {
-            assert_eq!(next, Next::GoOn);
-            next = tried.after(&vm(*cause), 2);
-        }
-        next
-    }
 
     #[test]
-    fn a_kernel_is_judged_when_it_has_updated_often_enough() {
-        assert_eq!(after(&[None]), Next::GoOn);
-        assert_eq!(after(&[None, None]), Next::Judge);
-    }
-
-    #[test]
-    fn a_hang_is_tried_again_but_not_for_ever() {
+    fn a_kernel_is_judged_after_enough_updates_and_hangs_are_tried_again_but_not_for_ever() {
+        let after = |causes: &[Option<Cause>]| {
+            let vms: Vec<_> = causes.iter().map(|cause| VmSummary::that(*cause)).collect();
+            Next::after(&vms, 2)
+        };
         let hung = Some(Cause::Hung);
+        for go_on in [&[None][..], &[hung, hung], &[None, hung]] {
+            assert_eq!(after(go_on), Next::GoOn);
+        }
+        assert_eq!(after(&[None, None]), Next::Judge);
         assert_eq!(after(&[None, hung, None]), Next::Judge);
-        assert_eq!(after(&[hung, hung]), Next::GoOn);
         assert_eq!(after(&[hung, hung, hung]), Next::Skip("hung: why".into()));
-    }
-
-    #[test]
-    fn what_is_no_verdict_skips_and_what_is_no_kernel_aborts() {
         for cause in [Cause::Refused, Cause::Died, Cause::Damaged, Cause::Lab] {
             assert!(matches!(after(&[Some(cause)]), Next::Skip(_)), "{cause:?}");
         }
@@ -213,9 +162,10 @@ mod tests {
 
     #[test]
     fn each_step_has_a_directory_of_its_own() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("bisect");
-        assert_eq!(next_directory(&root).unwrap(), root.join("0001"));
-        assert_eq!(next_directory(&root).unwrap(), root.join("0002"));
+        let root = tempfile::tempdir().unwrap();
+        let first = next_directory(root.path());
+        assert_eq!(first, root.path().join("0001"));
+        std::fs::create_dir(first).unwrap();
+        assert_eq!(next_directory(root.path()), root.path().join("0002"));
     }
 }

@@ -5,15 +5,13 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use clap::Args;
-use reports::matrix::{FILE, Matrix, Outcome};
+use reports::matrix::{FILE, Matrix, Outcome, Pair};
+use reports::render::text;
 
-use super::{MachineOptions, Shown, line};
 use crate::cli::output::print;
-use crate::cli::report::MatrixFormat;
 use crate::exit::Exit;
-use crate::lab::campaign::Progress;
-use crate::lab::campaign::matrix::{self, Named, Watch};
-use crate::lab::campaign::summary::VmSummary;
+use crate::lab::campaign::MachineOptions;
+use crate::lab::campaign::matrix::{self, Named};
 
 /// What `lab matrix` was asked for.
 #[derive(Args, Debug)]
@@ -28,39 +26,25 @@ pub(super) struct Options {
     /// Updates of each pair; comparing phases takes at least 6
     #[arg(short, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
-    /// Format of the table
-    #[arg(long, value_enum, default_value = "text")]
-    format: MatrixFormat,
     #[command(flatten)]
     machine: MachineOptions,
 }
 
-pub(super) fn run(options: Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
-    let Options {
-        kernels,
-        n,
-        format,
-        machine,
-    } = options;
-    // Each pair has a kernel of its own.
-    let template = machine.campaign(std::path::PathBuf::new(), n);
-    let pairs = u32::try_from(kernels.len().pow(2)).unwrap_or(u32::MAX);
-    let mut watch = TurnsShown::new(pairs.saturating_mul(n));
-    let matrix = matrix::run(&kernels, &template, &mut watch, interrupted)?;
-    watch.finish();
-    print(&format.render(&matrix)?)?;
-    log::info!("written to {}", template.out.join(FILE).display());
+pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
+    let Options { kernels, n, .. } = &options;
+    let matrix = matrix::run(kernels, *n, &options.machine, interrupted)?;
+    print(text::render_matrix(&matrix))?;
+    let written = options.machine.out.join(FILE);
+    log::info!("written to {}", written.display());
     Ok(exit(&matrix))
 }
 
 /// What the whole came to.
 fn exit(matrix: &Matrix) -> Exit {
+    let cut_short = |pair: &Pair| pair.is_cut_short(matrix.updates);
     if matrix.pairs.len() < matrix.wanted()
         || matrix.count(Outcome::Failed) > 0
-        || matrix
-            .pairs
-            .iter()
-            .any(|pair| pair.is_cut_short(matrix.updates))
+        || matrix.pairs.iter().any(cut_short)
     {
         Exit::Environment
     } else if matrix.count(Outcome::Refused) > 0 {
@@ -70,59 +54,9 @@ fn exit(matrix: &Matrix) -> Exit {
     }
 }
 
-/// The bar of `lab run`, where several take turns.
-pub(super) struct TurnsShown {
-    shown: Shown,
-    whose: String,
-}
-
-impl TurnsShown {
-    pub(super) fn new(vms: u32) -> Self {
-        Self {
-            shown: Shown::new(vms),
-            whose: String::new(),
-        }
-    }
-
-    pub(super) fn finish(&self) {
-        self.shown.finish();
-    }
-}
-
-impl Progress for TurnsShown {
-    fn starts(&mut self, first_update: u32) {
-        let message = format!("{}, update {first_update:04}", self.whose);
-        self.shown.bar.set_message(message);
-    }
-
-    fn ended(&mut self, vm: &VmSummary) {
-        let said = match &vm.reason {
-            // What the console said is in the log, and the kernel's words in the table.
-            Some(reason) => format!(
-                "{:04}: {}: {}",
-                vm.first_update,
-                reason.cause.as_str(),
-                reason.why
-            ),
-            None => line(vm),
-        };
-        self.shown.said(&format!("{}, {said}", self.whose));
-    }
-}
-
-impl Watch for TurnsShown {
-    fn turn(&mut self, whose: &str) {
-        whose.clone_into(&mut self.whose);
-    }
-
-    fn given_up(&mut self, left: u32) {
-        self.shown.bar.inc(left.into());
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use reports::matrix::{Cause, Failure, Kernel, Pair, SCHEMA};
+    use reports::matrix::{Cause, Failure, Kernel, SCHEMA};
 
     use super::*;
 

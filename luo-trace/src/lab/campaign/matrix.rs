@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use luo_trace_ebpf::Probe;
-use reports::matrix::{self, Cause, FILE, Failure, Kernel, Matrix, Pair};
+use reports::matrix::{self, Cause, FILE, Kernel, Matrix, Pair};
 use reports::model::mode;
 
-use super::runner::{Progress, Runner};
-use super::settings::Campaign;
-use super::summary::{Summary, VmSummary};
-use crate::exit::Failure as Ending;
+use super::settings::{Campaign, MachineOptions};
+use super::summary::VmSummary;
+use super::turns;
+use crate::exit::Failure;
 use crate::lab::host::{image, qemu};
+use crate::lab::wire::ship::is_plain;
 
 /// Updates after which a pair that has not worked once is given up.
 const HOPELESS: usize = 2;
@@ -53,95 +54,48 @@ impl std::str::FromStr for Named {
     }
 }
 
-fn is_plain(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
-}
-
-/// Told of each pair, beside each VM.
-pub trait Watch: Progress {
-    /// The next VM is of this pair, or of this side.
-    fn turn(&mut self, whose: &str);
-    /// So many VMs of it will not be run, since the pair is hopeless.
-    fn given_up(&mut self, left: u32);
-}
-
-/// Runs every ordered pair of `kernels`, each `template.vms` times, below
-/// `template.out`, and writes the matrix after each VM.
+/// Runs every ordered pair of `kernels`, each `updates` times, in turns, below the
+/// directory of `options`, and writes the matrix after each VM.
 ///
-/// The pairs take turns, every second round backwards, so that what drifts over
-/// the hours meets all of them alike. Fails where nothing can be run. An
-/// interrupt ends it; the matrix is then of what there is.
+/// Fails where nothing can be run. An interrupt ends it; the matrix is then of what
+/// there is.
 pub fn run(
     kernels: &[Named],
-    template: &Campaign,
-    watch: &mut dyn Watch,
+    updates: u32,
+    options: &MachineOptions,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Matrix> {
     let kernels = described(kernels)?;
-    let campaigns: Vec<Campaign> = pairs(&kernels)
-        .map(|(old, new)| campaign(template, old, new))
-        .collect();
-    let mut runners = started(&campaigns, interrupted)?;
-    let first = runners
-        .first()
-        .ok_or_else(|| Ending::bad_input("a matrix needs a kernel: name it with --kernel"))?;
-    let mut matrix = empty(&kernels, template, &first.summary);
-    for round in 0..template.vms {
-        for number in turn(runners.len(), round) {
-            let (runner, left) = (&mut runners[number], template.vms - round);
-            if is_hopeless(&runner.summary) {
-                continue;
-            }
-            let (old, new) = nth(&kernels, number);
-            watch.turn(&format!("{} -> {}", old.name, new.name));
-            runner.next_vm(watch)?;
-            if is_hopeless(&runner.summary) {
-                watch.given_up(left - 1);
-            }
-            matrix.pairs = judged(&kernels, &runners);
-            matrix.measure(&template.out, &lost);
-            matrix::write(&matrix, &template.out.join(FILE))?;
-            if interrupted.load(Ordering::Relaxed) {
-                return Ok(matrix);
-            }
-        }
-    }
+    let sides: Vec<(&Kernel, &Kernel)> = pairs(&kernels).collect();
+    let campaigns = sides.iter().map(|(old, new)| campaign(options, old, new));
+    let campaigns: Vec<Campaign> = campaigns.collect();
+    let mut matrix = Matrix {
+        schema: matrix::SCHEMA.to_owned(),
+        updates,
+        workload: options.workload.to_string(),
+        mode: String::new(),
+        traced: !options.no_trace,
+        cpus: if options.deterministic {
+            1
+        } else {
+            options.cpus
+        },
+        memory_bytes: options.memory,
+        kernels: kernels.clone(),
+        pairs: Vec::new(),
+    };
+    turns::run(&campaigns, updates, interrupted, |runners, number| {
+        runners[number].given_up = is_hopeless(&runners[number].vms);
+        matrix.mode = mode(runners[number].accel.as_str(), options.deterministic);
+        let judged = sides.iter().zip(runners);
+        matrix.pairs = judged
+            .filter_map(|((old, new), runner)| pair(old, new, &runner.vms))
+            .collect();
+        matrix.measure(&options.out, &lost);
+        matrix::write(&matrix, &options.out.join(FILE))?;
+        Ok(!interrupted.load(Ordering::Relaxed))
+    })?;
     Ok(matrix)
-}
-
-/// All of them, the accelerator being tried out once.
-fn started<'a>(
-    campaigns: &'a [Campaign],
-    interrupted: &'a Arc<AtomicBool>,
-) -> Result<Vec<Runner<'a>>> {
-    let mut accel = None;
-    campaigns
-        .iter()
-        .map(|campaign| {
-            let runner = Runner::start(campaign, accel, interrupted)?;
-            accel = Some(runner.accel());
-            Ok(runner)
-        })
-        .collect()
-}
-
-/// The pairs of a round, by number.
-fn turn(pairs: usize, round: u32) -> impl Iterator<Item = usize> {
-    (0..pairs).map(move |place| match round % 2 {
-        0 => place,
-        _ => pairs - 1 - place,
-    })
-}
-
-/// What came of the pairs that had a turn.
-fn judged(kernels: &[Kernel], runners: &[Runner<'_>]) -> Vec<Pair> {
-    let all = runners.iter().enumerate();
-    all.filter_map(|(number, runner)| {
-        let (old, new) = nth(kernels, number);
-        pair(old, new, &runner.summary.vms)
-    })
-    .collect()
 }
 
 /// A pair, if it was tried: an update that was broken off says nothing of it.
@@ -151,7 +105,7 @@ fn pair(old: &Kernel, new: &Kernel, vms: &[VmSummary]) -> Option<Pair> {
         reason.is_some_and(|reason| reason.cause == Cause::Interrupted)
     };
     let vms: Vec<&VmSummary> = vms.iter().filter(|vm| !broken_off(vm)).collect();
-    let failures: Vec<Failure> = vms.iter().filter_map(|vm| failure(vm)).collect();
+    let failures: Vec<_> = vms.iter().filter_map(|vm| vm.reason.clone()).collect();
     let intact = u32::try_from(vms.len() - failures.len()).unwrap_or(u32::MAX);
     let verified = vms.iter().flat_map(|vm| vm.verified.values());
     let bytes = verified.map(|verified| verified.bytes_verified).sum();
@@ -167,17 +121,17 @@ fn described(kernels: &[Named]) -> Result<Vec<Kernel>> {
     kernels
         .iter()
         .map(|Named { name, image }| {
-            qemu::check_image(image).map_err(Ending::bad_input)?;
+            qemu::check_image(image)?;
             let (release, version) = image::version(image);
             let name = name.clone().unwrap_or_else(|| release.clone());
             let image = image.display().to_string();
             if !is_plain(&name) {
-                return Err(Ending::bad_input(format!(
+                return Err(Failure::bad_input(format!(
                     "{image} does not say which kernel it is; name it: --kernel NAME={image}"
                 )));
             }
             if !names.insert(name.clone()) {
-                return Err(Ending::bad_input(format!(
+                return Err(Failure::bad_input(format!(
                     "two kernels are called {name}; name one otherwise: --kernel NAME={image}"
                 )));
             }
@@ -198,62 +152,25 @@ fn pairs(kernels: &[Kernel]) -> impl Iterator<Item = (&Kernel, &Kernel)> {
     kernels.iter().flat_map(row)
 }
 
-/// The pair that is the `number`th of [`pairs`].
-fn nth(kernels: &[Kernel], number: usize) -> (&Kernel, &Kernel) {
-    let kernels_count = kernels.len();
-    (
-        &kernels[number / kernels_count],
-        &kernels[number % kernels_count],
-    )
-}
-
 fn directory(old: &Kernel, new: &Kernel) -> String {
     format!("{}-to-{}", old.name, new.name)
 }
 
-fn campaign(template: &Campaign, old: &Kernel, new: &Kernel) -> Campaign {
-    Campaign {
-        kernel: PathBuf::from(&old.image),
-        new_kernel: (old != new).then(|| PathBuf::from(&new.image)),
-        out: template.out.join(directory(old, new)),
-        ..template.clone()
-    }
-}
-
-fn empty(kernels: &[Kernel], template: &Campaign, first: &Summary) -> Matrix {
-    Matrix {
-        schema: matrix::SCHEMA.to_owned(),
-        updates: template.vms,
-        workload: first.workload.clone(),
-        mode: mode(&first.accel, first.deterministic),
-        traced: first.traced,
-        cpus: first.cpus,
-        memory_bytes: first.memory_bytes,
-        kernels: kernels.to_vec(),
-        pairs: Vec::new(),
-    }
-}
-
-fn failure(vm: &VmSummary) -> Option<Failure> {
-    let reason = vm.reason.clone()?;
-    Some(Failure {
-        update: vm.first_update,
-        cause: reason.cause,
-        why: reason.why,
-        said: reason.said,
-    })
+fn campaign(options: &MachineOptions, old: &Kernel, new: &Kernel) -> Campaign {
+    let mut campaign = options.campaign(PathBuf::from(&old.image));
+    campaign.name = Some(format!("{} -> {}", old.name, new.name));
+    campaign.new_kernel = (old != new).then(|| PathBuf::from(&new.image));
+    campaign.machine.out.push(directory(old, new));
+    campaign
 }
 
 /// Whether another try tells nothing new. A kernel that refuses does so each
 /// time; one that hangs or dies may do so only now and then.
-fn is_hopeless(summary: &Summary) -> bool {
-    let causes: Vec<Option<Cause>> = summary
-        .vms
-        .iter()
-        .map(|vm| vm.reason.as_ref().map(|reason| reason.cause))
-        .collect();
-    let worked = causes.contains(&None);
-    !worked && (causes.contains(&Some(Cause::Refused)) || causes.len() >= HOPELESS)
+fn is_hopeless(vms: &[VmSummary]) -> bool {
+    let cause = |vm: &VmSummary| vm.reason.as_ref().map(|reason| reason.cause);
+    let worked = vms.iter().any(|vm| cause(vm).is_none());
+    let refused = vms.iter().any(|vm| cause(vm) == Some(Cause::Refused));
+    !worked && (refused || vms.len() >= HOPELESS)
 }
 
 /// What a run lacks without a probe.
@@ -264,7 +181,6 @@ fn lost(probe: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::campaign::Reason;
 
     fn kernel(name: &str) -> Kernel {
         Kernel {
@@ -327,51 +243,26 @@ mod tests {
 
     #[test]
     fn a_refusal_is_tried_once_and_a_hang_twice() {
-        let hopeless = |causes: &[Option<Cause>]| {
-            let vm = |cause: &Option<Cause>| VmSummary {
-                reason: cause.map(|cause| Reason {
-                    cause,
-                    why: String::new(),
-                    said: Vec::new(),
-                }),
-                ..VmSummary::default()
-            };
-            let vms = causes.iter().map(vm).collect();
-            is_hopeless(&Summary {
-                vms,
-                ..Summary::default()
-            })
-        };
         let (refused, hung) = (Some(Cause::Refused), Some(Cause::Hung));
-        assert!(hopeless(&[refused]));
-        assert!(!hopeless(&[None, refused]));
-        assert!(!hopeless(&[hung]));
-        assert!(hopeless(&[hung, hung]));
-        assert!(!hopeless(&[hung, None, hung]));
-        assert!(!hopeless(&[]));
+        for (causes, hopeless) in [
+            (&[refused][..], true),
+            (&[None, refused], false),
+            (&[hung], false),
+            (&[hung, hung], true),
+            (&[hung, None, hung], false),
+            (&[], false),
+        ] {
+            let vms: Vec<_> = causes.iter().map(|cause| VmSummary::that(*cause)).collect();
+            assert_eq!(is_hopeless(&vms), hopeless, "{causes:?}");
+        }
     }
 
     #[test]
     fn an_update_that_was_broken_off_says_nothing_of_its_pair() {
-        let broken_off = VmSummary {
-            reason: Some(Reason {
-                cause: Cause::Interrupted,
-                why: String::new(),
-                said: Vec::new(),
-            }),
-            ..VmSummary::default()
-        };
+        let broken_off = VmSummary::that(Some(Cause::Interrupted));
         let of = |vms: &[VmSummary]| pair(&kernel("a"), &kernel("b"), vms);
         assert_eq!(of(std::slice::from_ref(&broken_off)), None);
         let some = of(&[VmSummary::default(), broken_off]).unwrap();
         assert_eq!((some.intact, some.failures), (1, Vec::new()));
-    }
-
-    #[test]
-    fn every_second_round_goes_backwards() {
-        let order = |round| turn(4, round).collect::<Vec<_>>();
-        assert_eq!(order(0), [0, 1, 2, 3]);
-        assert_eq!(order(1), [3, 2, 1, 0]);
-        assert_eq!(order(2), order(0));
     }
 }

@@ -1,16 +1,13 @@
 //! Campaigns: many updates, in turns, between many kernels, and what came of them.
 
-pub mod matrix;
+pub(crate) mod matrix;
 mod place;
 mod reason;
 mod runner;
-mod scenario;
 mod settings;
 mod steps;
 pub mod summary;
-pub mod turns;
+pub(crate) mod turns;
 
-pub use reason::Reason;
-pub use runner::{Progress, Runner};
-pub use scenario::Scenario;
-pub use settings::Campaign;
+pub(crate) use settings::{Campaign, MachineOptions};
+pub(crate) use steps::Scenario;

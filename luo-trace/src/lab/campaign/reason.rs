@@ -1,11 +1,10 @@
 //! Why an update did not come about: what the kernels themselves refuse, and in which
 //! words, apart from what went wrong.
 
-use reports::matrix::Cause;
-use serde::{Deserialize, Serialize};
+use reports::matrix::{Cause, Failure};
 
 use super::summary::VmSummary;
-use crate::lab::host::qemu::QemuError;
+use crate::lab::host::qemu::VmError;
 use crate::lab::wire::results::{SPEAKERS, StageResult};
 
 /// What a kernel dies of that cannot take in what the old one left
@@ -26,47 +25,36 @@ fn words_on_console(console: &str) -> Vec<String> {
         .collect()
 }
 
-/// Why an update failed, in one line, whose fault that is, and what the kernel said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
-    /// Whose fault.
-    pub cause: Cause,
-    /// What happened.
-    pub why: String,
-    /// The kernel's words.
-    pub said: Vec<String>,
-}
-
-impl Reason {
-    /// On the host: the reason behind `error`, of a VM with this console.
-    pub(super) fn of(error: &anyhow::Error, vm: &VmSummary, console: &str) -> Self {
-        let stage = vm.stages.iter().find(|stage| stage.error.is_some());
-        let mut said = stage.map_or_else(Vec::new, |stage| stage.said.clone());
-        let (cause, why) = match error.downcast_ref::<QemuError>() {
-            Some(QemuError::Interrupted) => {
-                (Cause::Interrupted, QemuError::Interrupted.to_string())
+/// On the host: why an update failed, and whose fault that is, where `error` was met in
+/// a VM with this console.
+pub(super) fn of(error: &anyhow::Error, vm: &VmSummary, console: &str) -> Failure {
+    let stage = vm.stages.iter().find(|stage| stage.error.is_some());
+    let mut said = stage.map_or_else(Vec::new, |stage| stage.said.clone());
+    let (cause, why) = match error.downcast_ref::<VmError>() {
+        Some(VmError::Interrupted) => (Cause::Interrupted, first_paragraph(error)),
+        Some(VmError::Died { line, .. }) => {
+            said.extend(words_on_console(console));
+            let boot = vm.stages.len() + 1;
+            let (_, text) = line.split_once("] ").unwrap_or(("", line));
+            if text.contains(INCOMPATIBLE) {
+                let why = "the kernel cannot take in what the old one left";
+                (Cause::Refused, format!("boot {boot}: {why}"))
+            } else {
+                (Cause::Died, format!("boot {boot}: {text}"))
             }
-            Some(QemuError::Panic { line, .. }) => {
-                said.extend(words_on_console(console));
-                let boot = format!("boot {}", vm.stages.len() + 1);
-                let text = line
-                    .split_once("] ")
-                    .map_or(line.as_str(), |(_, text)| text);
-                if text.contains(INCOMPATIBLE) {
-                    let why = "the kernel cannot take in what the old one left";
-                    (Cause::Refused, format!("{boot}: {why}"))
-                } else {
-                    (Cause::Died, format!("{boot}: {text}"))
-                }
-            }
-            Some(QemuError::Stalled { .. } | QemuError::TimedOut { .. }) => {
-                said.extend(words_on_console(console));
-                (Cause::Hung, first_paragraph(error))
-            }
-            Some(_) => (Cause::Machine, first_paragraph(error)),
-            None => of_stage(stage, vm, error),
-        };
-        Self { cause, why, said }
+        }
+        Some(VmError::Hung { .. }) => {
+            said.extend(words_on_console(console));
+            (Cause::Hung, first_paragraph(error))
+        }
+        Some(VmError::Machine(_)) => (Cause::Machine, first_paragraph(error)),
+        None => of_stage(stage, vm, error),
+    };
+    Failure {
+        update: vm.first_update,
+        cause,
+        why,
+        said,
     }
 }
 
@@ -95,6 +83,7 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
+    use crate::lab::wire::results::Verified;
 
     /// Linux 7.3.4 booted by a kernel whose LUO state is of another version.
     const INCOMPATIBLE_CONSOLE: &str = "\
@@ -104,10 +93,11 @@ lab: 3.401000 stage 0 of 2\r
 [    0.412400] CPU: 0 UID: 0 PID: 1 Comm: swapper/0\r
 ";
 
-    fn failed(why: &str, refused: Option<&str>) -> VmSummary {
+    /// A VM that ended in its second boot.
+    fn failed(refused: Option<&str>) -> VmSummary {
         let stage = StageResult {
             stage: 1,
-            error: Some(why.to_owned()),
+            error: Some("0001-verify: ended".to_owned()),
             refused: refused.map(str::to_owned),
             said: vec!["KHO: disabling KHO revival".to_owned()],
             ..StageResult::default()
@@ -118,69 +108,59 @@ lab: 3.401000 stage 0 of 2\r
         }
     }
 
-    fn panic(line: &str) -> anyhow::Error {
-        let (line, console) = (line.to_owned(), String::new());
-        QemuError::Panic { line, console }.into()
+    fn died(line: &str, vm: &VmSummary, console: &str) -> Failure {
+        let (line, tail) = (line.to_owned(), String::new());
+        let error = VmError::Died {
+            line,
+            console: tail,
+        };
+        of(&error.into(), vm, console)
     }
 
     #[test]
-    fn a_kernel_that_dies_of_the_old_ones_state_has_refused_it() {
+    fn a_kernel_that_dies_of_the_old_ones_state_has_refused_it_and_any_other_has_died() {
         let line = INCOMPATIBLE_CONSOLE.lines().nth(2).unwrap();
         let vm = VmSummary {
             stages: vec![StageResult::default()],
             ..VmSummary::default()
         };
-        let reason = Reason::of(&panic(line), &vm, INCOMPATIBLE_CONSOLE);
+        let reason = died(line, &vm, INCOMPATIBLE_CONSOLE);
         assert_eq!(reason.cause, Cause::Refused);
         assert!(reason.why.starts_with("boot 2: "), "{}", reason.why);
-        assert_eq!(
-            reason.said[0],
-            "luo: LUO state is incompatible with 'luo-v5'"
-        );
-        assert!(reason.said[1].ends_with("[-EINVAL], disabling live update"));
-        assert_eq!(reason.said.len(), 2);
-    }
+        let [luo, panic] = &reason.said[..] else {
+            panic!("{reason:?}")
+        };
+        assert_eq!(luo, "luo: LUO state is incompatible with 'luo-v5'");
+        assert!(panic.ends_with("[-EINVAL], disabling live update"));
 
-    #[test]
-    fn a_kernel_that_dies_of_something_else_is_our_business() {
-        let line = "[    1.0] Kernel panic - not syncing: No working init found.";
-        let reason = Reason::of(&panic(line), &VmSummary::default(), line);
+        let why = "Kernel panic - not syncing: No working init found.";
+        let line = format!("[    1.0] {why}");
+        let reason = died(&line, &VmSummary::default(), &line);
         assert_eq!(reason.cause, Cause::Died);
-        assert_eq!(
-            reason.why,
-            "boot 1: Kernel panic - not syncing: No working init found."
-        );
+        assert_eq!(reason.why, format!("boot 1: {why}"));
     }
 
     #[test]
-    fn a_session_that_is_not_there_is_refused_in_the_kernels_words() {
-        let why = "RETRIEVE_SESSION: no session named 'lab-0' came from the old kernel";
-        let vm = failed("0001-verify: ended", Some(why));
-        let reason = Reason::of(&anyhow!("boot 2 of 2: 0001-verify: ended"), &vm, "");
+    fn what_is_refused_or_damaged_is_told_from_a_failure_of_ours() {
+        let no_session = "RETRIEVE_SESSION: no session named 'lab-0' came from the old kernel";
+        let reason = of(&anyhow!("x"), &failed(Some(no_session)), "");
         assert_eq!(reason.cause, Cause::Refused);
-        assert_eq!(reason.why, format!("boot 2: {why}"));
+        assert_eq!(reason.why, format!("boot 2: {no_session}"));
         assert_eq!(reason.said, ["KHO: disabling KHO revival"]);
-    }
 
-    #[test]
-    fn changed_bytes_are_damage_whatever_else_is_said() {
-        let mut vm = failed("0001-verify: ended", Some("anything"));
-        let verified = crate::lab::wire::results::Verified {
+        // Changed bytes are damage whatever else is said.
+        let mut vm = failed(Some("anything"));
+        let verified = Verified {
             mismatches: 7,
-            ..Default::default()
+            ..Verified::default()
         };
         vm.verified.insert(1, verified);
-        let reason = Reason::of(&anyhow!("x"), &vm, "");
+        let reason = of(&anyhow!("x"), &vm, "");
         assert_eq!(reason.cause, Cause::Damaged);
         assert_eq!(reason.why, "7 bytes are not as they were preserved");
-    }
 
-    #[test]
-    fn a_failure_of_ours_is_called_ours() {
-        let vm = failed("0001-collect: not there after 30s", None);
-        let error =
-            anyhow!("boot 2 of 2: 0001-collect:\n not there\n--- last lines of the console:");
-        let reason = Reason::of(&error, &vm, "");
+        let why = "boot 2 of 2: 0001-collect:\n not there\n--- last lines of the console:";
+        let reason = of(&anyhow!(why), &failed(None), "");
         assert_eq!(reason.cause, Cause::Lab);
         assert_eq!(reason.why, "boot 2 of 2: 0001-collect: not there");
     }

@@ -1,257 +1,252 @@
-//! The steps of an update, boot by boot.
+//! The steps of an update, boot by boot; and of updates that do not go as planned, which
+//! are acted out for real.
 
-use std::time::Duration;
+use std::str::FromStr;
 
+use rustix::process::Signal;
+use serde::Serialize;
+
+use super::settings::Campaign;
 use crate::lab::wire::initramfs::Image;
-use crate::lab::wire::plan::{NEXT_INITRAMFS, OUT, Plan, Step, run_file, step_name, verify_name};
-use crate::lab::workload::Workload;
+use crate::lab::wire::plan::{NEXT_INITRAMFS, OUT, Plan, Step, run_file, verify_name};
 
-/// What to make a plan for.
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub(super) struct Request<'a> {
-    /// Number of the first update, which names its files.
-    pub first: u32,
-    /// Updates in this VM.
-    pub updates: u32,
-    /// What is carried across each.
-    pub workload: &'a Workload,
-    /// Whether `record` and `collect` watch.
-    pub trace: bool,
-    /// Whether the new kernels trace their boot.
-    pub boot_trace: bool,
-    /// Whether `collect` keeps the carriers.
-    pub keep_carriers: bool,
-    /// Probes that `record` and `collect` leave out.
-    pub without: &'a [String],
-    /// Command line of every kernel but the first.
-    pub cmdline: String,
-    /// How long one step may take.
-    pub step_timeout: Duration,
-    /// Whether the host's clock is to bear witness.
-    pub witness: bool,
-    /// How long the agent of each new kernel computes before it opens the device.
-    pub handicap: Duration,
+/// Stands for a blank in an argument.
+const BLANK: &str = "\u{a0}";
+
+/// What happens in the boots of a VM: a line for each, its steps as [`step`] reads them.
+///
+/// `update` is as it should be; with the others something goes wrong, for `luo-trace` to
+/// explain afterwards. `collect` waits for 6 s only where something never comes.
+const SCRIPTS: &str = "
+update
+  record; preserve; pack; kexec
+  collect; restore; wait collect 0
+untraced
+  preserve; pack; plain-kexec
+  restore
+no-liveupdate
+  run doctor doctor; run record record; run collect collect -o /run/out/{n}.run.json
+device-held
+  start holder lab-agent hold; run record record --wait 2s
+kill-record
+  record; preserve; pack; kill record; plain-kexec
+  collect; restore; wait collect
+no-image
+  run kexec kexec
+small-buffer
+  record --buffer 64K; preserve; pack; kexec
+  collect; restore; wait collect
+refusals
+  run before lab-agent provoke; preserve; pack; plain-kexec
+  run after lab-agent provoke --after
+doctor
+  run doctor doctor --json
+mechanisms
+  run doctor-kprobe.session doctor --json --mechanism kprobe.session; \
+  run doctor-kprobe.multi doctor --json --mechanism kprobe.multi
+kexec-alone
+  preserve; pack; kexec
+  collect; restore; wait collect
+broker
+  start broker lab-agent broker brokered; preserve; pack; kexec
+  collect --session brokered; restore; wait collect
+restored-first
+  record; preserve; pack; kexec
+  restore; collect --timeout 6s; wait collect
+aborted
+  record; preserve; refused-kexec; pack; kexec
+  collect; restore; wait collect
+marks
+  record; preserve; pack; run pause mark pause vm-1; kexec
+  collect --until mark:resume\u{a0}vm-1; restore; run resume mark resume vm-1; wait collect
+collect-first
+  record; preserve; pack; kexec
+  collect --first; restore; wait collect
+full-disk
+  record; preserve; pack; kexec
+  run disk lab-agent full-disk /run/full; start collect collect --timeout 6s \
+  -o /run/full/{n}.run.json --keep-carrier /run/full/{n}.carrier; restore; wait collect
+collect-ended
+  record; preserve; pack; kexec
+  collect; end collect
+agent-killed
+  record; preserve; kill agent; pack; kexec
+  collect --timeout 6s; wait collect
+half-retrieved
+  record; preserve; pack; kexec
+  collect --timeout 6s; run half lab-agent restore {workload} --report /run/half.json --files 2; \
+  wait collect
+never-retrieved
+  record; preserve; pack; kexec
+  collect --timeout 6s; run first lab-agent restore {workload} --report /run/first.json --only 0; \
+  wait collect
+two-agents
+  record; preserve; pack; kexec
+  collect; run one lab-agent restore {workload} --report /run/one.json --only 0; \
+  run other lab-agent restore {workload} --report /run/other.json --only 1; wait collect
+";
+
+/// One of [`SCRIPTS`], by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Scenario(String);
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = SCRIPTS.lines().any(|line| line == name);
+        let scenario = known.then(|| Self(name.to_owned()));
+        scenario.ok_or_else(|| format!("'{name}' is no scenario"))
+    }
 }
 
-impl Request<'_> {
-    /// Wraps up stages for the VM.
-    pub(super) fn plan(&self, stages: Vec<Vec<Step>>) -> Plan {
-        Plan {
-            stage: 0,
-            stages,
-            cmdline: self.cmdline.clone(),
-            step_timeout: self.step_timeout,
-            witness: self.witness,
-        }
+impl Scenario {
+    /// Whether the kernels are to lack `/dev/liveupdate`.
+    pub fn lacks_liveupdate(&self) -> bool {
+        self.0 == "no-liveupdate"
     }
+}
 
-    /// The arguments of `collect`, waiting for this long.
-    pub(super) fn collect(&self, number: u32, timeout: &str) -> Vec<String> {
-        let run = format!("{OUT}/{}", run_file(number));
-        let mut args = strings(&["collect", "--timeout", timeout, "-o", &run]);
-        if self.keep_carriers {
-            args.extend([
-                "--keep-carrier".to_owned(),
-                format!("{OUT}/{number:04}.carrier"),
-            ]);
-        }
-        args.extend(self.left_out());
-        args
-    }
-
-    /// The arguments of `record`, beyond these.
-    pub(super) fn record(&self, args: &[&str]) -> Vec<String> {
-        let mut all = strings(&["record"]);
-        all.extend(strings(args));
-        all.extend(self.left_out());
-        all
-    }
-
-    fn left_out(&self) -> impl Iterator<Item = String> {
-        let each = |probe: &String| ["--without".to_owned(), probe.clone()];
-        self.without.iter().flat_map(each)
-    }
-
-    /// Updates one after the other: `record` with these further arguments, and
-    /// `collect` to end with this status.
-    pub(super) fn updates(&self, record: &[&str], collected: Option<i32>) -> Vec<Vec<Step>> {
-        let mut stages = Vec::new();
-        let mut stage = Vec::new();
-        for number in self.first..self.first + self.updates {
-            if self.trace {
-                stage.push(start(number, "record", &self.record(record)));
+/// The plan of a VM whose first update has this number: plain updates, or a scenario.
+pub fn plan(campaign: &Campaign, first: u32) -> Plan {
+    let script = match &campaign.scenario {
+        Some(Scenario(name)) => name,
+        None if campaign.machine.no_trace => "untraced",
+        None => "update",
+    };
+    let boots = SCRIPTS.lines().skip_while(|line| *line != script).skip(1);
+    let boots = boots.map_while(|line| line.strip_prefix("  "));
+    let mut stages: Vec<Vec<Step>> = vec![Vec::new()];
+    for number in first..first + campaign.chain {
+        for (boot, line) in boots.clone().enumerate() {
+            // An update begins in the boot that the one before it ended in.
+            if boot > 0 {
+                stages.push(Vec::new());
             }
-            stage.extend([self.preserve(number), Step::Pack]);
-            stage.push(if self.trace {
-                self.kexec(number)
-            } else {
-                Step::PlainKexec
-            });
-            stages.push(std::mem::take(&mut stage));
-
-            if self.trace {
-                stage.push(start(number, "collect", &self.collect(number, "30s")));
-            }
-            stage.push(self.restore(number));
-            if self.trace {
-                stage.push(wait(number, "collect", collected));
-            }
-        }
-        stages.push(stage);
-        stages
-    }
-
-    pub(super) fn preserve(&self, number: u32) -> Step {
-        let workload = self.workload.to_string();
-        start(
-            number,
-            "agent",
-            &["lab-agent", "preserve", "--workload", &workload],
-        )
-    }
-
-    pub(super) fn restore(&self, number: u32) -> Step {
-        let (workload, name) = (self.workload.to_string(), verify_name(number));
-        let report = format!("{OUT}/{name}.json");
-        let args = [
-            "lab-agent",
-            "restore",
-            "--workload",
-            &workload,
-            "--report",
-            &report,
-        ];
-        let mut args = strings(&args);
-        if self.witness {
-            args.push("--witness".to_owned());
-        }
-        if !self.handicap.is_zero() {
-            let us = self.handicap.as_micros();
-            args.extend(["--handicap".to_owned(), format!("{us}us")]);
-        }
-        Step::Run {
-            name,
-            args,
-            expect: Some(0),
+            let steps = line.split("; ").map(|text| step(campaign, number, text));
+            stages.last_mut().unwrap_or(&mut Vec::new()).extend(steps);
         }
     }
-
-    pub(super) fn kexec(&self, number: u32) -> Step {
-        let args = [
-            "kexec",
-            "--kernel",
-            Image::KERNEL,
-            "--initrd",
-            NEXT_INITRAMFS,
-            "--cmdline",
-            &self.cmdline,
-        ];
-        let mut args = strings(&args);
-        if self.boot_trace {
-            args.push("--boot-trace".to_owned());
-        }
-        Step::Kexec {
-            name: step_name(number, "kexec"),
-            args,
-        }
+    Plan {
+        stage: 0,
+        stages,
+        cmdline: campaign.new_cmdline(),
+        // So that the guest gives up, and can say on what, before we do.
+        step_timeout: campaign.machine.timeout.mul_f64(0.5),
+        witness: campaign.has_witness(),
     }
 }
 
-pub(super) fn start(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
-    Step::Start {
-        name: step_name(number, what),
-        args: strings(args),
-    }
-}
-
-/// Runs a command whose exit status is what the scenario is about.
-pub(super) fn run(number: u32, what: &str, args: &[impl AsRef<str>]) -> Step {
-    Step::Run {
-        name: step_name(number, what),
-        args: strings(args),
-        expect: None,
-    }
-}
-
-pub(super) fn wait(number: u32, what: &str, expect: Option<i32>) -> Step {
-    Step::Wait {
-        name: step_name(number, what),
+/// A step of a script: what is done, then the name of the process, then its arguments.
+fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
+    let n = format!("{number:04}");
+    let text = spelt_out(campaign, number, text).replace("{n}", &n);
+    let mut words = text.split(' ').filter(|word| !word.is_empty());
+    let mut next = || words.next().unwrap_or_default();
+    let (verb, name) = (next(), format!("{n}-{}", next()));
+    let args: Vec<String> = words.map(|word| word.replace(BLANK, " ")).collect();
+    let status = |expect| Step::Run {
+        name: name.clone(),
+        args: args.clone(),
         expect,
+    };
+    let stop = |signal: Signal| Step::Stop {
+        name: name.clone(),
+        signal: signal.as_raw(),
+    };
+    match verb {
+        "start" => Step::Start { name, args },
+        "run" => status(None),
+        "ensure" => status(Some(0)),
+        "wait" => Step::Wait {
+            name,
+            expect: args.first().and_then(|status| status.parse().ok()),
+        },
+        "kill" => stop(Signal::KILL),
+        "end" => stop(Signal::TERM),
+        "jump" => Step::Kexec { name, args },
+        "pack" => Step::Pack,
+        "plain-kexec" => Step::PlainKexec,
+        "refused-kexec" => Step::RefusedKexec,
+        other => unreachable!("no step is called {other}"),
     }
 }
 
-pub(super) fn strings(args: &[impl AsRef<str>]) -> Vec<String> {
-    args.iter().map(|arg| arg.as_ref().to_owned()).collect()
+/// The same step with the arguments that it has in every update, if it is one of these.
+fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
+    let machine = &campaign.machine;
+    let (verb, more) = text.split_once(' ').unwrap_or((text, ""));
+    let workload = format!("--workload {}", machine.workload);
+    let probes = machine.without.iter();
+    let without: String = probes.map(|probe| format!(" --without {probe}")).collect();
+    let flag = |given, flag: &'static str| if given { flag } else { "" };
+    match verb {
+        "record" => format!("start record record {more}{without}"),
+        "preserve" => format!("start agent lab-agent preserve {workload}"),
+        "kexec" => {
+            let (kernel, initrd) = (Image::KERNEL, NEXT_INITRAMFS);
+            let cmdline = campaign.new_cmdline().replace(' ', BLANK);
+            let traced = flag(machine.no_boot_trace, "--no-boot-trace");
+            format!(
+                "jump kexec kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced}"
+            )
+        }
+        "collect" => {
+            let keep = flag(machine.keep_carriers, "--keep-carrier /run/out/{n}.carrier");
+            let (run, detail) = (run_file(number), flag(machine.detail, "--detail"));
+            format!("start collect collect -o {OUT}/{run} {more} {keep} {detail}{without}")
+        }
+        "restore" => {
+            let (name, us) = (verify_name(number), machine.handicap.as_micros());
+            let witness = flag(campaign.has_witness(), "--witness");
+            format!(
+                "ensure verify lab-agent restore {workload} --report {OUT}/{name}.json \
+                 --handicap {us}us {witness}"
+            )
+        }
+        _ => text.replace("{workload}", &workload),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::scenario::{self, Scenario};
+    use super::super::settings::tests::campaign;
     use super::*;
 
-    fn plan(updates: u32, trace: bool, scenario: Option<Scenario>) -> Plan {
-        let workload = "memfd=4x1M".parse().unwrap();
-        let (cmdline, step_timeout) = ("quiet".to_owned(), Duration::from_secs(5));
-        let request = Request {
-            first: 3,
-            updates,
-            workload: &workload,
-            trace,
-            boot_trace: true,
-            keep_carriers: false,
-            without: &[],
-            cmdline,
-            step_timeout,
-            witness: false,
-            handicap: Duration::ZERO,
-        };
-        scenario::plan(&request, scenario)
-    }
-
-    fn names(steps: &[Step]) -> Vec<&str> {
-        steps.iter().map(Step::name).collect()
+    fn names(plan: &Plan) -> Vec<String> {
+        let boots = plan.stages.iter();
+        let names = boots.map(|steps| steps.iter().map(Step::name).collect::<Vec<_>>().join(" "));
+        names.collect()
     }
 
     #[test]
     fn a_chain_ends_each_boot_but_the_last_in_a_kexec() {
-        let plan = plan(2, true, None);
-        let boots: Vec<_> = plan.stages.iter().map(|stage| names(stage)).collect();
-        let second = [
-            "0003-collect",
-            "0003-verify",
-            "0003-collect",
-            "0004-record",
-            "0004-agent",
-            "pack",
-        ];
+        let mut traced = campaign("");
+        traced.chain = 2;
         assert_eq!(
-            boots[0],
-            ["0003-record", "0003-agent", "pack", "0003-kexec"]
+            names(&plan(&traced, 3)),
+            [
+                "0003-record 0003-agent pack 0003-kexec",
+                "0003-collect 0003-verify 0003-collect 0004-record 0004-agent pack 0004-kexec",
+                "0004-collect 0004-verify 0004-collect",
+            ]
         );
-        assert_eq!(boots[1][..6], second);
-        assert_eq!(boots[1][6], "0004-kexec");
-        assert_eq!(boots[2], ["0004-collect", "0004-verify", "0004-collect"]);
+        // Without tracing only the workload is carried.
+        assert_eq!(
+            names(&plan(&campaign("--no-trace"), 3)),
+            ["0003-agent pack plain-kexec", "0003-verify"]
+        );
     }
 
     #[test]
-    fn without_tracing_only_the_workload_is_carried() {
-        let plan = plan(1, false, None);
-        assert_eq!(
-            names(&plan.stages[0]),
-            ["0003-agent", "pack", "plain-kexec"]
-        );
-        assert_eq!(names(&plan.stages[1]), ["0003-verify"]);
-    }
-
-    #[test]
-    fn plans_cross_the_kexec_as_json() {
-        for scenario in [
-            None,
-            Some(Scenario::KillRecord),
-            Some(Scenario::NoLiveupdate),
-        ] {
-            let plan = plan(3, true, scenario);
+    fn every_scenario_is_a_plan_that_crosses_the_kexec_as_json() {
+        let mut acting = campaign("--keep-carriers --without luo_open");
+        for name in SCRIPTS
+            .lines()
+            .filter(|line| line.starts_with(char::is_alphabetic))
+        {
+            acting.scenario = Some(name.parse().unwrap());
+            let plan = plan(&acting, 1);
             let json = serde_json::to_vec(&plan).unwrap();
             assert_eq!(serde_json::from_slice::<Plan>(&json).unwrap(), plan);
         }

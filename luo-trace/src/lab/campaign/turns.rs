@@ -1,46 +1,99 @@
-//! Two kernels in turns, A B B A A B B A …: what drifts over the hours meets
-//! both alike, and `compare` takes the runs as pairs.
+//! Campaigns in turns, each VM shown as it comes: A B B A A B B A …, so that what
+//! drifts over the hours meets all alike, and `compare` takes the runs of two as pairs.
 
+use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::matrix::Watch;
 use super::runner::Runner;
 use super::settings::Campaign;
-use super::summary::Summary;
+use super::summary::VmSummary;
 
-/// Whose turn each VM is, `pairs` for each side: A B B A A B B A …
+/// Starts the campaigns, and runs `rounds` VMs of each, in turns, until `go_on` says no;
+/// it is told whose VM has ended.
 ///
-/// Each side goes first as often as the other, so that it does not matter
-/// either if whoever goes second is better or worse off.
-fn turns(pairs: u32) -> impl Iterator<Item = usize> {
-    (0..pairs).flat_map(|pair| if pair % 2 == 0 { [0, 1] } else { [1, 0] })
-}
-
-/// Runs two campaigns in turns, with as many VMs each as the first one asks for.
-///
-/// Fails where nothing can be run. Ends at a VM that failed, unless the first
-/// campaign keeps going; then a side may have fewer runs, and compare says so.
-pub fn run(
-    campaigns: [&Campaign; 2],
-    watch: &mut dyn Watch,
-    interrupted: &Arc<AtomicBool>,
-) -> Result<[Summary; 2]> {
-    let [a, b] = campaigns;
-    let first = Runner::start(a, None, interrupted)?;
-    let second = Runner::start(b, Some(first.accel()), interrupted)?;
-    let mut runners = [first, second];
-    for side in turns(a.vms) {
-        let name = campaigns[side].out.file_name().unwrap_or_default();
-        watch.turn(&name.to_string_lossy());
-        let failed = runners[side].next_vm(watch)?.error.is_some();
-        if failed && (!a.keep_going || interrupted.load(Ordering::Relaxed)) {
+/// Each goes first as often as last. Fails where nothing can be run.
+pub fn run<'a>(
+    campaigns: &'a [Campaign],
+    rounds: u32,
+    interrupted: &'a Arc<AtomicBool>,
+    mut go_on: impl FnMut(&mut [Runner<'a>], usize) -> Result<bool>,
+) -> Result<Vec<Runner<'a>>> {
+    let mut runners: Vec<Runner> = Vec::new();
+    for campaign in campaigns {
+        let accel = runners.first().map(|runner| runner.accel);
+        runners.push(Runner::start(campaign, accel, interrupted)?);
+    }
+    let bar = bar(u64::from(rounds) * campaigns.len() as u64);
+    for number in turns(rounds, runners.len()) {
+        let runner = &mut runners[number];
+        if runner.given_up {
+            bar.inc(1);
+            continue;
+        }
+        let whose = match &runner.campaign.name {
+            Some(name) => format!("{name}, "),
+            None => String::new(),
+        };
+        bar.set_message(format!("{whose}update {:04}", runner.next_update()));
+        runner.next_vm()?;
+        bar.inc(1);
+        if let Some(vm) = runner.vms.last() {
+            bar.suspend(|| match line(vm) {
+                Ok(line) => log::info!("{whose}{line}"),
+                Err(line) => log::error!("{whose}{line}"),
+            });
+        }
+        if !go_on(&mut runners, number)? {
             break;
         }
     }
-    Ok(runners.map(|runner| runner.summary))
+    bar.finish_and_clear();
+    Ok(runners)
+}
+
+/// Whose turn it is: every second round goes backwards.
+fn turns(rounds: u32, count: usize) -> impl Iterator<Item = usize> {
+    (0..rounds).flat_map(move |round| {
+        (0..count).map(move |place| match round % 2 {
+            0 => place,
+            _ => count - 1 - place,
+        })
+    })
+}
+
+/// A bar on a terminal; there is a line for each VM anyway.
+fn bar(vms: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} {msg} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(vms).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// What came of a VM.
+fn line(vm: &VmSummary) -> Result<String, String> {
+    let first = vm.first_update;
+    if let Some(error) = &vm.error {
+        return Err(format!("{first:04}: failed: {error}"));
+    }
+    let again = vm.slipped.as_ref().map_or_else(String::new, |line| {
+        format!("; a first try is not counted, as QEMU's threads spoiled it ({line})")
+    });
+    let bytes: u64 = vm.verified.values().map(|v| v.bytes_verified).sum();
+    let files: u64 = vm.verified.values().map(|v| v.files).sum();
+    Ok(format!(
+        "{first:04}: {} updates, {files} files intact ({bytes} bytes), {:.1} s{again}",
+        vm.verified.len(),
+        Duration::from_millis(vm.wall_ms).as_secs_f64()
+    ))
 }
 
 #[cfg(test)]
@@ -48,8 +101,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sides_take_turns_in_going_first() {
-        let order: String = turns(5).map(|side| ['A', 'B'][side]).collect();
-        assert_eq!(order, "ABBAABBAAB");
+    fn every_second_round_goes_backwards() {
+        let order: Vec<usize> = turns(3, 4).collect();
+        assert_eq!(order, [0, 1, 2, 3, 3, 2, 1, 0, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_machine_that_failed_or_was_run_again_says_so() {
+        let mut vm = VmSummary {
+            first_update: 7,
+            slipped: Some("Oops: int3: 0000 [#1] SMP".to_owned()),
+            ..VmSummary::default()
+        };
+        let again = line(&vm).unwrap();
+        assert!(again.ends_with("QEMU's threads spoiled it (Oops: int3: 0000 [#1] SMP)"));
+        vm.error = Some("the kernel died: Kernel panic".to_owned());
+        let failed = Err("0007: failed: the kernel died: Kernel panic".to_owned());
+        assert_eq!(line(&vm), failed);
     }
 }

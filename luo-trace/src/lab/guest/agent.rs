@@ -2,16 +2,18 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::{provoke, refusal};
+use super::refusal;
 use crate::exit::Exit;
 use crate::lab::wire::results::Verified;
 use crate::lab::witness;
@@ -32,17 +34,6 @@ pub fn run(task: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
         return Ok(Exit::Partial);
     }
     done
-}
-
-/// Does what LUO refuses, and prints how it is refused; `after` the update with a
-/// session of the old kernel.
-pub fn provoke(after: bool) -> Result<Exit> {
-    if after {
-        provoke::after_update()?;
-    } else {
-        provoke::before_update()?;
-    }
-    Ok(Exit::Success)
 }
 
 /// Mounts a file system with room for names and hardly a byte.
@@ -106,8 +97,7 @@ pub fn preserve(workload: &Workload, ready_fd: Option<u32>) -> Result<Exit> {
         .collect::<Result<Vec<Vec<_>>>>()
         .context("cannot make the workload's files")?;
 
-    let all: Vec<u32> = (0..workload.sessions).collect();
-    let sessions = sessions(&all, Device::create_session)?;
+    let sessions = sessions(0..workload.sessions, Device::create_session)?;
     for (session, files) in sessions.iter().zip(&files) {
         for (token, file) in files {
             session.preserve_fd(file.as_fd(), *token)?;
@@ -116,22 +106,27 @@ pub fn preserve(workload: &Workload, ready_fd: Option<u32>) -> Result<Exit> {
     stay(ready_fd, &(sessions, files))
 }
 
-/// What of a workload is taken back.
-#[derive(Clone, Debug, Default)]
-pub struct Part {
-    /// This session alone, by its number.
-    pub only: Option<u32>,
-    /// So many files, and nothing is finished.
-    pub files: Option<usize>,
-}
-
-impl Part {
-    fn sessions(&self, workload: &Workload) -> Vec<u32> {
-        match self.only {
-            Some(session) => vec![session],
-            None => (0..workload.sessions).collect(),
-        }
-    }
+/// What is taken back of a workload, and how.
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// What was preserved
+    #[arg(long)]
+    workload: Workload,
+    /// Where to write what was verified
+    #[arg(long)]
+    report: PathBuf,
+    /// Take back this session only, by its number
+    #[arg(long)]
+    only: Option<u32>,
+    /// Take back this many files, and finish nothing
+    #[arg(long)]
+    files: Option<usize>,
+    /// Testify to the host right after the last retrieve
+    #[arg(long)]
+    witness: bool,
+    /// Busy-loop this long before opening the device
+    #[arg(long, default_value = "0ms", value_parser = crate::quantity::parse_duration)]
+    handicap: Duration,
 }
 
 /// Keeps the CPU busy. To sleep would take until the kernel's next tick.
@@ -142,36 +137,33 @@ fn compute(long: Duration) {
     }
 }
 
-/// Takes a workload back after `handicap` of computing, verifies every byte, finishes
-/// its sessions, and writes what it found to `report`.
-pub fn restore(
-    workload: &Workload,
-    part: &Part,
-    report: &Path,
-    witness: bool,
-    handicap: Duration,
-) -> Result<Exit> {
-    compute(handicap);
+/// Takes a workload back after some computing, verifies every byte, finishes its
+/// sessions, and writes down what it found.
+pub fn restore(task: &Restore) -> Result<Exit> {
+    let Restore { workload, .. } = task;
+    compute(task.handicap);
     raise_descriptor_limit(workload)?;
     thread::sleep(workload.delay);
-    let numbers = part.sessions(workload);
-    let sessions = sessions(&numbers, Device::retrieve_session)?;
+    let numbers = task.only.map_or(0..workload.sessions, |one| one..one + 1);
+    let sessions = sessions(numbers.clone(), Device::retrieve_session)?;
 
     // All files first: verifying is not part of what a restore costs.
-    let wanted = numbers.iter().zip(&sessions).flat_map(|(number, session)| {
+    let wanted = numbers.zip(&sessions).flat_map(|(number, session)| {
         workload
-            .tokens(*number)
-            .map(move |token| (*number, token, session))
+            .tokens(number)
+            .map(move |token| (number, token, session))
     });
     let mut files = Vec::new();
-    for (number, token, session) in wanted.take(part.files.unwrap_or(usize::MAX)) {
+    for (number, token, session) in wanted.take(task.files.unwrap_or(usize::MAX)) {
         if !files.is_empty() {
             thread::sleep(workload.between);
         }
         files.push((number, token, session.retrieve_fd(token)?));
     }
 
-    if witness && let Err(error) = witness::testify() {
+    if task.witness
+        && let Err(error) = witness::testify()
+    {
         log::warn!("no witness: {error}");
     }
 
@@ -185,13 +177,13 @@ pub fn restore(
         verified.files += 1;
         verified.bytes_verified += content.file_size();
     }
-    if part.files.is_none() {
+    if task.files.is_none() {
         for session in &sessions {
             session.finish()?;
         }
     }
 
-    std::fs::write(report, serde_json::to_vec(&verified)?)?;
+    std::fs::write(&task.report, serde_json::to_vec(&verified)?)?;
     ensure!(
         verified.mismatches == 0,
         "{} of {} bytes are not as they were preserved",
@@ -203,16 +195,14 @@ pub fn restore(
 
 /// Opens the device, makes or retrieves these sessions, and closes it at once.
 fn sessions<E>(
-    numbers: &[u32],
+    numbers: Range<u32>,
     get: impl Fn(&Device, &SessionName) -> Result<Session, E>,
 ) -> Result<Vec<Session>>
 where
     anyhow::Error: From<E>,
 {
-    let names: Vec<_> = numbers
-        .iter()
-        .map(|number| Workload::session_name(*number))
-        .collect::<Result<_, _>>()?;
+    let names = numbers.map(Workload::session_name);
+    let names: Vec<_> = names.collect::<Result<_, _>>()?;
     let device = Device::open_wait(DEVICE_WAIT)?;
     names.iter().map(|name| Ok(get(&device, name)?)).collect()
 }
@@ -224,12 +214,10 @@ fn raise_descriptor_limit(workload: &Workload) -> Result<()> {
         return Ok(());
     }
     let maximum = limit.maximum.map(|maximum| maximum.max(needed));
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(needed),
-            maximum,
-        },
-    )
-    .with_context(|| format!("cannot raise the limit of open files to {needed}"))
+    let raised = Rlimit {
+        current: Some(needed),
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised)
+        .with_context(|| format!("cannot raise the limit of open files to {needed}"))
 }

@@ -2,7 +2,7 @@
 
 pub mod agent;
 mod processes;
-mod provoke;
+pub mod provoke;
 mod refusal;
 
 use std::fmt::Display;
@@ -33,7 +33,6 @@ use crate::sources::kmsg::Log;
 pub(super) const PROGRAM: &str = "/run/luo-trace";
 
 /// Init: returns only if the machine cannot even be switched off.
-#[must_use]
 pub fn main() -> ExitCode {
     let mut stage = Stage::default();
     if let Err(error) = stage.act() {
@@ -134,8 +133,7 @@ impl Stage {
             }
             Step::Run { name, args, expect } => (Some(processes.run(name, args)?), *expect),
             Step::Wait { name, expect } => (Some(processes.end(name)?), *expect),
-            Step::Kill { name } => (Some(processes.kill(name)?), None),
-            Step::Terminate { name } => (Some(processes.terminate(name)?), None),
+            Step::Stop { name, signal } => (Some(processes.stop(name, *signal)?), None),
             Step::RefusedKexec => match reboot(RebootCommand::Kexec) {
                 Ok(()) => bail!("reboot(KEXEC) without an image returned"),
                 Err(_) => (None, None),
@@ -150,7 +148,7 @@ impl Stage {
                 }
                 self.ship()?;
                 let ended = processes.run(name, args)?;
-                return Err(processes.unexpected(name, ended, "a kexec").into());
+                return Err(processes.unexpected(name, ended, "where a kexec was expected"));
             }
             Step::PlainKexec => {
                 image::load(

@@ -6,11 +6,12 @@ use std::os::fd::AsFd;
 
 use anyhow::{Result, bail};
 
+use crate::exit::Exit;
 use crate::lab::workload::{Workload, memfd::patterned_memfd};
 use crate::liveupdate::{Device, Error, SessionName};
 
 /// Prints one line for each refusal: what was done and what it was refused with.
-pub fn before_update() -> Result<()> {
+pub fn before_update() -> Result<Exit> {
     let (name, other) = (SessionName::new("provoke")?, SessionName::new("provoke-2")?);
     let device = Device::open()?;
     refused("open twice", Device::open())?;
@@ -29,11 +30,12 @@ pub fn before_update() -> Result<()> {
     let null = File::open("/dev/null")?;
     refused("no memfd", session.preserve_fd(null.as_fd(), 3))?;
     refused("retrieve from outgoing", session.retrieve_fd(1))?;
-    refused("finish outgoing", session.finish())
+    refused("finish outgoing", session.finish())?;
+    Ok(Exit::Success)
 }
 
 /// The same for a session that came from the old kernel.
-pub fn after_update() -> Result<()> {
+pub fn after_update() -> Result<Exit> {
     // The session of the workload, whatever that is: its first file has token 1.
     let name = Workload::session_name(0)?;
     let device = Device::open()?;
@@ -52,7 +54,8 @@ pub fn after_update() -> Result<()> {
     )?;
     drop(session.retrieve_fd(1)?);
     session.finish()?;
-    refused("retrieve after finish", session.retrieve_fd(1))
+    refused("retrieve after finish", session.retrieve_fd(1))?;
+    Ok(Exit::Success)
 }
 
 fn refused<T>(what: &str, result: Result<T, Error>) -> Result<()> {

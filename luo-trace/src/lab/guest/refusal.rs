@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::processes::ProcessError;
+use super::processes::Unexpected;
 use crate::exit::Exit;
 use crate::lab::wire::results::{Ended, SPEAKERS};
 use crate::liveupdate::image::LoadError;
@@ -33,22 +33,17 @@ pub(super) fn in_guest(error: &anyhow::Error) -> Option<String> {
     if let Some(refused) = error.downcast_ref::<LoadError>() {
         return Some(refused.to_string());
     }
-    match error.downcast_ref::<ProcessError>()? {
-        ProcessError::NotReady { name, ended, log }
-        | ProcessError::Unexpected {
-            name, ended, log, ..
-        } => {
-            let agent = name.ends_with("-agent") || name.ends_with("-verify");
-            // `kexec` asks the kernel for two things, and ends with 1 if it gets neither.
-            let refused = match ended {
-                Ended::Exit(REFUSED) => agent,
-                Ended::Exit(1) => name.ends_with("-kexec"),
-                _ => false,
-            };
-            refused.then(|| last_word(log))
-        }
-        _ => None,
-    }
+    let Unexpected {
+        name, ended, log, ..
+    } = error.downcast_ref()?;
+    let agent = name.ends_with("-agent") || name.ends_with("-verify");
+    // `kexec` asks the kernel for two things, and ends with 1 if it gets neither.
+    let refused = match ended {
+        Ended::Exit(REFUSED) => agent,
+        Ended::Exit(1) => name.ends_with("-kexec"),
+        _ => false,
+    };
+    refused.then(|| last_word(log))
 }
 
 /// The last line of a program's log, without its name.

@@ -6,37 +6,41 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::qemu::{Accel, Machine, QemuError, Vm};
-use super::scratch::Scratch;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::qemu::{Machine, Vm, VmError};
 
 /// A kernel that KVM runs says its first word much sooner.
 const TRIAL: Duration = Duration::from_secs(3);
 
-/// Which accelerator to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccelChoice {
-    /// KVM if it can run the kernel here, else TCG.
-    #[default]
-    Auto,
-    /// Hardware virtualisation, or fail.
+/// An accelerator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accel {
     Kvm,
-    /// Emulation.
     Tcg,
 }
 
-impl std::str::FromStr for AccelChoice {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "kvm" => Ok(Self::Kvm),
-            "tcg" => Ok(Self::Tcg),
-            _ => Err(format!(
-                "'{name}' is no accelerator; expected auto, kvm or tcg"
-            )),
+impl Accel {
+    /// As QEMU and the run file have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
         }
     }
+}
+
+/// Which accelerator to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccelChoice {
+    /// KVM if it can run the kernel here, else TCG
+    Auto,
+    /// Hardware virtualisation, or fail
+    Kvm,
+    /// Emulation
+    Tcg,
 }
 
 /// Finds the accelerator that works: `/dev/kvm` may exist and yet no guest of
@@ -45,16 +49,16 @@ pub fn choose(
     choice: AccelChoice,
     kernel: &Path,
     interrupted: &Arc<AtomicBool>,
-) -> Result<Accel, QemuError> {
+) -> Result<Accel, VmError> {
     if choice == AccelChoice::Tcg {
         return Ok(Accel::Tcg);
     }
     match (try_kvm(kernel, interrupted), choice) {
         (Ok(()), _) => Ok(Accel::Kvm),
-        (Err(QemuError::Interrupted), _) => Err(QemuError::Interrupted),
-        (Err(error), AccelChoice::Kvm) => Err(QemuError::NoKvm {
-            why: error.to_string(),
-        }),
+        (Err(VmError::Interrupted), _) => Err(VmError::Interrupted),
+        (Err(error), AccelChoice::Kvm) => Err(VmError::Machine(format!(
+            "KVM cannot run the kernel here: {error}; use --accel tcg"
+        ))),
         (Err(error), _) => {
             log::info!("using TCG, since KVM cannot run the kernel: {error}");
             Ok(Accel::Tcg)
@@ -63,18 +67,15 @@ pub fn choose(
 }
 
 /// Boots the kernel without an initramfs, until its first word on the console.
-fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), QemuError> {
-    let io = |source| QemuError::Io {
-        what: "/dev/kvm".to_owned(),
-        source,
-    };
-    File::options()
+fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), VmError> {
+    let error = |error| VmError::Machine(format!("/dev/kvm: {error}"));
+    let mut device = File::options();
+    device
         .read(true)
         .write(true)
         .open("/dev/kvm")
-        .map_err(io)?;
-    let dir = Scratch::new().map_err(io)?;
-    let (console, output) = (dir.path().join("console"), dir.path().join("out"));
+        .map_err(error)?;
+    let dir = tempfile::tempdir().map_err(error)?;
     let machine = Machine {
         kernel,
         initrd: None,
@@ -82,12 +83,11 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), QemuError
         cpus: 1,
         memory: 512 << 20,
         accel: Accel::Kvm,
-        deterministic: false,
         one_thread: false,
-        seed: 0,
-        console: &console,
+        counted: None,
+        console: &dir.path().join("console"),
         baud: None,
-        output: &output,
+        output: &dir.path().join("out"),
         heard: &dir.path().join("heard"),
     };
     Vm::start(&machine, interrupted)?.first_word(TRIAL)

@@ -8,18 +8,14 @@ use crate::arch;
 /// A kernel image's version: `uname -r`, and the rest of the line.
 ///
 /// Of a kernel that hides it, both are empty.
-#[must_use]
 pub fn version(image: &Path) -> (String, String) {
-    let line = line(image).unwrap_or_default();
-    match line.split_once(' ') {
-        Some((release, rest)) => (release.to_owned(), rest.to_owned()),
-        None => (line, String::new()),
-    }
-}
-
-fn line(image: &Path) -> Option<String> {
-    let text = arch::image_version(&File::open(image).ok()?)?;
-    (!text.chars().any(char::is_control)).then_some(text)
+    let line = File::open(image)
+        .ok()
+        .and_then(|file| arch::image_version(&file));
+    let line = line.filter(|line| !line.contains(char::is_control));
+    let line = line.unwrap_or_default();
+    let (release, rest) = line.split_once(' ').unwrap_or((&line, ""));
+    (release.to_owned(), rest.to_owned())
 }
 
 #[cfg(test)]

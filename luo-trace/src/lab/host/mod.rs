@@ -2,10 +2,8 @@
 
 pub mod accel;
 mod console;
-mod elf;
 pub mod image;
-pub(super) mod init;
+pub mod init;
 pub mod qemu;
-pub mod scratch;
 mod serial;
 pub mod tied;

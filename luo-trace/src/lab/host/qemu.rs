@@ -10,9 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result};
+
+use super::accel::Accel;
 use super::console::Console;
 use super::serial;
 use crate::arch::{self, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE};
+use crate::exit::Failure;
 use crate::lab::wire::ship::PORT;
 use crate::lab::witness;
 
@@ -24,119 +28,36 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why a VM did not end well.
 #[derive(Debug, thiserror::Error)]
-pub enum QemuError {
-    /// QEMU is not there.
-    #[error("{QEMU} is not installed; install it (Debian: {QEMU_PACKAGE})")]
-    NoQemu,
-    /// The kernel image cannot be read.
-    #[error("kernel image {}: {source}", path.display())]
-    Kernel {
-        /// The image.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The kernel image is something else.
-    #[error("{} is not {IMAGE}", path.display())]
-    NotAKernel {
-        /// The image.
-        path: PathBuf,
-    },
-    /// KVM was asked for by name.
-    #[error("KVM cannot run the kernel here: {why}; use --accel tcg")]
-    NoKvm {
-        /// What the trial showed.
-        why: String,
-    },
-    /// QEMU itself failed.
-    #[error("{QEMU} failed ({status}): {stderr}")]
-    Failed {
-        /// Its exit status.
-        status: String,
-        /// What it said.
-        stderr: String,
-    },
-    /// The kernel died.
+pub enum VmError {
+    /// The kernel died; this line says so.
     #[error("the kernel died: {line}\n--- last lines of the console:\n{console}")]
-    Panic {
-        /// The line that says so.
-        line: String,
-        /// The end of the console.
-        console: String,
-    },
-    /// Nothing has happened for too long.
-    #[error(
-        "the VM hangs: no sign of life for {idle:?}\n--- last lines of the console:\n{console}"
-    )]
-    Stalled {
-        /// For how long.
-        idle: Duration,
-        /// The end of the console.
-        console: String,
-    },
-    /// It took too long in all.
-    #[error("the VM was not done after {timeout:?}\n--- last lines of the console:\n{console}")]
-    TimedOut {
-        /// How long.
-        timeout: Duration,
-        /// The end of the console.
-        console: String,
-    },
-    /// SIGINT.
+    Died { line: String, console: String },
+    /// Nothing has happened for too long, or it took too long in all.
+    #[error("{why}\n--- last lines of the console:\n{console}")]
+    Hung { why: String, console: String },
     #[error("interrupted")]
     Interrupted,
-    /// A file or process of ours.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was being done.
-        what: String,
-        /// The cause.
-        source: io::Error,
-    },
-}
-
-/// An accelerator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accel {
-    /// Hardware virtualisation.
-    Kvm,
-    /// Emulation.
-    Tcg,
-}
-
-impl Accel {
-    /// As QEMU and the run file have it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
+    /// QEMU, or the machine that it runs on.
+    #[error("{0}")]
+    Machine(String),
 }
 
 /// A VM to be.
 #[derive(Clone, Debug)]
 pub struct Machine<'a> {
-    /// Kernel image.
     pub kernel: &'a Path,
-    /// Initramfs.
     pub initrd: Option<&'a Path>,
     /// Kernel command line.
     pub cmdline: &'a str,
-    /// CPUs.
     pub cpus: u32,
-    /// Memory, bytes.
+    /// Bytes.
     pub memory: u64,
-    /// Accelerator.
     pub accel: Accel,
-    /// Count instructions instead of time: one CPU, the same course each time.
-    pub deterministic: bool,
     /// Emulate all CPUs in one thread, in turns.
     pub one_thread: bool,
-    /// What chance hangs on in a deterministic VM: the same course for the same seed.
-    pub seed: u32,
+    /// Count instructions instead of time, on one CPU: the same course for the same
+    /// seed, which this is.
+    pub counted: Option<u32>,
     /// Where the serial console goes.
     pub console: &'a Path,
     /// Bits a second that it takes; as fast as it can otherwise.
@@ -147,43 +68,29 @@ pub struct Machine<'a> {
     pub heard: &'a Path,
 }
 
-/// When to give a VM up.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// In all.
-    pub total: Duration,
-    /// Without a byte on the console or the output.
-    pub idle: Duration,
-}
-
 /// Fails if there is no QEMU.
-pub fn check_installed() -> Result<(), QemuError> {
-    match Command::new(QEMU)
+pub fn check_installed() -> Result<()> {
+    let version = Command::new(QEMU)
         .arg("--version")
         .stdout(Stdio::null())
-        .status()
-    {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(QemuError::NoQemu),
-        Err(source) => Err(QemuError::Io {
-            what: QEMU.to_owned(),
-            source,
-        }),
-    }
+        .status();
+    version.map(drop).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::environment(format!(
+            "{QEMU} is not installed; install it (Debian: {QEMU_PACKAGE})"
+        )),
+        _ => Failure::environment(format!("{QEMU}: {error}")),
+    })
 }
 
 /// Fails if the file is no kernel that QEMU and kexec can load.
-pub fn check_image(path: &Path) -> Result<(), QemuError> {
-    let read = File::open(path).and_then(|file| arch::is_image(&file));
-    match read {
+pub fn check_image(path: &Path) -> Result<()> {
+    let image = path.display();
+    match File::open(path).and_then(|file| arch::is_image(&file)) {
         Ok(true) => Ok(()),
-        Err(source) if source.kind() != io::ErrorKind::UnexpectedEof => Err(QemuError::Kernel {
-            path: path.to_owned(),
-            source,
-        }),
-        _ => Err(QemuError::NotAKernel {
-            path: path.to_owned(),
-        }),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            Err(Failure::bad_input(format!("kernel image {image}: {error}")))
+        }
+        _ => Err(Failure::bad_input(format!("{image} is not {IMAGE}"))),
     }
 }
 
@@ -200,65 +107,54 @@ pub struct Vm {
 
 impl Vm {
     /// Starts QEMU. The VM is given up once `interrupted` is set.
-    pub fn start(machine: &Machine<'_>, interrupted: &Arc<AtomicBool>) -> Result<Self, QemuError> {
-        let io = |what: &Path, source| QemuError::Io {
-            what: what.display().to_string(),
-            source,
+    pub fn start(machine: &Machine<'_>, interrupted: &Arc<AtomicBool>) -> Result<Self, VmError> {
+        Self::spawn(machine, interrupted).map_err(|error| VmError::Machine(format!("{error:#}")))
+    }
+
+    fn spawn(machine: &Machine<'_>, interrupted: &Arc<AtomicBool>) -> Result<Self> {
+        let create = |path: &Path| File::create(path).with_context(|| path.display().to_string());
+        let console = create(machine.console)?;
+        create(machine.output)?;
+        let stderr = tempfile::tempfile().context(QEMU)?;
+        // QEMU's end of a line is open here until it has been inherited.
+        let (_qemus, serial) = match machine.baud {
+            Some(baud) => {
+                let (qemus, ours) = serial::pair()?;
+                serial::carry(ours, console, baud);
+                let fd = qemus.as_raw_fd();
+                (Some(qemus), format!("socket,id=console,fd={fd}"))
+            }
+            None => (None, to_file("console", machine.console)),
         };
-        for path in [machine.console, machine.output] {
-            File::create(path).map_err(|source| io(path, source))?;
-        }
-        let stderr = tempfile::tempfile().map_err(|source| io(Path::new(QEMU), source))?;
-        let spawn = || {
-            // QEMU's end is open here until it has been inherited.
-            let (_qemus, serial) = match machine.baud {
-                Some(baud) => {
-                    let (qemus, ours) = serial::pair()?;
-                    serial::carry(ours, File::create(machine.console)?, baud);
-                    let fd = qemus.as_raw_fd();
-                    (Some(qemus), format!("socket,id=console,fd={fd}"))
-                }
-                None => (None, to_file("console", machine.console)),
-            };
-            // By way of this program, which ties QEMU's life to ours before it becomes QEMU.
-            Command::new("/proc/self/exe")
-                .args([
-                    "lab-agent",
-                    "tied",
-                    &std::process::id().to_string(),
-                    QEMU,
-                    "--",
-                ])
-                .args(arguments(machine, &serial))
-                .stdin(Stdio::null())
-                .stdout(stderr.try_clone()?)
-                .stderr(stderr.try_clone()?)
-                .spawn()
-        };
-        let child = spawn().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => QemuError::NoQemu,
-            _ => io(Path::new(QEMU), source),
-        })?;
-        let console =
-            Console::open(machine.console).map_err(|source| io(machine.console, source))?;
-        let (output, interrupted) = (machine.output.to_owned(), Arc::clone(interrupted));
+        // By way of this program, which ties QEMU's life to ours before it becomes QEMU.
+        let own = std::process::id().to_string();
+        let child = Command::new("/proc/self/exe")
+            .args(["lab-agent", "tied", &own, QEMU, "--"])
+            .args(arguments(machine, &serial))
+            .stdin(Stdio::null())
+            .stdout(stderr.try_clone()?)
+            .stderr(stderr.try_clone()?)
+            .spawn()
+            .context(QEMU)?;
         Ok(Self {
             child,
             status: None,
-            console,
-            output,
+            console: Console::open(machine.console).context("console")?,
+            output: machine.output.to_owned(),
             stderr,
-            interrupted,
+            interrupted: Arc::clone(interrupted),
         })
     }
 
     /// Waits until the VM has powered off. Returns the end of its console.
-    pub fn wait(mut self, patience: Patience) -> Result<String, QemuError> {
+    ///
+    /// It is given up after `total`, or `idle` without a byte on console or output.
+    pub fn wait(mut self, total: Duration, idle: Duration) -> Result<String, VmError> {
         let start = Instant::now();
         let (mut alive, mut sent) = (start, 0);
         while !self.ended()? {
             if self.interrupted.load(Ordering::Relaxed) {
-                return Err(QemuError::Interrupted);
+                return Err(VmError::Interrupted);
             }
             let said = self.poll_console()?;
             let out = fs::metadata(&self.output).map_or(0, |file| file.len());
@@ -269,19 +165,12 @@ impl Vm {
                 self.hear_out()?;
                 break;
             }
-            if alive.elapsed() > patience.idle {
-                let console = self.console.tail();
-                return Err(QemuError::Stalled {
-                    idle: patience.idle,
-                    console,
-                });
+            if alive.elapsed() > idle {
+                let why = format!("the VM hangs: no sign of life for {idle:?}");
+                return Err(self.hung(why));
             }
-            if start.elapsed() > patience.total {
-                let console = self.console.tail();
-                return Err(QemuError::TimedOut {
-                    timeout: patience.total,
-                    console,
-                });
+            if start.elapsed() > total {
+                return Err(self.hung(format!("the VM was not done after {total:?}")));
             }
             thread::sleep(POLL);
         }
@@ -290,7 +179,7 @@ impl Vm {
     }
 
     /// Waits for the first byte on the console, and ends the VM.
-    pub fn first_word(mut self, patience: Duration) -> Result<(), QemuError> {
+    pub fn first_word(mut self, patience: Duration) -> Result<(), VmError> {
         let start = Instant::now();
         while start.elapsed() < patience {
             if self.poll_console()? {
@@ -301,14 +190,16 @@ impl Vm {
             }
             thread::sleep(POLL);
         }
-        Err(QemuError::Stalled {
-            idle: patience,
-            console: "(nothing)".to_owned(),
-        })
+        Err(self.hung(format!("it said nothing for {patience:?}")))
+    }
+
+    fn hung(&self, why: String) -> VmError {
+        let console = self.console.tail();
+        VmError::Hung { why, console }
     }
 
     /// Lets a dying kernel finish its message.
-    fn hear_out(&mut self) -> Result<(), QemuError> {
+    fn hear_out(&mut self) -> Result<(), VmError> {
         let start = Instant::now();
         while start.elapsed() < LAST_WORDS && !self.ended()? {
             self.poll_console()?;
@@ -318,14 +209,14 @@ impl Vm {
     }
 
     /// What the console and QEMU's exit say about how it ended.
-    fn verdict(&mut self) -> Result<(), QemuError> {
+    fn verdict(&mut self) -> Result<(), VmError> {
         self.poll_console()?;
         // A terminal sends its ^C to QEMU too, which then ends in good order.
         if self.interrupted.load(Ordering::Relaxed) {
-            return Err(QemuError::Interrupted);
+            return Err(VmError::Interrupted);
         }
         if let Some(line) = self.console.fatal() {
-            return Err(QemuError::Panic {
+            return Err(VmError::Died {
                 line: line.to_owned(),
                 console: self.console.tail(),
             });
@@ -336,30 +227,25 @@ impl Vm {
                 let _ = self.stderr.rewind();
                 let _ = self.stderr.read_to_string(&mut stderr);
                 // The first line is the cause, the others what came of it.
-                let stderr = stderr.lines().next().unwrap_or_default().to_owned();
-                let status = status.to_string();
-                Err(QemuError::Failed { status, stderr })
+                let cause = stderr.lines().next().unwrap_or_default();
+                let why = format!("{QEMU} failed ({status}): {cause}");
+                Err(VmError::Machine(why))
             }
             _ => Ok(()),
         }
     }
 
-    fn ended(&mut self) -> Result<bool, QemuError> {
+    fn ended(&mut self) -> Result<bool, VmError> {
         if self.status.is_none() {
-            let io = |source| QemuError::Io {
-                what: QEMU.to_owned(),
-                source,
-            };
-            self.status = self.child.try_wait().map_err(io)?;
+            let status = self.child.try_wait();
+            self.status = status.map_err(|error| VmError::Machine(format!("{QEMU}: {error}")))?;
         }
         Ok(self.status.is_some())
     }
 
-    fn poll_console(&mut self) -> Result<bool, QemuError> {
-        self.console.poll().map_err(|source| QemuError::Io {
-            what: "console".to_owned(),
-            source,
-        })
+    fn poll_console(&mut self) -> Result<bool, VmError> {
+        let new = self.console.poll();
+        new.map_err(|error| VmError::Machine(format!("console: {error}")))
     }
 }
 
@@ -380,85 +266,46 @@ fn to_file(id: &str, path: &Path) -> String {
 }
 
 fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
-    let (accel, cpus) = match (machine.accel, machine.deterministic) {
+    let (accel, cpus) = match (machine.accel, machine.counted) {
         (Accel::Kvm, _) => ("kvm", machine.cpus),
-        (Accel::Tcg, false) if machine.one_thread => ("tcg,thread=single", machine.cpus),
-        (Accel::Tcg, false) => ("tcg", machine.cpus),
-        (Accel::Tcg, true) => ("tcg,thread=single", 1),
+        (Accel::Tcg, None) if machine.one_thread => ("tcg,thread=single", machine.cpus),
+        (Accel::Tcg, None) => ("tcg", machine.cpus),
+        (Accel::Tcg, Some(_)) => ("tcg,thread=single", 1),
     };
-    let output = to_file("output", machine.output);
-    let port = format!("virtserialport,nr=1,chardev=output,name={PORT}");
-    let witness = format!(
-        "virtserialport,nr={},chardev=witness,name={}",
+    // Without ioeventfd a write to a port is handled at once, in the thread of the CPU
+    // that writes. The witness needs that, and where instructions are counted the answer
+    // must not come at an instruction that the host's scheduler picks.
+    let mut options = format!(
+        "-nodefaults -no-user-config -no-reboot -display none -vga none -machine {QEMU_MACHINE} \
+         -accel {accel} -cpu max -smp {cpus} -m {}k -serial chardev:console \
+         -chardev file,id=witness,path=/dev/null -device virtio-serial-pci,ioeventfd=off \
+         -device virtserialport,nr=1,chardev=output,name={PORT} \
+         -device virtserialport,nr={},chardev=witness,name={} -trace {} -msg timestamp=on",
+        machine.memory >> 10,
         witness::PORT_NUMBER,
-        witness::PORT
-    );
-    let heard = machine.heard.display().to_string();
-    let (smp, memory) = (cpus.to_string(), format!("{}k", machine.memory >> 10));
-    let mut arguments: Vec<String> = [
-        "-nodefaults",
-        "-no-user-config",
-        "-no-reboot",
-        "-display",
-        "none",
-        "-vga",
-        "none",
-        "-machine",
-        QEMU_MACHINE,
-        "-accel",
-        accel,
-        "-cpu",
-        "max",
-        "-smp",
-        &smp,
-        "-m",
-        &memory,
-        "-chardev",
-        serial,
-        "-serial",
-        "chardev:console",
-        "-chardev",
-        &output,
-        "-chardev",
-        "file,id=witness,path=/dev/null",
-        // Off: a write is handled at once, in the thread of the CPU that writes.
-        // The witness needs that, and where instructions are counted the answer
-        // must not come at an instruction that the host's scheduler picks.
-        "-device",
-        "virtio-serial-pci,ioeventfd=off",
-        "-device",
-        &port,
-        "-device",
-        &witness,
-        "-trace",
+        witness::PORT,
         witness::EVENT,
-        "-msg",
-        "timestamp=on",
-        "-D",
-        &heard,
-        "-append",
-        machine.cmdline,
-    ]
-    .map(str::to_owned)
-    .into();
-    arguments.extend(["-kernel".to_owned(), machine.kernel.display().to_string()]);
-    if let Some(initrd) = machine.initrd {
-        arguments.extend(["-initrd".to_owned(), initrd.display().to_string()]);
-    }
-    if machine.deterministic {
+    );
+    if let Some(seed) = machine.counted {
         // The seed is RDRAND's, which the guest's hashes and layouts hang on.
-        let seed = machine.seed.to_string();
-        let clock = [
-            "-icount",
-            "shift=1,sleep=off",
-            "-rtc",
-            "base=2026-01-01,clock=vm",
-            "-seed",
-            &seed,
-        ];
-        arguments.extend(clock.map(str::to_owned));
+        let clock = "-icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm";
+        options.push_str(&format!(" {clock} -seed {seed}"));
     }
-    arguments
+    let show = |path: &Path| path.display().to_string();
+    let named = [
+        ("-chardev", serial.to_owned()),
+        ("-chardev", to_file("output", machine.output)),
+        ("-D", show(machine.heard)),
+        ("-append", machine.cmdline.to_owned()),
+        ("-kernel", show(machine.kernel)),
+    ];
+    let initrd = machine.initrd.map(|path| ("-initrd", show(path)));
+    let named = named.into_iter().chain(initrd);
+    options
+        .split(' ')
+        .map(str::to_owned)
+        .chain(named.flat_map(|(option, value)| [option.to_owned(), value]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -469,7 +316,7 @@ mod tests {
     fn what_is_no_kernel_is_refused_in_one_sentence() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vmlinux");
-        let text = |error: Result<(), QemuError>| error.unwrap_err().to_string();
+        let text = |error: Result<()>| error.unwrap_err().to_string();
         assert!(text(check_image(&path)).contains("vmlinux: No such file"));
         fs::write(&path, b"\x7fELF").unwrap();
         assert!(text(check_image(&path)).ends_with("is not an x86 kernel image (bzImage)"));
@@ -496,9 +343,8 @@ mod tests {
             cpus: 2,
             memory: 1 << 30,
             accel: Accel::Tcg,
-            deterministic: true,
             one_thread: false,
-            seed: 7,
+            counted: Some(7),
             console,
             baud: None,
             output: Path::new("/o"),

@@ -38,7 +38,6 @@ pub struct StepResult {
 }
 
 /// The file name of a stage's result.
-#[must_use]
 pub fn result_file(stage: usize) -> String {
     format!("result-{stage}.json")
 }
@@ -55,7 +54,6 @@ pub enum Ended {
 
 impl Ended {
     /// The exit status, if it ended with one.
-    #[must_use]
     pub fn exit_status(self) -> Option<i32> {
         match self {
             Self::Exit(status) => Some(status),

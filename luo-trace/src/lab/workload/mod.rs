@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, Serializer};
 
 use self::memfd::Memfds;
 use crate::liveupdate::{NameError, SessionName};
@@ -36,8 +36,7 @@ enum Kind {
 }
 
 /// Files in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     kind: Kind,
     /// Sessions that the files are dealt to in turn.
@@ -48,17 +47,6 @@ pub struct Workload {
     pub between: Duration,
 }
 
-/// Why a workload's spec is not understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "workload '{spec}': {problem}; expected \
-     memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION], e.g. memfd=4x1M,sessions=2"
-)]
-pub struct SpecError {
-    spec: String,
-    problem: String,
-}
-
 impl Workload {
     pub(super) fn content(&self) -> &dyn Content {
         match &self.kind {
@@ -67,13 +55,11 @@ impl Workload {
     }
 
     /// Files, over all sessions.
-    #[must_use]
     pub fn files(&self) -> u32 {
         self.content().files()
     }
 
     /// Bytes of all files.
-    #[must_use]
     pub fn bytes(&self) -> u64 {
         u64::from(self.files()) * self.content().file_size()
     }
@@ -91,12 +77,14 @@ impl Workload {
 }
 
 impl FromStr for Workload {
-    type Err = SpecError;
+    type Err = String;
 
-    fn from_str(spec: &str) -> Result<Self, SpecError> {
-        parse(spec).map_err(|problem| SpecError {
-            spec: spec.to_owned(),
-            problem,
+    fn from_str(spec: &str) -> Result<Self, String> {
+        parse(spec).map_err(|problem| {
+            format!(
+                "workload '{spec}': {problem}; expected memfd=COUNTxSIZE[,sessions=N]\
+                 [,delay=DURATION][,between=DURATION], e.g. memfd=4x1M,sessions=2"
+            )
         })
     }
 }
@@ -159,17 +147,9 @@ impl fmt::Display for Workload {
     }
 }
 
-impl TryFrom<String> for Workload {
-    type Error = SpecError;
-
-    fn try_from(spec: String) -> Result<Self, SpecError> {
-        spec.parse()
-    }
-}
-
-impl From<Workload> for String {
-    fn from(workload: Workload) -> Self {
-        workload.to_string()
+impl Serialize for Workload {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 
@@ -177,7 +157,7 @@ impl From<Workload> for String {
 mod tests {
     use super::*;
 
-    fn read(spec: &str) -> Result<Workload, SpecError> {
+    fn read(spec: &str) -> Result<Workload, String> {
         spec.parse()
     }
 
@@ -214,7 +194,7 @@ mod tests {
             ("memfd=1x1M,delay=-5s", "'-5s' is no duration"),
             ("disk=1", "'disk' is unknown"),
         ] {
-            let error = read(spec).unwrap_err().to_string();
+            let error = read(spec).unwrap_err();
             assert!(error.contains(problem), "{spec}: {error}");
         }
     }

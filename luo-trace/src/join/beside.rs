@@ -1,0 +1,244 @@
+//! System calls on LUO that the kernel's own trace saw, beside what the probes saw of
+//! the same calls.
+
+use std::collections::{HashMap, VecDeque};
+
+use luo_trace_ebpf::{Command, ProbeId};
+use reports::model::{Clock, Hole};
+
+use super::calls::{Call, Calls};
+use super::cost::Own;
+use super::hole;
+use crate::clock::{BootNs, New};
+use crate::sources::{BootCall, Called, Stamp};
+
+/// Calls of others on LUO, each with what a probe saw inside it.
+pub(super) struct Seen<'a> {
+    calls: Vec<(&'a BootCall, Option<&'a Call<New>>)>,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn of(traced: &'a [BootCall], probed: &'a Calls<New>, own: &Own) -> Self {
+        let mut probed = by_thread(probed);
+        let luo = traced
+            .iter()
+            .filter(|call| call.what.is_luo() && !own.pid(call.tid));
+        let calls = luo.map(|call| {
+            let same = probed.get_mut(&(call.tid, call.what.clone()));
+            (call, same.and_then(|same| inside(call, same)))
+        });
+        Self {
+            calls: calls.collect(),
+        }
+    }
+
+    /// Those that no probe saw.
+    pub(super) fn unprobed(&self) -> impl Iterator<Item = &'a BootCall> {
+        let alone = self.calls.iter().filter(|(_, probed)| probed.is_none());
+        alone.map(|(call, _)| *call)
+    }
+
+    /// When somebody first opened the device that no probe saw.
+    pub(super) fn first_open(&self) -> Option<Stamp> {
+        let mut opens = self.unprobed().filter(|call| call.what == Called::Open);
+        opens
+            .find(|call| call.ret.is_none_or(|ret| ret >= 0))
+            .map(|call| call.start)
+    }
+
+    /// When the last file came back that no probe saw.
+    pub(super) fn last_retrieve(&self) -> Option<Stamp> {
+        let retrieves = self
+            .unprobed()
+            .filter(|call| call.what == Called::Ioctl(Command::RetrieveFd) && call.ret == Some(0));
+        retrieves
+            .filter_map(|call| call.end)
+            .max_by_key(|end| end.boot_ns)
+    }
+
+    /// What is not known of the calls that no probe saw.
+    pub(super) fn hole(&self) -> Option<Hole> {
+        let (alone, all) = (self.unprobed().count(), self.calls.len());
+        (alone > 0).then(|| {
+            hole(
+                "new.restore",
+                format!(
+                    "{alone} of {all} calls on LUO were seen by the kernel's own trace alone (the probes \
+                     were armed later, or lost them): which session and file they were of, and what \
+                     happened inside them, is not known"
+                ),
+            )
+        })
+    }
+
+    /// The clock, with whether both ways of seeing a call agree on when it was.
+    pub(super) fn checked(&self, mut clock: Clock) -> Clock {
+        let apart: Vec<_> = self
+            .calls
+            .iter()
+            .filter_map(|(traced, probed)| apart(traced, (*probed)?))
+            .collect();
+        let most = apart.iter().map(|apart| apart.most_ns).max();
+        let wrong = apart.iter().filter(|apart| apart.beyond_ns > 0);
+        let Some(most) = most else { return clock };
+        clock.checks.push(format!(
+            "{} calls on LUO were seen by probes and by the kernel's own trace, whose stamps are at \
+             most {:.1} us further out",
+            apart.len(),
+            micros(most)
+        ));
+        if let Some(worst) = wrong.clone().map(|apart| apart.beyond_ns).max() {
+            clock.warnings.push(format!(
+                "{} of {} calls on LUO have stamps by probes that are outside of those by the kernel's own \
+                 trace, by up to {:.1} us more than the errors allow",
+                wrong.count(),
+                apart.len(),
+                micros(worst)
+            ));
+        }
+        clock
+    }
+}
+
+/// How two records of one call lie to each other.
+struct Apart {
+    /// From an outer stamp to the inner one, at most, ns.
+    most_ns: i64,
+    /// How far an inner stamp is outside, beyond the errors, ns.
+    beyond_ns: i64,
+}
+
+/// A system call encloses what a probe sees of it.
+fn apart(traced: &BootCall, probed: &Call<New>) -> Option<Apart> {
+    let (outer, inner_end) = (traced.end?, probed.end?);
+    let gaps = [
+        (probed.start - traced.start.boot_ns, traced.start.error_ns),
+        (outer.boot_ns - inner_end, outer.error_ns),
+    ];
+    let beyond = gaps.map(|(gap, error)| (-gap).saturating_sub_unsigned(error + 1));
+    Some(Apart {
+        most_ns: gaps.into_iter().map(|(gap, _)| gap).max()?,
+        beyond_ns: beyond.into_iter().max()?,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn micros(ns: i64) -> f64 {
+    ns as f64 / 1e3
+}
+
+type Threads<'a> = HashMap<(u32, Called), VecDeque<&'a Call<New>>>;
+
+/// What the probes saw, by thread and kind, in order.
+fn by_thread(calls: &Calls<New>) -> Threads<'_> {
+    let mut threads = Threads::new();
+    for call in calls.iter() {
+        let what = match (call.probe.id, call.command) {
+            (ProbeId::LuoOpen, _) => Called::Open,
+            (ProbeId::LuoIoctl | ProbeId::LuoSessionIoctl, Some(command)) => Called::Ioctl(command),
+            _ => continue,
+        };
+        threads.entry((call.tid, what)).or_default().push_back(call);
+    }
+    threads
+}
+
+/// The next of these that was made inside of this call. A thread makes one at a time, so
+/// one that is as near as this to it is of it, whatever the stamps say to the us.
+fn inside<'a>(outer: &BootCall, same: &mut VecDeque<&'a Call<New>>) -> Option<&'a Call<New>> {
+    const NEAR_NS: i64 = 1_000;
+    let slack = NEAR_NS.saturating_add_unsigned(outer.start.error_ns);
+    let before = |call: &Call<New>| (call.start - outer.start.boot_ns) < -slack;
+    while same.front().is_some_and(|call| before(call)) {
+        same.pop_front();
+    }
+    let end: BootNs<New> = outer.end.map_or(outer.start, |end| end).boot_ns;
+    let within = same
+        .front()
+        .is_some_and(|call| call.start - end <= slack || outer.end.is_none());
+    within.then(|| same.pop_front()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::tests::Log;
+    use reports::model::Source;
+
+    fn traced(what: Called, tid: u32, start: i64, end: i64, error_ns: u64) -> BootCall {
+        let at = |ns| Stamp {
+            boot_ns: BootNs::new(ns),
+            error_ns,
+            source: Source::Ftrace,
+        };
+        BootCall {
+            what,
+            cpu: 0,
+            tid,
+            comm: "agent".to_owned(),
+            start: at(start),
+            end: Some(at(end)),
+            ret: Some(0),
+        }
+    }
+
+    /// A call as the probes saw it, a us inside of each stamp.
+    fn probed(log: &mut Log, command: u64) {
+        log.call(ProbeId::LuoSessionIoctl, [command, 7, 1], 0, |_| {});
+    }
+
+    const RETRIEVE: Called = Called::Ioctl(Command::RetrieveFd);
+
+    #[test]
+    fn what_a_probe_saw_is_told_from_what_it_did_not_see() {
+        let mut log = Log::from(100_000);
+        probed(&mut log, 0xba41);
+        probed(&mut log, 0xba41);
+        let probes = Calls::of(&log.events, None);
+        let tid = log.events[0].tid;
+        let own = Own::of_process(1);
+        let [first, second]: [i64; 2] = [0, 2].map(|at| log.events[at].boot_ns.cast_signed());
+        let calls = [
+            traced(Called::Open, tid, 10_000, 12_000, 0),
+            traced(RETRIEVE, tid, 20_000, 22_000, 0),
+            traced(RETRIEVE, tid, first - 500, first + 1_500, 0),
+            traced(RETRIEVE, tid, second - 400, second + 1_400, 0),
+            traced(RETRIEVE, tid, second + 50_000, second + 52_000, 0),
+            traced(RETRIEVE, 1, second + 90_000, second + 92_000, 0),
+        ];
+        let seen = Seen::of(&calls, &probes, &own);
+        let unprobed: Vec<_> = seen.unprobed().collect();
+        assert_eq!(unprobed, [&calls[0], &calls[1], &calls[4]]);
+        assert_eq!(seen.first_open(), Some(calls[0].start));
+        assert_eq!(seen.last_retrieve(), calls[4].end);
+        assert!(seen.hole().unwrap().why.starts_with("3 of 5 calls"));
+        let clock = seen.checked(crate::join::clock(None, Vec::new(), 0, false));
+        assert!(clock.checks[0].starts_with("2 calls"), "{:?}", clock.checks);
+        assert!(
+            clock.checks[0].contains("most 0.5 us"),
+            "{:?}",
+            clock.checks
+        );
+        assert_eq!(clock.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn stamps_that_contradict_each_other_are_a_warning() {
+        let mut log = Log::from(100_000);
+        probed(&mut log, 0xba41);
+        let probes = Calls::of(&log.events, None);
+        let (tid, at) = (log.events[0].tid, log.events[0].boot_ns.cast_signed());
+        let own = Own::of_process(1);
+        let warned = |late, error_ns| {
+            let calls = [traced(RETRIEVE, tid, at + late, at + 3_000, error_ns)];
+            let warnings = Seen::of(&calls, &probes, &own)
+                .checked(crate::join::clock(None, Vec::new(), 0, false))
+                .warnings;
+            warnings.first().cloned()
+        };
+        assert_eq!(warned(0, 0), None);
+        assert_eq!(warned(800, 900), None);
+        let warning = warned(801, 0).unwrap();
+        assert!(warning.contains("by up to 0.8 us"), "{warning}");
+    }
+}
