@@ -81,8 +81,6 @@ pub struct NewHalf {
     pub attach_ns: u64,
     /// What a hit of theirs costs, ns, if it was measured.
     pub per_hit_ns: Option<u64>,
-    /// When they were armed, new kernel's boot clock.
-    pub armed_boot_ns: u64,
     /// How long whoever started `collect` had to wait for it.
     pub waited: Waited,
     /// CPU time that `collect` had used by then: boot clock and CPU time, ns, in order.

@@ -133,7 +133,6 @@ pub(super) fn halves() -> Halves {
         missing: Vec::new(),
         attach_ns: 7,
         per_hit_ns: Some(100),
-        armed_boot_ns: 2_000_000_000,
         waited: crate::join::Waited {
             ready_ns: 7,
             ready_boot_ns: 2_000_000_000,
