@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
-use luo_trace_ebpf::ProbeId;
 use reports::model::Handoff;
 
 use super::{TraceClock, field};
 
-/// Name of the counter.
 pub const COUNTER: &str = "cntvct";
 /// Its number in a carrier.
 pub const COUNTER_KIND: u32 = 2;
@@ -19,30 +17,14 @@ pub const TRACE_CLOCK: TraceClock = TraceClock::Boot;
 pub const ADJUST: Option<&str> = None;
 /// A kernel image, for people.
 pub const IMAGE: &str = "an arm64 kernel image (Image)";
-/// Emulator of this machine.
+/// Emulator of this machine, Debian's package of it, and its board with its console.
 pub const QEMU: &str = "qemu-system-aarch64";
-/// Debian's package of [`QEMU`].
 pub const QEMU_PACKAGE: &str = "qemu-system-arm";
-/// Board that [`QEMU`] emulates.
 pub const QEMU_MACHINE: &str = "virt,gic-version=3";
-/// The board's serial console.
 pub const CONSOLE: &str = "ttyAMA0";
-
-/// Probes between the entry of `kernel_kexec` and the jump, in order: the CPUs are
-/// unplugged in `machine_shutdown`, never sent a stop.
-pub const WAY_DOWN: &[ProbeId] = &[
-    ProbeId::KernelRestartPrepare,
-    ProbeId::DeviceShutdown,
-    ProbeId::MigrateToRebootCpu,
-    ProbeId::SyscoreShutdown,
-    ProbeId::KmsgDumpDesc,
-    ProbeId::MachineShutdown,
-    ProbeId::MachineKexec,
-];
 
 /// Reads the counter, not earlier than all that comes before in program order
 /// and not later than all that comes after, cycles.
-#[must_use]
 pub fn read_counter() -> u64 {
     let cycles: u64;
     // SAFETY: Linux lets userspace read CNTVCT_EL0; nothing but the named
@@ -59,27 +41,22 @@ pub fn read_counter() -> u64 {
     cycles
 }
 
-/// Whether a clocksource of this name is the counter.
-#[must_use]
 pub fn is_clocksource(name: &str) -> bool {
     name.starts_with("arch_sys_counter")
 }
 
 /// Whether the CPU promises a counter that neither stops nor changes its pace: the
 /// architecture does.
-#[must_use]
 pub const fn counter_is_invariant(_cpuinfo: &str) -> bool {
     true
 }
 
 /// Nothing: no register moves the counter that a kernel shows.
-#[must_use]
 pub const fn counter_adjust(_cpuinfo: &str) -> Option<BTreeMap<u32, i64>> {
     None
 }
 
 /// Model of the CPU by its numbers: its name is not in `/proc/cpuinfo`.
-#[must_use]
 pub fn cpu_model(cpuinfo: &str) -> Option<String> {
     let (implementer, part) = (
         field(cpuinfo, "CPU implementer")?,
@@ -89,7 +66,6 @@ pub fn cpu_model(cpuinfo: &str) -> Option<String> {
 }
 
 /// Name of the hypervisor that this runs under, where the device tree tells.
-#[must_use]
 pub fn hypervisor(_cpuinfo: &str) -> String {
     let name = fs::read_to_string("/sys/firmware/devicetree/base/hypervisor/compatible");
     name.map_or_else(
@@ -99,13 +75,11 @@ pub fn hypervisor(_cpuinfo: &str) -> String {
 }
 
 /// Nothing: the firmware states the counter's frequency, no kernel refines it.
-#[must_use]
 pub const fn refined_hz(_line: &str) -> Option<f64> {
     None
 }
 
 /// Nothing, as no kernel refines it.
-#[must_use]
 pub fn detected_hz<'a>(_lines: impl Iterator<Item = &'a str> + Clone) -> Option<f64> {
     None
 }
@@ -114,24 +88,20 @@ pub fn detected_hz<'a>(_lines: impl Iterator<Item = &'a str> + Clone) -> Option<
 const MAGIC: &[u8] = b"ARM\x64";
 const MAGIC_AT: u64 = 56;
 
-/// Whether the file begins like a kernel that kexec can load.
-///
-/// # Errors
-/// It is shorter than that, or cannot be read.
+/// Whether the file begins like a kernel that kexec can load; an error where it is
+/// shorter than that.
 pub fn is_image(file: &File) -> std::io::Result<bool> {
     let mut magic = [0; 4];
     file.read_exact_at(&mut magic, MAGIC_AT)?;
     Ok(magic == MAGIC)
 }
 
-/// Nothing: the header does not say.
-#[must_use]
+/// The header does not say.
 pub const fn image_version(_image: &File) -> Option<String> {
     None
 }
 
 /// Nothing: the kernel does not keep the header that it was loaded by.
-#[must_use]
 pub const fn handoff() -> Option<Handoff> {
     None
 }

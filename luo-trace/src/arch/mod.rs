@@ -1,5 +1,5 @@
-//! What differs between architectures: the counter, CPU facts, the boot image and
-//! the way down, in one file each. A new one is a file and a line here; whatever it
+//! What differs between architectures: the counter, CPU facts and the boot image, in
+//! one file each. A new one is a file and a line here; whatever it
 //! lacks does not compile.
 
 #[cfg(target_arch = "aarch64")]
@@ -11,14 +11,13 @@ mod this;
 
 pub use this::{
     ADJUST, CONSOLE, COUNTER, COUNTER_KIND, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE, TRACE_CLOCK,
-    WAY_DOWN, counter_adjust, counter_is_invariant, cpu_model, detected_hz, handoff, hypervisor,
+    counter_adjust, counter_is_invariant, cpu_model, detected_hz, handoff, hypervisor,
     image_version, is_clocksource, is_image, read_counter, refined_hz,
 };
 
-use luo_trace_ebpf::{Activity, Probe};
-
 /// The clock of a boot trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each architecture has one of them")]
 pub enum TraceClock {
     /// The counter itself, under this name.
     Counter(&'static str),
@@ -28,7 +27,6 @@ pub enum TraceClock {
 
 impl TraceClock {
     /// As `trace_clock=` takes it.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Counter(name) => name,
@@ -37,15 +35,7 @@ impl TraceClock {
     }
 }
 
-/// Whether the way down of this architecture passes a probe's function by, so that
-/// nothing is lost without it.
-#[must_use]
-pub fn passes_by(probe: &Probe) -> bool {
-    matches!(probe.activity, Activity::Stop) && !WAY_DOWN.contains(&probe.id)
-}
-
 /// Value of the first `key : value` line of `/proc/cpuinfo` and its like.
-#[must_use]
 pub fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
@@ -70,16 +60,5 @@ mod tests {
         assert_eq!(field(text, "model name"), Some("A CPU: fast"));
         assert_eq!(field(text, "MemTotal"), Some("2048 kB"));
         assert_eq!(field(text, "absent"), None);
-    }
-
-    #[test]
-    fn the_way_down_is_of_probes_on_the_way_down() {
-        for id in WAY_DOWN {
-            let activity = Probe::of(*id).activity;
-            assert!(
-                matches!(activity, Activity::Shutdown | Activity::Stop),
-                "{id:?}"
-            );
-        }
     }
 }

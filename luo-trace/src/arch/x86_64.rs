@@ -5,12 +5,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use luo_trace_ebpf::ProbeId;
 use reports::model::Handoff;
 
 use super::{TraceClock, field};
 
-/// Name of the counter.
 pub const COUNTER: &str = "tsc";
 /// Its number in a carrier.
 pub const COUNTER_KIND: u32 = 1;
@@ -20,33 +18,14 @@ pub const TRACE_CLOCK: TraceClock = TraceClock::Counter("x86-tsc");
 pub const ADJUST: Option<&str> = Some("IA32_TSC_ADJUST");
 /// A kernel image, for people.
 pub const IMAGE: &str = "an x86 kernel image (bzImage)";
-/// Emulator of this machine, its package in Debian, and the board.
+/// Emulator of this machine, Debian's package of it, and its board with its console.
 pub const QEMU: &str = "qemu-system-x86_64";
-/// Debian's package of [`QEMU`].
 pub const QEMU_PACKAGE: &str = "qemu-system-x86";
-/// Board that [`QEMU`] emulates.
 pub const QEMU_MACHINE: &str = "q35";
-/// The board's serial console.
 pub const CONSOLE: &str = "ttyS0";
-
-/// Probes between the entry of `kernel_kexec` and the jump, in order.
-pub const WAY_DOWN: &[ProbeId] = &[
-    ProbeId::KernelRestartPrepare,
-    ProbeId::DeviceShutdown,
-    ProbeId::MigrateToRebootCpu,
-    ProbeId::SyscoreShutdown,
-    ProbeId::KmsgDumpDesc,
-    ProbeId::MachineShutdown,
-    ProbeId::NativeMachineShutdown,
-    ProbeId::NativeStopOtherCpus,
-    ProbeId::LapicShutdown,
-    ProbeId::HpetDisable,
-    ProbeId::MachineKexec,
-];
 
 /// Reads the counter, not earlier than all that comes before in program order
 /// and not later than all that comes after, cycles.
-#[must_use]
 pub fn read_counter() -> u64 {
     use core::arch::x86_64::{_mm_lfence, _rdtsc};
     // SAFETY: LFENCE and RDTSC are part of x86-64 and touch no memory; a
@@ -59,8 +38,6 @@ pub fn read_counter() -> u64 {
     }
 }
 
-/// Whether a clocksource of this name is the counter.
-#[must_use]
 pub fn is_clocksource(name: &str) -> bool {
     matches!(name, "tsc" | "tsc-early")
 }
@@ -70,14 +47,12 @@ fn has_flag(cpuinfo: &str, flag: &str) -> bool {
 }
 
 /// Whether the CPU promises a counter that neither stops nor changes its pace.
-#[must_use]
 pub fn counter_is_invariant(cpuinfo: &str) -> bool {
     has_flag(cpuinfo, "constant_tsc") && has_flag(cpuinfo, "nonstop_tsc")
 }
 
 /// [`ADJUST`] of each CPU, cycles, where the CPU has it and the kernel shows it
 /// (`arch/x86/kernel/msr.c`, v7.3: the file offset is the register's number).
-#[must_use]
 pub fn counter_adjust(cpuinfo: &str) -> Option<BTreeMap<u32, i64>> {
     const IA32_TSC_ADJUST: u64 = 0x3b;
     if !has_flag(cpuinfo, "tsc_adjust") {
@@ -94,13 +69,11 @@ pub fn counter_adjust(cpuinfo: &str) -> Option<BTreeMap<u32, i64>> {
 }
 
 /// Model of the CPU, in its own words.
-#[must_use]
 pub fn cpu_model(cpuinfo: &str) -> Option<String> {
     field(cpuinfo, "model name").map(str::to_owned)
 }
 
 /// Name of the hypervisor that this runs under; `none` on bare metal.
-#[must_use]
 pub fn hypervisor(cpuinfo: &str) -> String {
     if !has_flag(cpuinfo, "hypervisor") {
         return "none".to_owned();
@@ -116,7 +89,6 @@ pub fn hypervisor(cpuinfo: &str) -> String {
 
 /// Frequency that the kernel refined the counter's to, Hz, if this line of its log
 /// says so (`tsc_refine_calibration_work`, `arch/x86/kernel/tsc.c`, v7.3).
-#[must_use]
 pub fn refined_hz(line: &str) -> Option<f64> {
     let rest = line.strip_prefix("tsc: Refined TSC clocksource calibration: ")?;
     megahertz(rest.strip_suffix("MHz")?)
@@ -124,13 +96,10 @@ pub fn refined_hz(line: &str) -> Option<f64> {
 
 /// Frequency that it took the counter to have until then, Hz, by its whole log: the
 /// line of the TSC is there where the CPU's frequency is another.
-#[must_use]
 pub fn detected_hz<'a>(lines: impl Iterator<Item = &'a str> + Clone) -> Option<f64> {
-    let detected = |unit: &str| {
-        let mut lines = lines.clone();
-        lines.find_map(|l| megahertz(l.strip_prefix("tsc: Detected ")?.strip_suffix(unit)?))
-    };
-    detected("MHz TSC").or_else(|| detected("MHz processor"))
+    let of = |line: &str, unit| megahertz(line.strip_prefix("tsc: Detected ")?.strip_suffix(unit)?);
+    let counter = lines.clone().find_map(|line| of(line, "MHz TSC"));
+    counter.or_else(|| { lines }.find_map(|line| of(line, "MHz processor")))
 }
 
 fn megahertz(text: &str) -> Option<f64> {
@@ -147,10 +116,8 @@ const VERSION_BASE: u64 = 0x200;
 /// Longest version that is believed.
 const LONGEST_VERSION: usize = 512;
 
-/// Whether the file begins like a kernel that kexec can load.
-///
-/// # Errors
-/// It is shorter than that, or cannot be read.
+/// Whether the file begins like a kernel that kexec can load; an error where it is
+/// shorter than that.
 pub fn is_image(file: &File) -> std::io::Result<bool> {
     const LONGEST_SETUP: usize = 0x250;
     let mut head = [0; LONGEST_SETUP];
@@ -164,7 +131,6 @@ pub fn is_image(file: &File) -> std::io::Result<bool> {
 }
 
 /// `uname -r` and more of a kernel image, where it tells.
-#[must_use]
 pub fn image_version(image: &File) -> Option<String> {
     let mut pointer = [0; 2];
     image.read_exact_at(&mut pointer, VERSION_AT).ok()?;
@@ -179,7 +145,6 @@ pub fn image_version(image: &File) -> Option<String> {
 }
 
 /// What the kexec carried, by the header that the boot loader filled in.
-#[must_use]
 pub fn handoff() -> Option<Handoff> {
     parse_header(&fs::read("/sys/kernel/boot_params/data").ok()?)
 }

@@ -4,7 +4,7 @@
 use std::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
-use luo_trace_ebpf::{Event, event};
+use luo_trace_ebpf::Event;
 
 #[cfg(target_endian = "big")]
 compile_error!("the carrier is laid out for little-endian machines");
@@ -26,7 +26,7 @@ pub const INCOMPLETE: u32 = 1;
 /// Sections, by their place in [`Header::sections`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
-pub enum Section {
+pub(super) enum Section {
     /// Twin copies of a blob that describes the old kernel.
     Meta = 0,
     /// Anchors sampled by `record`.
@@ -51,48 +51,34 @@ pub const SECTION_COUNT: u32 = 8;
 pub const SECTIONS: usize = SECTION_COUNT as usize;
 
 impl Section {
-    /// All of them, in order.
-    pub const ALL: [Self; SECTIONS] = [
-        Self::Meta,
-        Self::Anchors,
-        Self::RebootAnchors,
-        Self::Boundary,
-        Self::Detail,
-        Self::Tail,
-        Self::Hot,
-        Self::Counters,
+    /// All of them in order, with their names in messages and what their slots hold.
+    const TABLE: [(Self, &str, Shape); SECTIONS] = [
+        (Self::Meta, "meta", Shape::Twin),
+        (Self::Anchors, "anchors", Shape::Anchors),
+        (Self::RebootAnchors, "reboot anchors", Shape::Anchors),
+        (Self::Boundary, "boundary", Shape::EventRing),
+        (Self::Detail, "detail", Shape::EventRing),
+        (Self::Tail, "tail", Shape::Events),
+        (Self::Hot, "hot", Shape::Twin),
+        (Self::Counters, "counters", Shape::Twin),
     ];
 
-    /// Its name in messages.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Anchors => "anchors",
-            Self::RebootAnchors => "reboot anchors",
-            Self::Boundary => "boundary",
-            Self::Detail => "detail",
-            Self::Tail => "tail",
-            Self::Hot => "hot",
-            Self::Counters => "counters",
-        }
+    pub(super) fn all() -> [Self; SECTIONS] {
+        Self::TABLE.map(|(section, ..)| section)
     }
 
-    /// What its slots hold.
-    #[must_use]
-    pub const fn shape(self) -> Shape {
-        match self {
-            Self::Meta | Self::Hot | Self::Counters => Shape::Twin,
-            Self::Anchors | Self::RebootAnchors => Shape::Anchors,
-            Self::Boundary | Self::Detail => Shape::EventRing,
-            Self::Tail => Shape::Events,
-        }
+    pub(super) const fn name(self) -> &'static str {
+        Self::TABLE[self as usize].1
+    }
+
+    pub(super) const fn shape(self) -> Shape {
+        Self::TABLE[self as usize].2
     }
 }
 
 /// How the bytes of a section are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(super) enum Shape {
     /// Two copies of one value, each behind a [`TwinHead`]; the newest whole one counts.
     Twin,
     /// A [`RingHead`] and anchors: the oldest half for good, a ring of the newest.
@@ -105,13 +91,10 @@ pub enum Shape {
 
 impl Shape {
     /// Bytes before the first slot.
-    #[must_use]
     pub const fn head(self) -> u64 {
         self.head_size() as u64
     }
 
-    /// Bytes before the first slot.
-    #[must_use]
     pub const fn head_size(self) -> usize {
         match self {
             Self::Anchors | Self::EventRing => size_of::<RingHead>(),
@@ -120,7 +103,6 @@ impl Shape {
     }
 
     /// Bytes of a slot, where the format fixes them.
-    #[must_use]
     pub const fn slot(self) -> Option<u32> {
         match self {
             Self::Anchors => Some(ANCHOR_SLOT),
@@ -147,7 +129,7 @@ const _: () = assert!(size_of::<crate::clock::AnchorRecord>() == ANCHOR_SLOT as 
 /// Where a section lies.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct Descriptor {
+pub(super) struct Descriptor {
     /// Bytes from the start of the carrier; a multiple of [`PAGE`].
     pub offset: u64,
     /// Bytes; a multiple of [`PAGE`].
@@ -163,7 +145,8 @@ const _: () = assert!(size_of::<Descriptor>() == 24);
 /// First bytes of a carrier.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct Header {
+#[expect(clippy::struct_field_names, reason = "the format calls it so")]
+pub(super) struct Header {
     /// [`MAGIC`].
     pub magic: [u8; 8],
     /// Bytes of this header; more in a newer minor version.
@@ -176,7 +159,7 @@ pub struct Header {
     pub state: u64,
     /// CRC-32 of the header with `state` and this field zero.
     pub check: u32,
-    /// [`event::FORMAT`] of the writer.
+    /// [`luo_trace_ebpf::event::FORMAT`] of the writer.
     pub event_format: u16,
     /// Bytes of an event.
     pub event_size: u16,
@@ -211,9 +194,8 @@ pub const fn state(flags: u32) -> u64 {
 }
 
 /// The flags in [`Header::state`], if it is whole.
-#[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "takes a word apart")]
-pub const fn flags(state: u64) -> Option<u32> {
+pub(super) const fn flags(state: u64) -> Option<u32> {
     let (low, high) = (state as u32, (state >> 32) as u32);
     if low == !high { Some(low) } else { None }
 }
@@ -221,7 +203,7 @@ pub const fn flags(state: u64) -> Option<u32> {
 /// Head of a ring.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
-pub struct RingHead {
+pub(super) struct RingHead {
     /// Slots ever written; moves after the slot is whole.
     pub written: u64,
     /// Zero.
@@ -233,7 +215,7 @@ const _: () = assert!(size_of::<RingHead>() == 64);
 /// Head of one copy of a [`Shape::Twin`] section.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
-pub struct TwinHead {
+pub(super) struct TwinHead {
     /// Number of the update, from 1; 0 while the copy is being written.
     pub seq: u64,
     /// Bytes that follow.
@@ -248,7 +230,6 @@ const _: () = assert!(size_of::<TwinHead>() == TWIN_HEAD as usize);
 
 impl TwinHead {
     /// The head of `payload`.
-    #[must_use]
     pub fn of(seq: u64, len: u32, payload: &[u8]) -> Self {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&seq.to_le_bytes());
@@ -306,10 +287,9 @@ impl Plan {
     }
 
     /// The descriptors of all sections, and the size of the carrier in bytes.
-    #[must_use]
-    pub fn layout(&self) -> ([Descriptor; SECTIONS], u64) {
+    pub(super) fn layout(&self) -> ([Descriptor; SECTIONS], u64) {
         let mut offset = PAGE;
-        let sections = Section::ALL.map(|section| {
+        let sections = Section::all().map(|section| {
             let (slot_size, slots) = self.slots(section);
             let used = section.shape().head() + u64::from(slot_size) * u64::from(slots);
             let len = used.next_multiple_of(PAGE);
@@ -353,8 +333,7 @@ fn slots_in(bytes: u64, shape: Shape) -> u32 {
 
 /// Ring slot of the `n`th anchor ever written: the first half keeps the oldest
 /// for good, since only a long baseline gives a good rate.
-#[must_use]
-pub fn anchor_slot(n: u64, slots: u32) -> u64 {
+pub(super) fn anchor_slot(n: u64, slots: u32) -> u64 {
     let slots = u64::from(slots);
     let kept = slots / 2;
     if n < kept {
@@ -363,6 +342,3 @@ pub fn anchor_slot(n: u64, slots: u32) -> u64 {
         kept + (n - kept) % (slots - kept).max(1)
     }
 }
-
-/// Formats that a carrier of this build holds.
-pub(super) const EVENT_FORMAT: u16 = event::FORMAT;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use luo_trace_ebpf::maps::HotStats;
-use luo_trace_ebpf::{Event, Probe, probes};
+use luo_trace_ebpf::{Event, event};
 use rustix::fs::{FileType, fstat};
 
 use super::layout::{
@@ -16,43 +16,9 @@ use super::layout::{
 use super::{CarrierError, Counters, wire};
 use crate::clock::{Anchor, AnchorRecord};
 
-/// What the header says of the carrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Format version: major, minor.
-    pub version: (u16, u16),
-    /// Boot id of the kernel that was recorded.
-    pub boot_id: [u8; 16],
-    /// Process that recorded.
-    pub pid: u32,
-    /// Whether the writer had this build's probe table.
-    pub same_probes: bool,
-    /// Size of the carrier, bytes.
-    pub size: u64,
-}
-
-/// How a ring of events fared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ring {
-    /// Room, events.
-    pub slots: u32,
-    /// Events ever written.
-    pub written: u64,
-}
-
-impl Ring {
-    /// Events overwritten by newer ones.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.written.saturating_sub(self.slots as u64)
-    }
-}
-
 /// All that a carrier holds.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// The header.
-    pub facts: Facts,
     /// Description of the old kernel, as given to the writer.
     pub meta: Vec<u8>,
     /// Anchors of `record`, oldest first.
@@ -67,14 +33,10 @@ pub struct Contents {
     pub hot: Vec<(u8, HotStats)>,
     /// What was counted.
     pub counters: Counters,
-    /// The ring of events that end phases.
-    pub boundary: Ring,
-    /// The ring of all other events.
-    pub detail: Ring,
+    /// Events of the rings that newer ones overwrote.
+    pub dropped: u64,
     /// Slots (of events or anchors) that were written, but not to the end.
     pub torn: u64,
-    /// Events in `events` and `tail` of probes that this build does not know.
-    pub unknown_probes: u64,
 }
 
 /// A whole carrier, copied out of the memfd; at most [`MAX_SIZE`] bytes.
@@ -96,20 +58,15 @@ pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
     events.append(&mut self::events(&section(Section::Detail), &mut torn));
     events.sort_by_key(|event| (event.boot_ns, event.cpu, event.seq));
     let tail = self::events(&section(Section::Tail), &mut torn);
-    let unknown = |event: &&Event| Probe::from_number(event.probe).is_none();
-    let unknown_probes = events.iter().chain(&tail).filter(unknown).count() as u64;
 
     let meta = match section(Section::Meta).newest_twin() {
         Twin::Whole(bytes) => bytes.to_vec(),
         Twin::Blank => Vec::new(),
         Twin::Damaged => return Err(CarrierError::MetaDamaged),
     };
-    let ring = |slots: Slots<'_>| Ring {
-        slots: slots.count,
-        written: slots.written(),
-    };
+    let rings = [Section::Boundary, Section::Detail].map(section);
+    let dropped = rings.map(|ring| ring.written().saturating_sub(ring.count.into()));
     Ok(Contents {
-        facts: facts(&header),
         meta,
         anchors,
         reboot_anchors,
@@ -117,10 +74,8 @@ pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
         tail,
         hot: wire::hot_from_bytes(section(Section::Hot).newest_twin().bytes()),
         counters: Counters::from_bytes(section(Section::Counters).newest_twin().bytes()),
-        boundary: ring(section(Section::Boundary)),
-        detail: ring(section(Section::Detail)),
+        dropped: dropped[0].saturating_add(dropped[1]),
         torn,
-        unknown_probes,
     })
 }
 
@@ -168,29 +123,25 @@ fn header(bytes: &[u8], actual: u64) -> Result<Header, CarrierError> {
             CarrierError::NotACarrier
         });
     }
-    let room = size_of::<Header>();
-    let Some(start) = bytes.get(..room) else {
-        return Err(CarrierError::Truncated {
-            stated: room as u64,
-            actual,
-        });
-    };
+    let cut_short = |stated| CarrierError::Truncated { stated, actual };
+    let start = bytes.get(..size_of::<Header>());
+    let start = start.ok_or_else(|| cut_short(HEADER_SIZE.into()))?;
     let header: Header = bytemuck::pod_read_unaligned(start);
-    check_version(&header)?;
+    let Header { major, minor, .. } = header;
+    if major != layout::MAJOR {
+        return Err(CarrierError::Version { major, minor });
+    }
     check_sum(&header, bytes)?;
     if layout::flags(header.state).ok_or(CarrierError::HeaderDamaged)? & layout::INCOMPLETE != 0 {
         return Err(CarrierError::Incomplete);
     }
-    if header.event_format != layout::EVENT_FORMAT {
+    if header.event_format != event::FORMAT {
         return Err(CarrierError::EventFormat {
             found: header.event_format,
         });
     }
     if header.total_size > actual {
-        return Err(CarrierError::Truncated {
-            stated: header.total_size,
-            actual,
-        });
+        return Err(cut_short(header.total_size));
     }
     check_sections(&header)?;
     Ok(header)
@@ -205,15 +156,6 @@ fn is_unfinished(bytes: &[u8]) -> bool {
         && state.is_some_and(|state| {
             layout::flags(u64::from_le_bytes(*state)) == Some(layout::INCOMPLETE)
         })
-}
-
-fn check_version(header: &Header) -> Result<(), CarrierError> {
-    let Header { major, minor, .. } = *header;
-    match major.cmp(&layout::MAJOR) {
-        std::cmp::Ordering::Greater => Err(CarrierError::TooNew { major, minor }),
-        std::cmp::Ordering::Less => Err(CarrierError::TooOld { major, minor }),
-        std::cmp::Ordering::Equal => Ok(()),
-    }
 }
 
 /// Checks the sum over the header, which a newer minor version has more of.
@@ -233,7 +175,7 @@ fn check_sum(header: &Header, bytes: &[u8]) -> Result<(), CarrierError> {
 }
 
 fn check_sections(header: &Header) -> Result<(), CarrierError> {
-    for section in Section::ALL {
+    for section in Section::all() {
         check_section(header, section).map_err(|problem| CarrierError::Section {
             section: section.name(),
             problem,
@@ -275,16 +217,6 @@ fn check_section(header: &Header, section: Section) -> Result<(), &'static str> 
         return Err("overlaps another one");
     }
     Ok(())
-}
-
-fn facts(header: &Header) -> Facts {
-    Facts {
-        version: (header.major, header.minor),
-        boot_id: header.boot_id,
-        pid: header.pid,
-        same_probes: header.table_digest == probes::table_digest(),
-        size: header.total_size,
-    }
 }
 
 /// The slots of a section that was checked.

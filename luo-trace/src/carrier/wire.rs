@@ -38,8 +38,8 @@ impl Counters {
     /// Words before the list; a newer minor version may have more.
     const WORDS: usize = 12;
 
-    /// As much of them as fits `room` bytes: the list is cut.
-    pub(super) fn to_bytes(&self, room: usize) -> Vec<u8> {
+    /// The numbers before the list, in the order of the format.
+    fn numbers(&mut self) -> [&mut u64; 10] {
         let Self {
             seen,
             lost,
@@ -51,27 +51,31 @@ impl Counters {
             missed,
             unrecorded,
             unmatched,
-            seen_by_cpu,
+            seen_by_cpu: _,
         } = self;
+        [
+            seen,
+            lost,
+            tail_stored,
+            tail_refused,
+            hot,
+            drained,
+            malformed,
+            missed,
+            unrecorded,
+            unmatched,
+        ]
+    }
+
+    /// As much of them as fits `room` bytes: the list is cut.
+    pub(super) fn to_bytes(&self, room: usize) -> Vec<u8> {
+        let mut copy = self.clone();
         let fits = (room / size_of::<u64>()).saturating_sub(Self::WORDS);
-        let listed = &seen_by_cpu[..seen_by_cpu.len().min(fits)];
-        let [list_at, list_len] = [Self::WORDS, listed.len()].map(|n| n as u64);
-        let words: [u64; Self::WORDS] = [
-            *seen,
-            *lost,
-            *tail_stored,
-            *tail_refused,
-            *hot,
-            *drained,
-            *malformed,
-            *missed,
-            *unrecorded,
-            *unmatched,
-            list_at,
-            list_len,
-        ];
-        let words = words.iter().chain(listed);
-        words.flat_map(|word| word.to_le_bytes()).collect()
+        copy.seen_by_cpu.truncate(fits);
+        let list = [Self::WORDS, copy.seen_by_cpu.len()].map(|n| n as u64);
+        let numbers = copy.numbers().map(|number| *number);
+        let words = numbers.into_iter().chain(list).chain(copy.seen_by_cpu);
+        words.flat_map(u64::to_le_bytes).collect()
     }
 
     /// The counters in `bytes`, of which an older minor version has fewer.
@@ -82,23 +86,15 @@ impl Counters {
             .ok()
             .zip(usize::try_from(word(11)).ok());
         let list = list.and_then(|(at, len)| words.get(at..at.checked_add(len)?));
-        Self {
-            seen: word(0),
-            lost: word(1),
-            tail_stored: word(2),
-            tail_refused: word(3),
-            hot: word(4),
-            drained: word(5),
-            malformed: word(6),
-            missed: word(7),
-            unrecorded: word(8),
-            unmatched: word(9),
-            seen_by_cpu: list
-                .unwrap_or_default()
-                .iter()
-                .map(|word| u64::from_le_bytes(*word))
-                .collect(),
+        let list = list.unwrap_or_default().iter();
+        let mut counters = Self {
+            seen_by_cpu: list.map(|word| u64::from_le_bytes(*word)).collect(),
+            ..Self::default()
+        };
+        for (i, number) in counters.numbers().into_iter().enumerate() {
+            *number = word(i);
         }
+        counters
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use luo_trace_ebpf::maps::HotStats;
-use luo_trace_ebpf::{Event, Kind, Probe, Retention, probes};
+use luo_trace_ebpf::{Event, Kind, Probe, Retention, event, probes};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{
@@ -64,7 +64,7 @@ impl Carrier {
             minor: layout::MINOR,
             state: 0,
             check: 0,
-            event_format: layout::EVENT_FORMAT,
+            event_format: event::FORMAT,
             event_size: layout::EVENT_SIZE,
             total_size: self.size,
             table_digest: probes::table_digest(),
@@ -145,18 +145,6 @@ impl Carrier {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
-    }
-
-    /// Where slot 0 of the tail lies in the carrier, bytes.
-    #[must_use]
-    pub fn tail_offset(&self) -> u64 {
-        self.sections[Section::Tail as usize].offset
-    }
-
-    /// Slots of the tail.
-    #[must_use]
-    pub fn tail_slots(&self) -> u32 {
-        self.sections[Section::Tail as usize].slots
     }
 
     /// Writes the older of two copies: void it, fill it, then vouch for it.

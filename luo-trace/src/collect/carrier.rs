@@ -67,16 +67,16 @@ fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
             "the carrier's facts are not readable ({e}): collect with the version that recorded"
         )
     })?;
-    let dropped = contents.detail.dropped() + contents.boundary.dropped();
     let Contents {
         mut anchors,
         reboot_anchors,
         events,
         tail,
         hot,
+        dropped,
         torn,
         counters,
-        ..
+        meta: _,
     } = contents;
     anchors.extend(reboot_anchors);
     Ok((

@@ -122,13 +122,11 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     }
     let probes = Probes::arm_for_restore(&config.selection).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
-    let armed_boot_ns = boot_ns();
     // So that whatever the agent does after this lies after an anchor.
     let anchors = vec![before, Anchor::sample()];
     let waited = early.map_or_else(announce, Ok)?;
     let armed = Armed {
         attach_ns,
-        boot_ns: armed_boot_ns,
         waited,
         slept: facts::slept_ns(),
     };
@@ -147,7 +145,6 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
 /// How `collect` got ready, and when.
 struct Armed {
     attach_ns: u64,
-    boot_ns: u64,
     waited: Waited,
     /// What the machine had slept by then.
     slept: u64,
@@ -429,7 +426,6 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
             .as_ref()
             .and_then(|session| hit_cost(session, probes)),
         attach_ns: armed.attach_ns,
-        armed_boot_ns: armed.boot_ns,
         waited: armed.waited,
         used,
         boot,

@@ -21,10 +21,6 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Catches them.
-    ///
-    /// # Errors
-    /// The handlers cannot be installed.
     pub fn catch() -> io::Result<Self> {
         Ok(Self {
             caught: heard(&[SIGTERM, SIGINT])?,
@@ -33,9 +29,6 @@ impl Ending {
     }
 
     /// Sleeps until then, or until one of `files` can be read; true if it is to end.
-    ///
-    /// # Errors
-    /// poll(2) failed.
     pub fn wait(&self, files: &[BorrowedFd<'_>], until: Instant) -> io::Result<bool> {
         let mut fds = vec![PollFd::new(&self.caught, PollFlags::IN)];
         fds.push(PollFd::new(&self.hung_up, PollFlags::IN));

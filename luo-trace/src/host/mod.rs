@@ -6,7 +6,6 @@ pub mod ready;
 pub mod state;
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::exit::Failure;
 use crate::liveupdate::DEVICE_PATH;
@@ -33,10 +32,6 @@ pub(crate) fn need_luo() -> anyhow::Result<()> {
 
 /// The time of day, RFC 3339 in UTC.
 pub(crate) fn now_rfc3339() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
-    jiff::Timestamp::from_second(seconds.try_into().unwrap_or(0))
-        .map(|t| t.to_string())
-        .unwrap_or_default()
+    let now = jiff::Timestamp::now();
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

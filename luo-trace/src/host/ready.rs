@@ -13,7 +13,6 @@ use crate::liveupdate::take_inherited;
 const READY: &[u8] = b"READY=1\n";
 
 /// `CLOCK_BOOTTIME`, ns.
-#[must_use]
 pub fn boot_ns() -> u64 {
     nanos(ClockId::Boottime)
 }
@@ -38,7 +37,6 @@ pub struct Started {
 impl Started {
     /// To be called first in `main`: what the process has used of a CPU until
     /// then is the exec, and no clock tells more of it.
-    #[must_use]
     pub fn now() -> Self {
         Self {
             boot_ns: boot_ns().saturating_sub(cpu_ns()),
@@ -46,7 +44,6 @@ impl Started {
     }
 
     /// Time since then, ns.
-    #[must_use]
     pub fn elapsed_ns(self) -> u64 {
         boot_ns().saturating_sub(self.boot_ns)
     }
@@ -59,19 +56,14 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Announces on this inherited descriptor as well as through `NOTIFY_SOCKET`.
-    ///
-    /// # Errors
-    /// The descriptor is not one that this process was started with.
+    /// Announces on this descriptor, which must be inherited, as well as through
+    /// `NOTIFY_SOCKET`.
     pub fn on(fd: Option<RawFd>) -> io::Result<Self> {
         let fd = fd.map(take_inherited).transpose()?;
         Ok(Self { fd })
     }
 
-    /// Announces, once.
-    ///
-    /// # Errors
-    /// Nobody listens any more.
+    /// Announces, once; an error where nobody listens any more.
     pub fn announce(self) -> io::Result<()> {
         if let Some(fd) = self.fd {
             std::fs::File::from(fd).write_all(READY)?;

@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::RawFd;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::exit::Failure;
 
@@ -22,7 +22,6 @@ const PREFIX: &str = "luo-trace-record-";
 pub struct State {
     /// The session that carries the trace.
     pub session: String,
-    /// Process id of `record`.
     pub pid: u32,
     /// When that process started, in clock ticks since boot: the id's owner.
     pub start_ticks: u64,
@@ -34,19 +33,8 @@ pub struct State {
     pub tail_refused: Option<String>,
 }
 
-/// The file of this process. Dropping it removes the file.
-#[derive(Debug)]
-pub struct Published(PathBuf);
-
-impl Drop for Published {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 impl State {
     /// The state of this process.
-    #[must_use]
     pub fn own(
         session: String,
         carrier_fd: RawFd,
@@ -54,54 +42,39 @@ impl State {
         tail_refused: Option<String>,
     ) -> Self {
         let pid = std::process::id();
-        let start_ticks = start_ticks(pid).unwrap_or(0);
         Self {
             session,
             pid,
-            start_ticks,
+            start_ticks: start_ticks(pid).unwrap_or(0),
             carrier_fd,
             tail_map,
             tail_refused,
         }
     }
 
-    /// Writes the file.
-    ///
-    /// # Errors
-    /// /run cannot be written.
-    pub fn publish(&self) -> anyhow::Result<Published> {
+    /// Writes the file, which is removed where the result is dropped.
+    pub fn publish(&self) -> anyhow::Result<TempPath> {
         self.publish_in(Path::new(DIRECTORY))
     }
 
-    fn publish_in(&self, directory: &Path) -> anyhow::Result<Published> {
+    fn publish_in(&self, directory: &Path) -> anyhow::Result<TempPath> {
         let path = directory.join(format!("{PREFIX}{}.json", self.pid));
         let write = || {
-            let new = path.with_extension("new");
-            fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)?
-                .write_all(&serde_json::to_vec(self)?)?;
-            fs::rename(&new, &path)
+            let mut new = NamedTempFile::new_in(directory)?;
+            new.write_all(&serde_json::to_vec(self)?)?;
+            new.persist(&path)?;
+            TempPath::try_from_path(&path)
         };
-        write().with_context(|| format!("cannot write {}: is /run writable?", path.display()))?;
-        Ok(Published(path))
+        write().with_context(|| format!("cannot write {}: is /run writable?", path.display()))
     }
 
-    /// The `record` that runs with this session, or the only one that runs.
-    ///
-    /// # Errors
-    /// Several would do.
+    /// The `record` that runs with this session, or the only one that runs; an error
+    /// where several would do.
     pub fn running(session: Option<&str>) -> anyhow::Result<Option<Self>> {
         one_of(all_in(Path::new(DIRECTORY)), session)
     }
 
-    /// Opens its carrier.
-    ///
-    /// # Errors
-    /// It ended in the meantime.
+    /// Opens its carrier; an error where it ended in the meantime.
     pub fn open_carrier(&self) -> std::io::Result<File> {
         fs::OpenOptions::new()
             .read(true)
@@ -185,11 +158,5 @@ mod tests {
         assert_eq!(find(None).as_ref(), Some(&ours));
         assert_eq!(find(Some("a")), Some(ours));
         assert_eq!(find(Some("b")), None);
-    }
-
-    #[test]
-    fn a_process_has_a_start_and_a_nonsense_one_has_none() {
-        assert!(start_ticks(std::process::id()).is_some());
-        assert_eq!(start_ticks(u32::MAX), None);
     }
 }

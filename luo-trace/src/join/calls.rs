@@ -99,7 +99,6 @@ struct Open {
 
 impl<K: Copy> Calls<K> {
     /// None yet. `recorder` is what the old side's own process says of itself.
-    #[must_use]
     pub fn new(recorder: Option<&Meta>) -> Self {
         Self {
             all: Vec::new(),
@@ -111,7 +110,6 @@ impl<K: Copy> Calls<K> {
     }
 
     /// The calls of records that are in order.
-    #[must_use]
     pub fn of(events: &[Event], recorder: Option<&Meta>) -> Self {
         let mut calls = Self::new(recorder);
         for event in events {
@@ -171,7 +169,6 @@ impl<K: Copy> Calls<K> {
     }
 
     /// Whether this text was written as a mark.
-    #[must_use]
     pub fn has_mark(&self, text: &str) -> bool {
         self.marks.iter().any(|m| m.text.trim() == text.trim())
     }
@@ -214,9 +211,8 @@ impl<K: Copy> Calls<K> {
             ProbeId::BlockingNotifierCallChain => {}
             ProbeId::NotifierRun => self.end_notifier(thread, now),
             id => {
-                if let Some(stale) = thread.open.iter().position(|open| open.probe == id) {
-                    thread.open.truncate(stale);
-                }
+                // Not what was entered after it: that may have been so after it returned.
+                thread.open.retain(|open| open.probe != id);
             }
         }
     }

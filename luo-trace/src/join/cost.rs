@@ -4,7 +4,7 @@ use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::{DEFAULT_WINDOW, SelfCost, Window};
 
 use super::calls::{Call, Calls};
-use super::{NewHalf, Side as _, Timeline};
+use super::{Joined, NewHalf, Side as _, Timeline, is_call};
 use crate::carrier::Meta;
 use crate::clock::{BootNs, New, Old};
 
@@ -46,30 +46,15 @@ impl Own {
     }
 }
 
-/// What the cost is taken from.
-pub(super) struct Input<'a> {
-    pub(super) meta: Option<&'a Meta>,
-    pub(super) new: &'a NewHalf,
-    pub(super) own: &'a Own,
-    pub(super) old_calls: &'a Calls<Old>,
-    pub(super) new_calls: &'a Calls<New>,
-    pub(super) windows: &'a [Window],
-    pub(super) timeline: &'a Timeline<'a>,
-    /// Probe hits inside the default window.
-    pub(super) hits: u64,
-}
-
-pub(super) fn measure(input: &Input<'_>) -> SelfCost {
-    let Input {
-        meta,
+pub(super) fn measure(joined: &Joined<'_>, windows: &[Window]) -> SelfCost {
+    let Joined {
         new,
         own,
         old_calls,
         new_calls,
-        windows,
         timeline,
-        hits,
-    } = *input;
+        ..
+    } = joined;
     let window = windows.iter().find(|w| w.name == DEFAULT_WINDOW);
     let inside = |start: i64, end: i64| -> u64 {
         window.map_or(0, |w| {
@@ -94,10 +79,10 @@ pub(super) fn measure(input: &Input<'_>) -> SelfCost {
     } else {
         retrieve_inside.max(used_between(&new.used, timeline, ready, end))
     };
-    let hits = window.map_or(0, |_| hits);
+    let hits = window.map_or(0, |window| hits(joined, window));
     SelfCost {
         attach_ns: new.attach_ns,
-        attach_old_ns: meta.map(|m| m.attach_ns),
+        attach_old_ns: joined.old.map(|old| old.meta.attach_ns),
         preserve_ns: spent(old_calls, Command::PreserveFd, |c| own.call(c)),
         freeze_ns,
         retrieve_ns: spent(new_calls, Command::RetrieveFd, |c| own.new_call(c)),
@@ -108,6 +93,20 @@ pub(super) fn measure(input: &Input<'_>) -> SelfCost {
             + competing
             + hits.saturating_mul(new.per_hit_ns.unwrap_or(0)),
     }
+}
+
+/// Probe hits inside the window: records, as far as each is one, and hot calls of the
+/// new kernel, two hits each.
+fn hits(joined: &Joined<'_>, window: &Window) -> u64 {
+    let old = joined.old_events.iter().filter(|e| {
+        let at = BootNs::stamped(e.boot_ns);
+        is_call(e) && joined.kexec.is_some_and(|kexec| at >= kexec)
+    });
+    let new = joined.new_events.iter().filter(|e| {
+        is_call(e) && New::place(&joined.timeline, BootNs::stamped(e.boot_ns)) <= window.end
+    });
+    let hot = joined.new.hot.iter().map(|(_, sum)| sum.count);
+    (old.count() + new.count()) as u64 + 2 * hot.sum::<u64>()
 }
 
 /// CPU time of `collect` from one moment to another, from the last sample before each,

@@ -4,21 +4,10 @@ use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::phase::PhaseId;
 use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
 
-use super::calls::{Call, Calls};
-use super::cost::Own;
+use super::calls::Call;
 use super::marks::WORKLOAD;
-use super::{Boot, Console, Side as _, Timeline, Waited};
+use super::{Boot, Console, Joined, Side as _};
 use crate::clock::{BootNs, New, Old};
-
-/// What advice is found in, beside the run.
-pub(super) struct Input<'a> {
-    pub(super) boot: &'a Boot,
-    pub(super) own: &'a Own,
-    pub(super) old: &'a Calls<Old>,
-    pub(super) new: &'a Calls<New>,
-    pub(super) waited: Waited,
-    pub(super) timeline: &'a Timeline<'a>,
-}
 
 /// A part of the window from which on advice is worth a line.
 const NOTEWORTHY: f64 = 0.05;
@@ -26,7 +15,7 @@ const NOTEWORTHY: f64 = 0.05;
 const BIG_INITRD: u64 = 32 << 20;
 
 /// All that there is to say about a run.
-pub(super) fn of(run: &Run, input: &Input<'_>) -> Vec<Lint> {
+pub(super) fn of(run: &Run, joined: &Joined<'_>) -> Vec<Lint> {
     let mut lints: Vec<Lint> = run
         .clock
         .warnings
@@ -34,12 +23,12 @@ pub(super) fn of(run: &Run, input: &Input<'_>) -> Vec<Lint> {
         .map(|text| warning("clock.doubtful", text.clone(), None))
         .collect();
     lints.extend(aborted(run));
-    lints.extend(agent_died(input));
-    lints.extend(loaded_inside(run, input));
-    lints.extend(console(input.boot));
+    lints.extend(agent_died(joined));
+    lints.extend(loaded_inside(run, joined));
+    lints.extend(console(&joined.new.boot));
     lints.extend(slow_initcalls(run));
     lints.extend(bring_up(run));
-    lints.extend(agent_late(run, input));
+    lints.extend(agent_late(run, joined));
     lints.extend(big_handoff(run));
     if !run.holes.is_empty() {
         let text = format!(
@@ -92,34 +81,35 @@ fn aborted(run: &Run) -> impl Iterator<Item = Lint> + '_ {
 }
 
 /// A session that was closed before the kexec took its files with it.
-fn agent_died<'a>(input: &'a Input<'_>) -> impl Iterator<Item = Lint> + 'a {
-    let releases = input.old.each(ProbeId::LuoSessionRelease);
-    let before = releases.filter(|c| Old::place(input.timeline, c.start) < 0);
-    before.filter(|c| !input.own.call(c)).filter_map(|release| {
-        let session = release.session.as_deref()?;
-        let preserved = |c: &&Call<Old>| {
-            c.start < release.start
-                && c.file(Command::PreserveFd)
-                    .is_some_and(|(of, _)| of == session)
-        };
-        let files = input.old.iter().filter(preserved).count();
-        let text = format!(
-            "session {session} was closed by {} before the kexec, which gave up its {files} \
+fn agent_died<'a>(joined: &'a Joined<'_>) -> impl Iterator<Item = Lint> + 'a {
+    let releases = joined.old_calls.each(ProbeId::LuoSessionRelease);
+    let before = releases.filter(|c| Old::place(&joined.timeline, c.start) < 0);
+    before
+        .filter(|c| !joined.own.call(c))
+        .filter_map(|release| {
+            let session = release.session.as_deref()?;
+            let preserved = |c: &&Call<Old>| {
+                c.start < release.start
+                    && c.file(Command::PreserveFd)
+                        .is_some_and(|(of, _)| of == session)
+            };
+            let files = joined.old_calls.iter().filter(preserved).count();
+            let text = format!(
+                "session {session} was closed by {} before the kexec, which gave up its {files} \
              preserved files: did its agent die?",
-            release.comm
-        );
-        (files > 0).then(|| warning("session.closed", text, None))
-    })
+                release.comm
+            );
+            (files > 0).then(|| warning("session.closed", text, None))
+        })
 }
 
 /// "`kexec_file_load` should not be used during live update blackout time".
-fn loaded_inside(run: &Run, input: &Input<'_>) -> Option<Lint> {
+fn loaded_inside(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     let pause = run.windows.iter().filter(|w| w.name == WORKLOAD);
     let pause = pause.map(|w| w.start).min()?;
-    let load = input.old.each(ProbeId::KexecFileLoad).find(|c| {
-        c.end
-            .is_some_and(|end| Old::place(input.timeline, end) > pause)
-    })?;
+    let mut loads = joined.old_calls.each(ProbeId::KexecFileLoad);
+    let ends_inside = |end| Old::place(&joined.timeline, end) > pause;
+    let load = loads.find(|c| c.end.is_some_and(ends_inside))?;
     Some(warning(
         "kexec.load-inside",
         "the next kernel was loaded while a workload was already paused: load it first".to_owned(),
@@ -210,18 +200,18 @@ fn bring_up(run: &Run) -> Option<Lint> {
     })
 }
 
-fn agent_late(run: &Run, input: &Input<'_>) -> Option<Lint> {
+fn agent_late(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     let phase = run.phase(PhaseId::NewUserspace.as_str())?;
     // Nobody is to blame for waiting for us.
-    let ready = New::place(input.timeline, BootNs::stamped(input.waited.ready_boot_ns));
-    let began = ready.saturating_sub_unsigned(input.waited.ready_ns);
+    let waited = joined.new.waited;
+    let ready = New::place(&joined.timeline, BootNs::stamped(waited.ready_boot_ns));
+    let began = ready.saturating_sub_unsigned(waited.ready_ns);
     let waited = (ready.min(phase.end_t()) - began.max(phase.start_t)).max(0);
     let late = phase.duration_ns - waited;
     noteworthy(run, late).then(|| {
-        let opener = input
-            .new
-            .each(ProbeId::LuoOpen)
-            .find(|c| New::place(input.timeline, c.start) >= phase.end_t())
+        let mut opens = joined.new_calls.each(ProbeId::LuoOpen);
+        let opener = opens
+            .find(|c| New::place(&joined.timeline, c.start) >= phase.end_t())
             .map_or("the agent", |c| c.comm.as_str());
         note(
             "agent.late",

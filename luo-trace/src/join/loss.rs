@@ -5,26 +5,22 @@ use std::collections::BTreeMap;
 use luo_trace_ebpf::Event;
 use reports::model::{Hole, KernelSide, Loss};
 
-use super::{NewHalf, OldHalf, hole, is_call};
+use super::{Joined, NewHalf, OldHalf, hole, is_call};
 use crate::carrier::Counters;
 
 /// Counts by the numbers that each CPU gave its records, so that one lost anywhere on
 /// the way (full ring buffer, stopped drain, overwritten or torn slot) shows, and by
 /// what was counted where it happened.
-pub(super) fn count(
-    old: Option<&OldHalf>,
-    old_events: &[Event],
-    new: &NewHalf,
-    new_events: &[Event],
-) -> Loss {
+pub(super) fn count(joined: &Joined<'_>) -> Loss {
+    let Joined { old, new, .. } = joined;
     let mut loss = Loss {
         torn_records: old.map_or(0, |old| old.torn),
         dropped_records: old.map_or(0, |old| old.dropped),
         ..Loss::default()
     };
     let sides = [
-        old.map(|old| (&old.counters, old_events)),
-        Some((&new.counters, new_events)),
+        old.map(|old| (&old.counters, joined.old_events)),
+        Some((&new.counters, joined.new_events)),
     ];
     for (counters, events) in sides.into_iter().flatten() {
         let (made, arrived) = numbered(counters, events);

@@ -17,14 +17,14 @@ mod spans;
 use luo_trace_ebpf::maps::HotStats;
 use luo_trace_ebpf::{Event, Kind, Probe};
 use reports::model::{
-    Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Run, SCHEMA, Window,
+    Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Run, SCHEMA,
 };
 
 use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
 pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
-pub use calls::{Call, Calls};
+pub use calls::Calls;
 pub use sessions::Outstanding;
 
 #[cfg(test)]
@@ -33,7 +33,6 @@ mod tests;
 /// What the carrier brought.
 #[derive(Clone, Debug)]
 pub struct OldHalf {
-    /// Facts of the recording side.
     pub meta: Meta,
     /// Records that came through the ring buffer.
     pub events: Vec<Event>,
@@ -51,23 +50,22 @@ pub struct OldHalf {
 
 impl OldHalf {
     /// The calls that its records tell of.
-    #[must_use]
     pub fn calls(&self) -> Calls<Old> {
-        let events = in_order(self.events.iter().chain(&self.tail));
-        Calls::of(&events, Some(&self.meta))
+        Calls::of(&self.in_order(), Some(&self.meta))
+    }
+
+    fn in_order(&self) -> Vec<Event> {
+        in_order(self.events.iter().chain(&self.tail))
     }
 }
 
 /// What `collect` saw.
 #[derive(Clone, Debug)]
 pub struct NewHalf {
-    /// The machine.
     pub host: Host,
-    /// The new kernel.
     pub kernel: Kernel,
     /// Process id of `collect`.
     pub pid: u32,
-    /// Our session's name.
     pub session: String,
     /// Records of its probes.
     pub events: Vec<Event>,
@@ -83,8 +81,6 @@ pub struct NewHalf {
     pub attach_ns: u64,
     /// What a hit of theirs costs, ns, if it was measured.
     pub per_hit_ns: Option<u64>,
-    /// When they were armed, new kernel's boot clock.
-    pub armed_boot_ns: u64,
     /// How long whoever started `collect` had to wait for it.
     pub waited: Waited,
     /// CPU time that `collect` had used by then: boot clock and CPU time, ns, in order.
@@ -167,8 +163,21 @@ impl Side for New {
     }
 }
 
+/// Both halves on one timeline, and what is ours in them.
+struct Joined<'a> {
+    old: Option<&'a OldHalf>,
+    new: &'a NewHalf,
+    old_events: &'a [Event],
+    new_events: &'a [Event],
+    old_calls: Calls<Old>,
+    new_calls: Calls<New>,
+    own: cost::Own,
+    timeline: Timeline<'a>,
+    /// Entry of the kexec that did not come back.
+    kexec: Option<BootNs<Old>>,
+}
+
 /// Joins the halves. Never fails: what is missing becomes a hole.
-#[must_use]
 pub fn join(halves: Halves) -> Run {
     let Halves {
         old,
@@ -185,11 +194,9 @@ pub fn join(halves: Halves) -> Run {
         ));
     });
     let bridge = bridge.ok();
-    let meta = old.as_ref().map(|o| &o.meta);
-    let old_events = old
-        .as_ref()
-        .map(|o| in_order(o.events.iter().chain(&o.tail)))
-        .unwrap_or_default();
+    let old = old.as_ref();
+    let meta = old.map(|old| &old.meta);
+    let old_events = old.map(OldHalf::in_order).unwrap_or_default();
     let new_events = in_order(&new.events);
     let kexec = phases::last_kexec(&old_events);
     if old.is_some() && kexec.is_none() {
@@ -198,113 +205,80 @@ pub fn join(halves: Halves) -> Run {
             "the entry of kernel_kexec was not seen",
         ));
     }
-    let timeline = Timeline {
-        kexec: kexec.unwrap_or(BootNs::new(0)),
-        bridge: bridge.as_ref(),
+    let joined = Joined {
+        old,
+        new: &new,
+        old_calls: Calls::of(&old_events, meta),
+        new_calls: Calls::of(&new_events, None),
+        old_events: &old_events,
+        new_events: &new_events,
+        own: cost::Own::of(meta, &new),
+        timeline: Timeline {
+            kexec: kexec.unwrap_or(BootNs::new(0)),
+            bridge: bridge.as_ref(),
+        },
+        kexec,
     };
-    let (old_calls, new_calls) = (Calls::of(&old_events, meta), Calls::of(&new_events, None));
-    let own = cost::Own::of(meta, &new);
-    let seen = beside::Seen::of(&new.boot.calls, &new_calls, &own);
+    let Joined {
+        old_calls,
+        new_calls,
+        timeline,
+        ..
+    } = &joined;
+    let seen = beside::Seen::of(&new.boot.calls, new_calls, &joined.own);
     holes.extend(seen.hole());
-    let marks = marks::all(&old_calls, &new_calls, &new.boot.marks, &timeline);
+    let marks = marks::all(old_calls, new_calls, &new.boot.marks, timeline);
     let found = match (&bridge, kexec) {
         (Some(bridge), Some(kexec)) => {
             let (workloads, lost) = marks::workloads(&marks, bridge.error_ns);
             holes.extend(lost);
-            phases::find(&phases::Input {
-                old: &old_events,
-                tail: old.as_ref().map_or(&[], |o| &o.tail),
-                new: &new_events,
-                calls: &new_calls,
-                seen: &seen,
-                boot: &new.boot,
-                timeline: &timeline,
-                kexec,
-                own: &own,
-                workloads: &workloads,
-            })
+            phases::find(&joined, &seen, kexec, &workloads)
         }
         _ => phases::Found::unknown(),
     };
     holes.extend(found.holes);
-    holes.extend(missing_holes(old.as_ref(), &new));
-    let self_cost = cost::measure(&cost::Input {
-        meta,
-        new: &new,
-        own: &own,
-        old_calls: &old_calls,
-        new_calls: &new_calls,
-        windows: &found.windows,
-        timeline: &timeline,
-        hits: hits(&old_events, &new_events, kexec, &found.windows, &timeline)
-            + 2 * new.hot.iter().map(|(_, sum)| sum.count).sum::<u64>(),
-    });
-    let loss = loss::count(old.as_ref(), &old_events, &new, &new_events);
-    holes.extend(loss::holes(old.as_ref(), &new, loss));
+    let missing = [
+        ("old", meta.map(|m| &m.missing)),
+        ("new", Some(&new.missing)),
+    ];
+    for (kernel, missing) in missing {
+        let probes = missing.into_iter().flatten();
+        holes.extend(probes.map(|(name, why)| hole(format!("{kernel}: {name}"), why)));
+    }
+    let loss = loss::count(&joined);
+    holes.extend(loss::holes(old, &new, loss));
     let mut run = Run {
         schema: SCHEMA.to_owned(),
-        id: run_id(old.as_ref(), &new),
+        id: run_id(meta, &new),
         captured_at: new.captured_at.clone(),
         host: new.host.clone(),
         old_kernel: meta.map(|m| m.kernel.clone()),
         new_kernel: new.kernel.clone(),
         kexec_count: new.boot.kexec_count,
         clock: seen.checked(clock(bridge.as_ref(), checks, anchors, old.is_some())),
+        self_cost: cost::measure(&joined, &found.windows),
         windows: found.windows,
         phases: found.phases,
-        aborted: aborted::find(&old_calls, &timeline),
-        spans: spans::all(&old_calls, &new_calls, &seen, &new.boot, &timeline),
-        aggregates: aggregates(old.as_ref(), &new),
+        aborted: aborted::find(old_calls, timeline),
+        spans: spans::all(&joined, &seen),
+        aggregates: aggregates(old, &new),
         marks,
-        stages: boot::stages(&new.boot, &timeline),
+        stages: boot::stages(&new.boot, timeline),
         handoff: new.boot.handoff.clone(),
-        self_cost,
         coverage: found.coverage,
         holes,
         lints: Vec::new(),
         loss,
-        attach: attached(meta, &new),
+        attach: [meta.map(|m| &m.attach), Some(&new.attach)]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
         witness: None,
         lab: None,
     };
-    run.lints = lints::of(
-        &run,
-        &lints::Input {
-            boot: &new.boot,
-            own: &own,
-            old: &old_calls,
-            new: &new_calls,
-            waited: new.waited,
-            timeline: &timeline,
-        },
-    );
+    run.lints = lints::of(&run, &joined);
     run
-}
-
-/// Probe hits inside the default window, as far as each is a record.
-fn hits(
-    old: &[Event],
-    new: &[Event],
-    kexec: Option<BootNs<Old>>,
-    windows: &[Window],
-    timeline: &Timeline<'_>,
-) -> u64 {
-    let Some(window) = windows.iter().find(|w| w.name == DEFAULT_WINDOW) else {
-        return 0;
-    };
-    let old = old
-        .iter()
-        .filter(|e| is_call(e) && kexec.is_some_and(|kexec| BootNs::stamped(e.boot_ns) >= kexec));
-    let new = new
-        .iter()
-        .filter(|e| is_call(e) && New::place(timeline, BootNs::stamped(e.boot_ns)) <= window.end);
-    (old.count() + new.count()) as u64
-}
-
-/// How the probes were attached, the old kernel's first.
-fn attached(meta: Option<&Meta>, new: &NewHalf) -> Vec<Attach> {
-    let old = meta.map(|meta| &meta.attach);
-    old.into_iter().chain([&new.attach]).cloned().collect()
 }
 
 pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {
@@ -327,81 +301,48 @@ fn in_order<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<Event> {
     events
 }
 
-fn run_id(old: Option<&OldHalf>, new: &NewHalf) -> String {
+fn run_id(old: Option<&Meta>, new: &NewHalf) -> String {
     let short = |id: &str| id.chars().take(8).collect::<String>();
-    let from = old.map_or_else(|| "unknown".to_owned(), |o| short(&o.meta.kernel.boot_id));
-    let count = new
-        .boot
-        .kexec_count
-        .map(|n| format!("-{n}"))
-        .unwrap_or_default();
-    format!("{from}-{}{count}", short(&new.kernel.boot_id))
+    let from = old.map_or_else(|| "unknown".to_owned(), |old| short(&old.kernel.boot_id));
+    let count = new.boot.kexec_count.map(|n| format!("-{n}"));
+    let to = short(&new.kernel.boot_id);
+    format!("{from}-{to}{}", count.unwrap_or_default())
 }
 
 fn clock(bridge: Option<&Bridge>, checks: Vec<String>, anchors: u32, has_old: bool) -> Clock {
-    match bridge {
-        Some(bridge) => Clock {
-            source: bridge.source().to_owned(),
-            hz_old: bridge.hz_old.mid,
-            hz_new: bridge.hz_new.mid,
-            error_ns: bridge.error_ns,
-            anchors,
-            checks,
-            warnings: bridge.warnings.clone(),
-        },
-        None => Clock {
-            source: "none".to_owned(),
-            hz_old: 0.0,
-            hz_new: 0.0,
-            error_ns: 0,
-            anchors,
-            checks,
-            warnings: if has_old {
-                vec!["the two kernels are on clocks of their own".into()]
-            } else {
-                Vec::new()
-            },
+    let apart = "the two kernels are on clocks of their own".to_owned();
+    Clock {
+        source: bridge.map_or("none", Bridge::source).to_owned(),
+        hz_old: bridge.map_or(0.0, |bridge| bridge.hz_old.mid),
+        hz_new: bridge.map_or(0.0, |bridge| bridge.hz_new.mid),
+        error_ns: bridge.map_or(0, |bridge| bridge.error_ns),
+        anchors,
+        checks,
+        warnings: match bridge {
+            Some(bridge) => bridge.warnings.clone(),
+            None => has_old.then_some(apart).into_iter().collect(),
         },
     }
 }
 
 fn aggregates(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Aggregate> {
-    let side = |kernel: KernelSide, hot: &[(u8, HotStats)]| {
-        hot.iter()
-            .filter_map(|(number, sum)| {
-                Some(Aggregate {
-                    name: Probe::from_number(*number)?.name.to_owned(),
-                    kernel,
-                    count: sum.count,
-                    failed: sum.failed,
-                    total_ns: sum.total_ns,
-                    max_ns: sum.max_ns,
-                })
+    let old = old.iter().flat_map(|old| &old.hot);
+    let old = old.map(|sum| (KernelSide::Old, sum));
+    old.chain(new.hot.iter().map(|sum| (KernelSide::New, sum)))
+        .filter_map(|(kernel, (number, sum))| {
+            Some(Aggregate {
+                name: Probe::from_number(*number)?.name.to_owned(),
+                kernel,
+                count: sum.count,
+                failed: sum.failed,
+                total_ns: sum.total_ns,
+                max_ns: sum.max_ns,
             })
-            .collect::<Vec<_>>()
-    };
-    let mut all = old
-        .map(|o| side(KernelSide::Old, &o.hot))
-        .unwrap_or_default();
-    all.extend(side(KernelSide::New, &new.hot));
-    all
+        })
+        .collect()
 }
 
 /// Whether the record stands for a hit of its own, not for a name that comes with one.
 pub(crate) fn is_call(event: &Event) -> bool {
     matches!(Kind::from_u8(event.kind), Some(Kind::Entry | Kind::Return))
-}
-
-fn missing_holes(old: Option<&OldHalf>, new: &NewHalf) -> Vec<Hole> {
-    let side = |kernel: &'static str, missing: &[(String, String)]| {
-        missing
-            .iter()
-            .map(|(name, why)| hole(format!("{kernel}: {name}"), why.clone()))
-            .collect::<Vec<_>>()
-    };
-    let mut all = old
-        .map(|o| side("old", &o.meta.missing))
-        .unwrap_or_default();
-    all.extend(side("new", &new.missing));
-    all
 }

@@ -41,6 +41,7 @@ const ABSENT: [ProbeId; 8] = [
 ];
 
 /// What is drawn.
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn alone")]
 #[derive(Clone, Debug)]
 struct Drawn {
     /// How long each phase of the window but the last takes, ns.
@@ -67,12 +68,33 @@ struct Drawn {
     lost: [Vec<Index>; 2],
 }
 
+/// The halves of an update of which nothing is lost.
+pub(super) fn plain() -> Halves {
+    let drawn = Drawn {
+        lengths: [20 * MS; 7],
+        rates: (0, 0),
+        bend: (0, MS),
+        files: vec![(2, MS)],
+        dies: false,
+        fails: false,
+        aborted: false,
+        own_after: 0,
+        own_first: false,
+        tail: true,
+        counters: true,
+        missing: Vec::new(),
+        boot: [Some(0); 3],
+        lost: [Vec::new(), Vec::new()],
+    };
+    rendered(&drawn, &truth(&drawn)).halves
+}
+
 fn drawn() -> impl Strategy<Value = Drawn> {
     let length = || 2_000..400 * MS;
     let ppb = || -200_000..200_000_i64;
     let flags = any::<[bool; 7]>();
     let lost = || prop::collection::vec(any::<Index>(), 0..5);
-    let stamp = || prop::option::weighted(0.85, -500..500_i64);
+    let stamp = || prop::option::weighted(0.75, -500..500_i64);
     let clocks = ((ppb(), ppb()), (-50_000..50_000_i64, 600 * MS..1_200 * MS));
     let missing = prop::sample::subsequence(&ABSENT[..], 0..3);
     (
@@ -178,7 +200,7 @@ impl Thread<'_> {
         let args = [command.number().into(), token, pointer(name) + 1];
         self.call(ProbeId::LuoSessionIoctl, args, ret, |thread| {
             thread.call(part, [pointer(name), 0, 0], ret, |thread| {
-                thread.now += lasts
+                thread.now += lasts;
             });
         });
     }
@@ -215,6 +237,7 @@ struct Truth {
     anchored: i64,
 }
 
+#[expect(clippy::too_many_lines, reason = "one update, in order")]
 fn truth(drawn: &Drawn) -> Truth {
     let mut ends = drawn.lengths;
     ends.iter_mut().fold(KEXEC, |start, end| {
@@ -278,7 +301,7 @@ fn truth(drawn: &Drawn) -> Truth {
     thread(&mut new, COLLECT, own_open, None, |t| {
         t.call(ProbeId::LuoOpen, [0; 3], 0, |t| {
             if drawn.own_first {
-                deserialise(t)
+                deserialise(t);
             }
         });
         t.session = Some(OWN);
@@ -291,7 +314,7 @@ fn truth(drawn: &Drawn) -> Truth {
             if place == living {
                 t.call(ProbeId::LuoOpen, [0; 3], 0, |t| {
                     if !drawn.own_first {
-                        deserialise(t)
+                        deserialise(t);
                     }
                 });
             }
@@ -491,9 +514,17 @@ fn last_retrieve(new: &[Hit]) -> Option<i64> {
     last
 }
 
-/// True ends of the window's phases as far as the logs hold them, and whether another
-/// record stands in for one.
-fn known_ends(truth: &Truth, drawn: &Drawn, seen: &Rendered) -> Vec<(PhaseId, Option<i64>, bool)> {
+/// True ends of the window's phases as far as the logs hold them, and by what.
+fn known_ends(
+    truth: &Truth,
+    drawn: &Drawn,
+    seen: &Rendered,
+) -> Vec<(PhaseId, Option<i64>, Source)> {
+    let way_down = if drawn.tail {
+        Source::Tail
+    } else {
+        Source::Probe
+    };
     let old = |probe: ProbeId, kind: Kind| {
         let hit = seen
             .old
@@ -512,35 +543,27 @@ fn known_ends(truth: &Truth, drawn: &Drawn, seen: &Rendered) -> Vec<(PhaseId, Op
     let open = entered(ProbeId::LuoOpen);
     let end = last_retrieve(&seen.new);
     let stand_in = entered(ProbeId::LuoIoctl).filter(|at| end.is_some_and(|end| *at <= end));
+    let opened = open.map_or(Source::Derived, |_| Source::Probe);
+    let frozen = old(ProbeId::LiveupdateReboot, Kind::Return);
+    let shut_down = old(ProbeId::SyscoreShutdown, Kind::Return);
+    let stopped = old(ProbeId::MachineKexec, Kind::Entry);
     vec![
-        (
-            PhaseId::OldFreeze,
-            old(ProbeId::LiveupdateReboot, Kind::Return),
-            false,
-        ),
-        (
-            PhaseId::OldShutdown,
-            old(ProbeId::SyscoreShutdown, Kind::Return),
-            false,
-        ),
-        (
-            PhaseId::OldStop,
-            old(ProbeId::MachineKexec, Kind::Entry),
-            false,
-        ),
-        (PhaseId::GapHandoff, boot(0), false),
-        (PhaseId::NewEarly, boot(1), false),
-        (PhaseId::NewInitcalls, boot(2), false),
-        (PhaseId::NewUserspace, open.or(stand_in), open.is_none()),
-        (PhaseId::NewRestore, end, false),
+        (PhaseId::OldFreeze, frozen, way_down),
+        (PhaseId::OldShutdown, shut_down, way_down),
+        (PhaseId::OldStop, stopped, way_down),
+        (PhaseId::GapHandoff, boot(0), Source::Kmsg),
+        (PhaseId::NewEarly, boot(1), Source::Ftrace),
+        (PhaseId::NewInitcalls, boot(2), Source::Kmsg),
+        (PhaseId::NewUserspace, open.or(stand_in), opened),
+        (PhaseId::NewRestore, end, Source::Probe),
     ]
 }
 
 /// Holds the phases and the coverage of `run` against the truth.
-fn check_phases(run: &Run, ends: &[(PhaseId, Option<i64>, bool)], old_rate: i64) {
+fn check_phases(run: &Run, ends: &[(PhaseId, Option<i64>, Source)], old_rate: i64) {
     let (mut start, mut before, mut doubtful) = (KEXEC, 0, false);
     let mut shares = [0.0; 3];
-    for (place, (phase, end, stand_in)) in ends.iter().enumerate() {
+    for (place, (phase, end, by)) in ends.iter().enumerate() {
         let Some(end) = end else {
             let told = run.holes.iter().any(|h| h.r#where == phase.as_str());
             assert!(told, "no hole tells of {phase}: {:?}", run.holes);
@@ -553,13 +576,14 @@ fn check_phases(run: &Run, ends: &[(PhaseId, Option<i64>, bool)], old_rate: i64)
         let (id, share) = match (merged.len(), across) {
             (1, true) => (*phase, 1),
             (_, true) => (PhaseId::GapHandoff, 2),
-            (1, false) if !stand_in && !doubtful => (*phase, 0),
+            (1, false) if *by != Source::Derived && !doubtful => (*phase, 0),
             (_, false) => (merged[0].0, 1),
         };
         let piece = run
             .phase(id.as_str())
             .unwrap_or_else(|| panic!("no {id}: {:?}", run.phases));
-        assert_eq!(piece.source == Source::Derived, share != 0, "{piece:?}");
+        let source = if share == 0 { *by } else { Source::Derived };
+        assert_eq!(piece.source, source, "{piece:?}");
         let length = scaled(end - start, old_rate);
         let off = piece.duration_ns.abs_diff(length);
         assert!(
@@ -567,7 +591,7 @@ fn check_phases(run: &Run, ends: &[(PhaseId, Option<i64>, bool)], old_rate: i64)
             "{id} is off by {off}: {piece:?}, not {length}"
         );
         shares[share] += length as f64;
-        (start, before, doubtful) = (*end, place + 1, *stand_in);
+        (start, before, doubtful) = (*end, place + 1, *by == Source::Derived);
     }
     let window = run.default_window().unwrap();
     let whole: f64 = shares.iter().sum();
@@ -590,7 +614,8 @@ fn check_phases(run: &Run, ends: &[(PhaseId, Option<i64>, bool)], old_rate: i64)
     }
 }
 
-/// Each span is of the process and, where it says, of the session that made it.
+/// Each span is of the process and, where it says, of the session that made it; an
+/// ioctl has its command and token.
 fn check_owners(run: &Run, seen: &Rendered) {
     for (side, hits) in [(KernelSide::Old, &seen.old), (KernelSide::New, &seen.new)] {
         let entries: Vec<_> = hits.iter().filter(|h| h.kind == Kind::Entry).collect();
@@ -608,6 +633,15 @@ fn check_owners(run: &Run, seen: &Rendered) {
                 "{span:?} of {:?}",
                 hit.session
             );
+            if hit.probe == ProbeId::LuoSessionIoctl {
+                let command = Command::from_register(hit.values[0]);
+                assert_eq!(span.args["cmd"], command.to_string().as_str());
+                let token = command.has_token().then_some(hit.values[1]);
+                assert_eq!(
+                    span.args.get("token").and_then(serde_json::Value::as_u64),
+                    token
+                );
+            }
         }
     }
 }
@@ -617,6 +651,9 @@ fn check_owners(run: &Run, seen: &Rendered) {
 fn check_whole(run: &Run, drawn: &Drawn, seen: &Rendered) {
     let ioctls = run.spans.iter().filter(|s| s.name == "luo_session_ioctl");
     assert!(ioctls.clone().all(|s| s.args.contains_key("session")));
+    if drawn.tail && drawn.boot.iter().all(Option::is_some) {
+        assert!(run.holes.is_empty(), "{:?}", run.holes);
+    }
     // Two calls in another, on the new kernel's clock.
     assert!(
         run.self_cost.retrieve_ns.abs_diff(3_700) <= 2,
@@ -662,7 +699,7 @@ proptest! {
         let ends = known_ends(&truth, &drawn, &seen);
         if !kexec || ends[7].1.is_none() {
             prop_assert!(run.windows.is_empty() && run.phases.is_empty());
-            prop_assert_eq!(run.coverage.unknown, 1.0);
+            prop_assert!(run.coverage.unknown >= 1.0);
             prop_assert!(run.holes.iter().any(|h| h.r#where == "restore"));
             return Ok(());
         }

@@ -5,25 +5,18 @@ use reports::model::phase::{PhaseId, PhaseSide};
 use reports::model::{Coverage, DEFAULT_WINDOW, Hole, Phase, Source, Window};
 
 use super::beside::Seen;
-use super::calls::{Call, Calls};
-use super::cost::Own;
+use super::calls::Call;
 use super::marks::{MARK_ERROR_NS, WORKLOAD};
-use super::{Boot, Side as _, Stamp, Timeline, boot, hole};
+use super::{Joined, Side as _, Stamp, boot, hole};
 use crate::clock::{BootNs, New, Old};
 
-/// Everything that boundaries are found in.
-pub(super) struct Input<'a> {
-    pub(super) old: &'a [Event],
-    pub(super) tail: &'a [Event],
-    pub(super) new: &'a [Event],
-    pub(super) calls: &'a Calls<New>,
-    pub(super) seen: &'a Seen<'a>,
-    pub(super) boot: &'a Boot,
-    pub(super) timeline: &'a Timeline<'a>,
-    pub(super) kexec: BootNs<Old>,
-    pub(super) own: &'a Own,
+/// Where boundaries are found.
+struct Input<'a> {
+    joined: &'a Joined<'a>,
+    seen: &'a Seen<'a>,
+    kexec: BootNs<Old>,
     /// Windows between marks.
-    pub(super) workloads: &'a [Window],
+    workloads: &'a [Window],
 }
 
 /// What could be found.
@@ -76,7 +69,18 @@ pub(super) fn last_kexec(old: &[Event]) -> Option<BootNs<Old>> {
     open
 }
 
-pub(super) fn find(input: &Input<'_>) -> Found {
+pub(super) fn find(
+    joined: &Joined<'_>,
+    seen: &Seen<'_>,
+    kexec: BootNs<Old>,
+    workloads: &[Window],
+) -> Found {
+    let input = Input {
+        joined,
+        seen,
+        kexec,
+        workloads,
+    };
     let mut found = Found::unknown();
     let Some(end) = input.end(PhaseId::NewRestore).filter(|end| end.t > 0) else {
         found.holes.push(hole(
@@ -88,8 +92,8 @@ pub(super) fn find(input: &Input<'_>) -> Found {
     let kernel = input.end(PhaseId::NewInitcalls);
     found.windows.extend(kernel.map(|at| window("kernel", at)));
     found.windows.push(window(DEFAULT_WINDOW, end));
-    found.windows.extend(input.workloads.iter().cloned());
-    partition(input, end.t, &mut found);
+    found.windows.extend_from_slice(workloads);
+    partition(&input, end.t, &mut found);
     found
 }
 
@@ -107,14 +111,15 @@ fn window(name: &str, end: At) -> Window {
 impl Input<'_> {
     /// Where a phase ends.
     fn end(&self, phase: PhaseId) -> Option<At> {
+        let boot = &self.joined.new.boot;
         match phase {
             PhaseId::OldPause => Some(self.kexec()),
             PhaseId::OldFreeze => self.old(ProbeId::LiveupdateReboot, Kind::Return),
             PhaseId::OldShutdown => self.old(ProbeId::SyscoreShutdown, Kind::Return),
             PhaseId::OldStop => self.old(ProbeId::MachineKexec, Kind::Entry),
-            PhaseId::GapHandoff => self.boot(self.boot.first_stamp),
-            PhaseId::NewEarly => self.boot(self.boot.first_initcall),
-            PhaseId::NewInitcalls => self.boot(self.boot.exec_init),
+            PhaseId::GapHandoff => self.boot(boot.first_stamp),
+            PhaseId::NewEarly => self.boot(boot.first_initcall),
+            PhaseId::NewInitcalls => self.boot(boot.exec_init),
             PhaseId::NewUserspace => self.first_open(),
             PhaseId::NewRestore => self.last_retrieve(),
             PhaseId::NewResume => self.workload().map(|workload| mark(workload.end)),
@@ -137,32 +142,31 @@ impl Input<'_> {
 
     /// The first such record after the kexec began.
     fn old(&self, id: ProbeId, kind: Kind) -> Option<At> {
-        let event = self.old.iter().find(|e| {
+        let event = self.joined.old_events.iter().find(|e| {
             BootNs::stamped(e.boot_ns) >= self.kexec && e.probe == id as u8 && e.kind == kind as u8
         })?;
         Some(At {
-            t: Old::place(self.timeline, BootNs::stamped(event.boot_ns)),
+            t: Old::place(&self.joined.timeline, BootNs::stamped(event.boot_ns)),
             error_ns: 1,
-            source: if self.tail.contains(event) {
-                Source::Tail
-            } else {
-                Source::Probe
+            source: match self.joined.old {
+                Some(old) if old.tail.contains(event) => Source::Tail,
+                _ => Source::Probe,
             },
         })
     }
 
     fn boot(&self, stamp: Option<Stamp>) -> Option<At> {
         stamp.map(|stamp| At {
-            t: boot::place(&stamp, self.timeline),
-            error_ns: boot::error(&stamp, self.timeline),
+            t: boot::place(&stamp, &self.joined.timeline),
+            error_ns: boot::error(&stamp, &self.joined.timeline),
             source: stamp.source,
         })
     }
 
-    fn new(&self, at: BootNs<New>, source: Source) -> At {
+    fn stamped(&self, at: BootNs<New>, source: Source) -> At {
         At {
-            t: New::place(self.timeline, at),
-            error_ns: self.timeline.error_at(at),
+            t: New::place(&self.joined.timeline, at),
+            error_ns: self.joined.timeline.error_at(at),
             source,
         }
     }
@@ -172,23 +176,24 @@ impl Input<'_> {
     fn first_open(&self) -> Option<At> {
         let first = |probe: ProbeId| {
             let is = |e: &&Event| e.probe == probe as u8 && e.kind == Kind::Entry as u8;
-            let theirs = self.new.iter().filter(is).find(|e| !self.own.pid(e.tgid));
+            let mut entries = self.joined.new_events.iter().filter(is);
+            let theirs = entries.find(|e| !self.joined.own.pid(e.tgid));
             theirs.map(|event| BootNs::stamped(event.boot_ns))
         };
-        let probed = first(ProbeId::LuoOpen).map(|at| self.new(at, Source::Probe));
+        let probed = first(ProbeId::LuoOpen).map(|at| self.stamped(at, Source::Probe));
         let traced = self.boot(self.seen.first_open());
         let open = probed.into_iter().chain(traced).min_by_key(|at| at.t);
-        open.or_else(|| Some(self.new(first(ProbeId::LuoIoctl)?, Source::Derived)))
+        open.or_else(|| Some(self.stamped(first(ProbeId::LuoIoctl)?, Source::Derived)))
     }
 
     fn last_retrieve(&self) -> Option<At> {
-        let theirs = self.calls.iter().filter(|call| {
+        let theirs = self.joined.new_calls.iter().filter(|call| {
             call.command == Some(Command::RetrieveFd)
                 && call.succeeded()
-                && !self.own.new_call(call)
+                && !self.joined.own.new_call(call)
         });
         let probed = theirs.filter_map(|call: &Call<New>| call.end).max();
-        let probed = probed.map(|end| self.new(end, Source::Probe));
+        let probed = probed.map(|end| self.stamped(end, Source::Probe));
         let traced = self.boot(self.seen.last_retrieve());
         probed.into_iter().chain(traced).max_by_key(|at| at.t)
     }

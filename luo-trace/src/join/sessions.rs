@@ -87,19 +87,16 @@ impl Outstanding {
     }
 
     /// Whether it is known what is to come back, by name.
-    #[must_use]
     pub fn is_known(&self) -> bool {
         self.preserved.is_some() && self.unnamed == 0
     }
 
     /// Files that are to come back, of sessions whose names were not recorded.
-    #[must_use]
     pub fn unnamed(&self) -> usize {
         self.unnamed
     }
 
     /// How many files are to come back, of how many sessions, if that is known.
-    #[must_use]
     pub fn expected(&self) -> Option<(usize, usize)> {
         let files = self.preserved.as_ref()?;
         let sessions: BTreeSet<_> = files.iter().map(|(session, _)| session).collect();
@@ -113,7 +110,6 @@ impl Outstanding {
     }
 
     /// Sessions with preserved files that were not finished.
-    #[must_use]
     pub fn sessions(&self) -> BTreeSet<&str> {
         let preserved = self.preserved.iter().flatten();
         let sessions = preserved.filter(|(session, _)| !self.finished.contains(session));

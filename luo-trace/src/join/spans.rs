@@ -5,21 +5,15 @@ use serde_json::{Map, Value};
 
 use super::beside::Seen;
 use super::calls::{Call, Calls, Detail};
-use super::{Boot, Side, Timeline, boot};
-use crate::clock::{New, Old};
+use super::{Joined, Side, Timeline, boot};
 
 /// All spans by start, numbered in that order.
-pub(super) fn all(
-    old: &Calls<Old>,
-    new: &Calls<New>,
-    seen: &Seen<'_>,
-    boot: &Boot,
-    timeline: &Timeline<'_>,
-) -> Vec<Span> {
-    let mut spans = Vec::new();
-    append(&mut spans, old, timeline);
-    append(&mut spans, new, timeline);
-    let initcalls = boot.calls.iter().filter(|call| !call.what.is_luo());
+pub(super) fn all(joined: &Joined<'_>, seen: &Seen<'_>) -> Vec<Span> {
+    let (mut spans, timeline) = (Vec::new(), &joined.timeline);
+    append(&mut spans, &joined.old_calls, timeline);
+    append(&mut spans, &joined.new_calls, timeline);
+    let calls = joined.new.boot.calls.iter();
+    let initcalls = calls.filter(|call| !call.what.is_luo());
     let traced = initcalls.chain(seen.unprobed());
     spans.extend(traced.map(|call| boot::span(call, timeline)));
     in_order(spans)

@@ -29,7 +29,7 @@ impl Device {
     /// The first open after an update deserialises the old kernel's sessions,
     /// which takes time: it is part of what restoring costs.
     pub fn open() -> Result<Self, Error> {
-        Self::open_at(Path::new(DEVICE_PATH), Duration::ZERO)
+        Self::open_wait(Duration::ZERO)
     }
 
     /// Opens the device, trying for `timeout` while another process has it.
@@ -50,33 +50,45 @@ impl Device {
 
     /// Makes a session to preserve files in.
     pub fn create_session(&self, name: &SessionName) -> Result<Session, Error> {
-        self.session(uapi::CREATE_SESSION, name)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::EEXIST) => Error::SessionExists { name: name.clone() },
-                Some(libc::ENOSPC) => Error::Full {
-                    ioctl: "CREATE_SESSION",
-                },
-                _ => Error::of_any("CREATE_SESSION", error),
+        self.session("CREATE_SESSION", uapi::CREATE_SESSION, name, |errno| {
+            Some(match errno {
+                libc::EEXIST => {
+                    format!("a session named '{name}' exists already; choose another name")
+                }
+                libc::ENOSPC => "LUO has no room for another entry".to_owned(),
+                _ => return None,
             })
+        })
     }
 
     /// Takes back a session that the old kernel had.
     pub fn retrieve_session(&self, name: &SessionName) -> Result<Session, Error> {
-        self.session(uapi::RETRIEVE_SESSION, name)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::ENOENT) => Error::NoSuchSession { name: name.clone() },
-                Some(libc::EINVAL) => Error::SessionRetrieved { name: name.clone() },
-                _ => Error::of_any("RETRIEVE_SESSION", error),
+        self.session("RETRIEVE_SESSION", uapi::RETRIEVE_SESSION, name, |errno| {
+            Some(match errno {
+                libc::ENOENT => format!("no session named '{name}' came from the old kernel"),
+                libc::EINVAL => {
+                    format!("session '{name}' was retrieved already, it can be only once")
+                }
+                _ => return None,
             })
+        })
     }
 
-    fn session(&self, request: u32, name: &SessionName) -> io::Result<Session> {
+    fn session(
+        &self,
+        ioctl: &'static str,
+        request: u32,
+        name: &SessionName,
+        why: impl FnOnce(i32) -> Option<String>,
+    ) -> Result<Session, Error> {
         let mut argument = NamedSession {
-            size: uapi::size_of_u32::<NamedSession>(),
+            size: 0,
             fd: -1,
             name: name.to_kernel(),
         };
-        sys::ioctl_for_fd(self.file.as_fd(), request, &mut argument).map(Session::made)
+        sys::ioctl_for_fd(self.file.as_fd(), request, &mut argument)
+            .map(Session::made)
+            .map_err(|error| Error::of(ioctl, error, why))
     }
 }
 
@@ -106,29 +118,20 @@ fn open_error(path: &Path, waited: Duration, source: io::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn open_errno(errno: i32) -> Error {
-        let path = Path::new("/dev/liveupdate-of-no-machine");
-        open_error(
-            path,
-            Duration::from_secs(2),
-            io::Error::from_raw_os_error(errno),
-        )
-    }
-
     #[test]
     fn each_errno_of_open_says_what_to_do() {
-        assert!(
-            open_errno(libc::ENOENT)
-                .to_string()
-                .contains("liveupdate=on")
-        );
-        assert!(open_errno(libc::EACCES).to_string().contains("root"));
-        assert!(open_errno(libc::EIO).to_string().contains("deserialise"));
-        assert_eq!(
-            open_errno(libc::EBUSY).to_string(),
-            "/dev/liveupdate-of-no-machine is held by another process (waited 2s): only one process \
-             at a time can have it open"
-        );
+        let busy = "/dev/none is held by another process (waited 2s): only one process at a time \
+                    can have it open";
+        for (errno, says) in [
+            (libc::ENOENT, "liveupdate=on"),
+            (libc::EACCES, "root"),
+            (libc::EIO, "deserialise"),
+            (libc::EBUSY, busy),
+        ] {
+            let source = io::Error::from_raw_os_error(errno);
+            let error = open_error(Path::new("/dev/none"), Duration::from_secs(2), source);
+            assert!(error.to_string().contains(says), "{error}");
+        }
     }
 
     #[test]
@@ -142,17 +145,10 @@ mod tests {
     #[test]
     fn a_file_that_is_not_luos_is_told_apart() {
         let device = Device::open_at(Path::new("/dev/null"), Duration::ZERO).unwrap();
-        let error = device
-            .create_session(&SessionName::new("x").unwrap())
-            .unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::NotLuo {
-                    ioctl: "CREATE_SESSION"
-                }
-            ),
-            "{error}"
+        let name = SessionName::new("x").unwrap();
+        assert_eq!(
+            device.create_session(&name).unwrap_err().to_string(),
+            "CREATE_SESSION: the descriptor is not one of LUO's"
         );
     }
 }

@@ -17,7 +17,6 @@ impl Holder {
     /// The first process found with `path` open, by the links in `/proc/PID/fd`.
     ///
     /// `None` when there is none, or none that this process may look into.
-    #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let processes = fs::read_dir("/proc").ok()?;
         processes.flatten().find_map(|process| {
@@ -33,7 +32,6 @@ impl Holder {
     }
 
     /// Whether this process has `path` open; false where it may not be looked into.
-    #[must_use]
     pub fn has(pid: u32, path: &Path) -> bool {
         let fds = fs::read_dir(format!("/proc/{pid}/fd"));
         let mut fds = fds.into_iter().flatten().flatten();

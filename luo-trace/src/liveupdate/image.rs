@@ -10,15 +10,8 @@ use super::sys;
 /// Why the next kernel could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// An image cannot be opened.
     #[error("cannot open {}: {source}", path.display())]
-    Open {
-        /// Kernel or initramfs.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The command line has a NUL in it.
+    Open { path: PathBuf, source: io::Error },
     #[error("the command line of the next kernel contains a NUL byte")]
     Cmdline,
     /// `EPERM`.
@@ -32,21 +25,12 @@ pub enum LoadError {
     Unsupported,
     /// `ENOEXEC`.
     #[error("{} is no kernel image that this kernel can load", kernel.display())]
-    NotAKernel {
-        /// The image.
-        kernel: PathBuf,
-    },
+    NotAKernel { kernel: PathBuf },
     /// `EBUSY`.
     #[error("another process is loading a kernel at this moment; try again")]
     Busy,
-    /// Anything else.
     #[error("kexec_file_load of {} failed: {source}", kernel.display())]
-    Other {
-        /// The image.
-        kernel: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    Other { kernel: PathBuf, source: io::Error },
 }
 
 /// Loads `kernel` with `initrd` and `cmdline` as the image of the next kexec.
@@ -62,20 +46,16 @@ pub fn load(kernel: &Path, initrd: &Path, cmdline: &str) -> Result<(), LoadError
     };
     let (kernel_file, initrd_file) = (open(kernel)?, open(initrd)?);
     let cmdline = CString::new(cmdline).map_err(|_| LoadError::Cmdline)?;
-    sys::kexec_file_load(&kernel_file, &initrd_file, cmdline.as_bytes_with_nul()).map_err(
-        |source| match source.raw_os_error() {
+    sys::kexec_file_load(&kernel_file, &initrd_file, &cmdline).map_err(|source| {
+        let kernel = kernel.to_owned();
+        match source.raw_os_error() {
             Some(libc::EPERM) => LoadError::NotPermitted,
             Some(libc::ENOSYS) => LoadError::Unsupported,
-            Some(libc::ENOEXEC) => LoadError::NotAKernel {
-                kernel: kernel.to_owned(),
-            },
+            Some(libc::ENOEXEC) => LoadError::NotAKernel { kernel },
             Some(libc::EBUSY) => LoadError::Busy,
-            _ => LoadError::Other {
-                kernel: kernel.to_owned(),
-                source,
-            },
-        },
-    )
+            _ => LoadError::Other { kernel, source },
+        }
+    })
 }
 
 #[cfg(test)]

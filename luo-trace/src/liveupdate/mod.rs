@@ -23,5 +23,5 @@ pub use device::{DEVICE_PATH, Device};
 pub use error::Error;
 pub use holder::Holder;
 pub use name::{NameError, SessionName};
-pub use session::{NotASession, Session};
+pub use session::Session;
 pub use sys::take_inherited;

@@ -8,6 +8,9 @@ use super::{Error, SessionName, sys};
 /// How /proc shows a session (`luo_session_getfile`, v7.3).
 const SESSION_LINK: &str = "anon_inode:[luo_session]";
 
+/// `EINVAL` of what only a session of the old kernel can do.
+const OUTGOING: &str = "this session was made in this kernel; only a retrieved one can do that";
+
 /// A descriptor that is something else, and what.
 #[derive(Debug, thiserror::Error)]
 #[error("it is {0}, no LUO session: hand over what CREATE_SESSION or RETRIEVE_SESSION returned")]
@@ -42,34 +45,41 @@ impl Session {
         Self { fd }
     }
 
-    /// The descriptor, to be kept or handed to another process.
-    #[must_use]
-    pub fn into_fd(self) -> OwnedFd {
-        self.fd
-    }
-
     /// Preserves a file under a token that is unique in the session.
     ///
     /// LUO takes its own reference to the file: the descriptor may be closed.
     /// A memfd's size is fixed from here on; its content is not.
     pub fn preserve_fd(&self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Error> {
-        const IOCTL: &str = "PRESERVE_FD";
         let mut argument = TokenFd {
-            size: uapi::size_of_u32::<TokenFd>(),
+            size: 0,
             fd: fd.as_raw_fd(),
             token,
         };
-        sys::ioctl(self.fd.as_fd(), uapi::PRESERVE_FD, &mut argument).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::EEXIST) => Error::TokenInUse { token },
-                Some(libc::EBUSY) => Error::FilePreserved { token },
-                Some(libc::ENOENT) => Error::NoHandler { token },
-                Some(libc::EOPNOTSUPP) => Error::Seals { token },
-                Some(libc::EFBIG) => Error::FileTooBig { token },
-                Some(libc::ENOSPC) => Error::Full { ioctl: IOCTL },
-                Some(libc::EINVAL) => Error::SessionIncoming,
-                _ => Error::of_any(IOCTL, error),
-            }
+        let result = sys::ioctl(self.fd.as_fd(), uapi::PRESERVE_FD, &mut argument);
+        result.map_err(|error| {
+            Error::of("PRESERVE_FD", error, |errno| {
+                Some(match errno {
+                    libc::EEXIST => format!("token {token:#x} is in use in this session"),
+                    libc::EBUSY => format!(
+                        "the file for token {token:#x} is preserved already, here or elsewhere"
+                    ),
+                    libc::ENOENT => format!(
+                        "no handler of this kernel can preserve the file for token {token:#x}; \
+                         memfds need CONFIG_LIVEUPDATE_MEMFD=y and cannot be of huge pages"
+                    ),
+                    libc::EOPNOTSUPP => {
+                        format!("the memfd for token {token:#x} has seals that LUO does not carry")
+                    }
+                    libc::EFBIG => {
+                        format!("the memfd for token {token:#x} has more than 2^32 pages")
+                    }
+                    libc::ENOSPC => "LUO has no room for another entry".to_owned(),
+                    libc::EINVAL => {
+                        "this session came from the old kernel; preserve into a new one".to_owned()
+                    }
+                    _ => return None,
+                })
+            })
         })
     }
 
@@ -78,54 +88,57 @@ impl Session {
     /// A second call for the same token gives another descriptor of the same
     /// file, unless the first failed: then it fails alike.
     pub fn retrieve_fd(&self, token: u64) -> Result<OwnedFd, Error> {
-        const IOCTL: &str = "RETRIEVE_FD";
         let mut argument = TokenFd {
-            size: uapi::size_of_u32::<TokenFd>(),
+            size: 0,
             fd: -1,
             token,
         };
-        sys::ioctl_for_fd(self.fd.as_fd(), uapi::RETRIEVE_FD, &mut argument).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::ENOENT) => Error::NoSuchToken { token },
-                Some(libc::EIO) => Error::PagesLost { token },
-                Some(libc::EINVAL) => Error::SessionOutgoing { ioctl: IOCTL },
-                _ => Error::of_any(IOCTL, error),
-            }
+        let result = sys::ioctl_for_fd(self.fd.as_fd(), uapi::RETRIEVE_FD, &mut argument);
+        result.map_err(|error| {
+            Error::of("RETRIEVE_FD", error, |errno| {
+                Some(match errno {
+                    libc::ENOENT => format!("no file with token {token:#x} is in this session"),
+                    // Every further try fails alike.
+                    libc::EIO => format!(
+                        "the pages of token {token:#x} did not survive the kexec (see dmesg)"
+                    ),
+                    libc::EINVAL => OUTGOING.to_owned(),
+                    _ => return None,
+                })
+            })
         })
     }
 
     /// Ends the restoration: LUO gives up its references, and files that were
     /// not retrieved are discarded.
     pub fn finish(&self) -> Result<(), Error> {
-        const IOCTL: &str = "FINISH";
-        let mut argument = Finish {
-            size: uapi::size_of_u32::<Finish>(),
-            reserved: 0,
-        };
-        sys::ioctl(self.fd.as_fd(), uapi::FINISH, &mut argument).map_err(|error| {
-            match error.raw_os_error() {
-                Some(libc::EBUSY) => Error::NotReady,
-                Some(libc::EINVAL) => Error::SessionOutgoing { ioctl: IOCTL },
-                _ => Error::of_any(IOCTL, error),
-            }
+        let mut argument = Finish::default();
+        let result = sys::ioctl(self.fd.as_fd(), uapi::FINISH, &mut argument);
+        result.map_err(|error| {
+            Error::of("FINISH", error, |errno| {
+                Some(match errno {
+                    libc::EBUSY => {
+                        "a file of the session is not ready to be finished; try again".to_owned()
+                    }
+                    libc::EINVAL => OUTGOING.to_owned(),
+                    _ => return None,
+                })
+            })
         })
     }
 
     /// The session's name, as the kernel has it.
     pub fn name(&self) -> Result<SessionName, Error> {
-        const IOCTL: &str = "GET_NAME";
         let mut argument = GetName {
-            size: uapi::size_of_u32::<GetName>(),
+            size: 0,
             reserved: 0,
             name: [0; SESSION_NAME_LENGTH],
         };
-        sys::ioctl(self.fd.as_fd(), uapi::GET_NAME, &mut argument).map_err(|error| match error
-            .raw_os_error()
-        {
-            Some(libc::EINVAL) => Error::NameUnsupported,
-            _ => Error::of_any(IOCTL, error),
-        })?;
-        Ok(SessionName::from_kernel(&argument.name))
+        match sys::ioctl(self.fd.as_fd(), uapi::GET_NAME, &mut argument) {
+            Ok(()) => Ok(SessionName::from_kernel(&argument.name)),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(Error::NameUnsupported),
+            Err(error) => Err(Error::of("GET_NAME", error, |_| None)),
+        }
     }
 }
 

@@ -1,40 +1,24 @@
 //! The system calls that have no safe wrapper: the only `unsafe` here.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use bytemuck::Pod;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
-use super::uapi::{Finish, GetName, NamedSession, TokenFd};
+use super::uapi::{NamedSession, TokenFd};
 
-/// A struct that a LUO ioctl reads and writes within its own size.
-///
-/// # Safety
-/// The implementor is `repr(C)`, has no padding, is valid for every bit
-/// pattern and has its own size in its first four bytes.
-pub(super) unsafe trait Argument {}
-
-// SAFETY: the uapi structs are that, and their sizes are asserted.
-unsafe impl Argument for NamedSession {}
-// SAFETY: as above.
-unsafe impl Argument for TokenFd {}
-// SAFETY: as above.
-unsafe impl Argument for Finish {}
-// SAFETY: as above.
-unsafe impl Argument for GetName {}
-
-/// Issues a LUO ioctl.
-pub(super) fn ioctl<T: Argument>(
-    fd: BorrowedFd<'_>,
-    request: u32,
-    argument: &mut T,
-) -> io::Result<()> {
-    let argument: *mut T = argument;
-    // SAFETY: `fd` is open; `argument` is exclusive and the kernel stays within
-    // the size in its first field, which is at most the size of `T`. On a file
-    // that is not LUO's the request is refused, type 0xBA being LUO's.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), argument) };
+/// Issues a LUO ioctl with a struct that has its size first, which is set here.
+pub(super) fn ioctl<T: Pod>(fd: BorrowedFd<'_>, request: u32, argument: &mut T) -> io::Result<()> {
+    let bytes = bytemuck::bytes_of_mut(argument);
+    let size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    bytes[..4].copy_from_slice(&size.to_ne_bytes());
+    // SAFETY: `fd` is open; the bytes are exclusive, the kernel stays within the size
+    // in the first four of them, and any bytes are a value of a Pod. On a file that is
+    // not LUO's the request is refused, type 0xBA being LUO's.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), bytes.as_mut_ptr()) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -43,7 +27,7 @@ pub(super) fn ioctl<T: Argument>(
 }
 
 /// A struct in which the kernel returns a new descriptor.
-pub(super) trait ReturnsFd: Argument {
+pub(super) trait ReturnsFd: Pod {
     /// The field `fd` after the ioctl.
     fn fd(&self) -> RawFd;
 }
@@ -103,8 +87,8 @@ pub fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// `kexec_file_load(2)`, for a regular image and not one for crashes.
-pub(super) fn kexec_file_load(kernel: &File, initrd: &File, cmdline: &[u8]) -> io::Result<()> {
-    debug_assert_eq!(cmdline.last(), Some(&0));
+pub(super) fn kexec_file_load(kernel: &File, initrd: &File, cmdline: &CStr) -> io::Result<()> {
+    let cmdline = cmdline.to_bytes_with_nul();
     // SAFETY: both descriptors are open; the kernel only reads `cmdline`, and
     // no more than the length given.
     let result = unsafe {

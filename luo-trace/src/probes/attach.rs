@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::resume_unwind;
 use std::time::Instant;
 
-use aya::maps::{Array, Map, PerCpuArray, RingBuf};
+use aya::maps::{Map, PerCpuArray, RingBuf};
 use luo_trace_ebpf::maps::{capturing, cookie, name, returning};
 use luo_trace_ebpf::{Capture, Probe, Returns, Site};
 
@@ -31,10 +31,18 @@ impl Mechanism {
     /// All of them, best first.
     pub const ALL: [Self; 2] = [Self::Session, Self::Multi];
 
-    fn links(self) -> &'static [Hits] {
+    fn attach_to(self) -> AttachTo {
         match self {
-            Self::Session => &[Hits::Both],
-            Self::Multi => &[Hits::Returns, Hits::Entries],
+            Self::Session => AttachTo::KprobeSession,
+            Self::Multi => AttachTo::KprobeMulti,
+        }
+    }
+
+    /// Its links: whether they bring the functions' returns alone.
+    fn links(self) -> &'static [bool] {
+        match self {
+            Self::Session => &[false],
+            Self::Multi => &[true, false],
         }
     }
 }
@@ -46,14 +54,6 @@ impl fmt::Display for Mechanism {
             Self::Multi => "kprobe.multi",
         })
     }
-}
-
-/// Which of a function's two hits a link brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hits {
-    Entries,
-    Returns,
-    Both,
 }
 
 /// The rows to attach.
@@ -81,15 +81,12 @@ impl Table {
         }
     }
 
-    fn cookie(&self, probe: &Probe, hits: Hits) -> u64 {
+    fn cookie(&self, probe: &Probe, returns: bool) -> u64 {
         let cookie = match probe.capture {
             Capture::Device if !self.device_names => capturing(cookie(probe), Capture::Nothing),
             _ => cookie(probe),
         };
-        match hits {
-            Hits::Returns => returning(cookie),
-            Hits::Entries | Hits::Both => cookie,
-        }
+        if returns { returning(cookie) } else { cookie }
     }
 }
 
@@ -115,12 +112,11 @@ pub(super) fn arm(wanted: Option<Mechanism>, rows: &[&'static Probe]) -> Result<
         (Programs::new(), found.join())
     });
     let (programs, (table, found)) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
-    log::debug!("object and maps ready after {:?}", start.elapsed());
     let mut reasons = Vec::new();
     let list = wanted.map_or(Mechanism::ALL.to_vec(), |one| vec![one]);
     for mechanism in list {
         let attached = match load(&programs, &table, mechanism)? {
-            Ok(program) => link_functions(&table, &found, program, mechanism),
+            Ok(program) => link_functions(&table, found.as_ref(), program, mechanism),
             Err(why) => Err(why),
         };
         match attached {
@@ -145,15 +141,15 @@ fn load(
     mechanism: Mechanism,
 ) -> Result<Result<OwnedFd, Unavailable>, ArmError> {
     const KFUNC: &str = "bpf_session_is_return";
-    let (to, is_return) = match (mechanism, &table.btf) {
-        (Mechanism::Multi, _) => (AttachTo::KprobeMulti, None),
+    let is_return = match (mechanism, &table.btf) {
+        (Mechanism::Multi, _) => None,
         (Mechanism::Session, None) => return Ok(Err("no BTF in /sys/kernel/btf/vmlinux".into())),
         (Mechanism::Session, Some(btf)) => match btf.function_id(KFUNC) {
             None => return Ok(Err(format!("this kernel has no {KFUNC}"))),
-            id => (AttachTo::KprobeSession, id),
+            id => id,
         },
     };
-    or_unavailable(programs.load("luo_kprobe", to, is_return))
+    or_unavailable(programs.load("luo_kprobe", mechanism.attach_to(), is_return))
 }
 
 /// A program that the kernel does not take for lack of a feature makes its
@@ -173,38 +169,30 @@ fn or_unavailable<T>(result: Result<T, ArmError>) -> Result<Result<T, Unavailabl
 /// not all that exists is.
 fn link_functions(
     table: &Table,
-    found: &io::Result<symbols::Resolved>,
+    found: Result<&symbols::Resolved, &io::Error>,
     program: OwnedFd,
     mechanism: Mechanism,
 ) -> Result<Attached, Unavailable> {
-    let start = Instant::now();
-    let by_address = match found {
-        Ok((placed, missing)) if !placed.is_empty() => link_all(table, &program, mechanism, placed)
-            .map(|links| (placed.clone(), missing.clone(), links))
-            .inspect_err(|error| log::debug!("linking by address: {error}"))
-            .ok(),
-        Ok(_) => None,
-        Err(error) => {
-            log::debug!("looking up addresses: {error}");
-            None
-        }
+    let link = |(placed, missing): symbols::Resolved| {
+        let links = link_all(table, &program, mechanism, &placed)?;
+        Ok((placed, missing, links))
     };
-    let (placed, missing, links) = if let Some(linked) = by_address {
-        linked
-    } else {
-        let traceable = symbols::look_up_traceable(&table.functions);
-        let (placed, missing) = traceable.map_err(|error| error.to_string())?;
-        let links = if placed.is_empty() {
-            Vec::new()
-        } else {
-            link_all(table, &program, mechanism, &placed).map_err(|error| match error.kind() {
+    let by_address = match found {
+        Ok(found) => link(found.clone()).map_err(|e: io::Error| e.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let (placed, missing, links) = match by_address {
+        Ok(linked) if !linked.0.is_empty() => linked,
+        by_address => {
+            log::debug!("by address: {:?}", by_address.err());
+            let traceable = symbols::look_up_traceable(&table.functions);
+            let traceable = traceable.map_err(|error| error.to_string())?;
+            link(traceable).map_err(|error| match error.kind() {
                 io::ErrorKind::Unsupported => format!("{error}; is CONFIG_FPROBE on?"),
                 _ => error.to_string(),
             })?
-        };
-        (placed, missing, links)
+        }
     };
-    log::debug!("linked after {:?}", start.elapsed());
     Ok(Attached {
         programs: vec![program],
         links,
@@ -214,18 +202,21 @@ fn link_functions(
 }
 
 /// The mechanism's links side by side: it is the kernel's work, and the agent waits
-/// for it.
+/// for it. None where nothing is placed.
 fn link_all(
     table: &Table,
     program: &OwnedFd,
     mechanism: Mechanism,
     placed: &[Placed],
 ) -> io::Result<Vec<OwnedFd>> {
+    if placed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let to = mechanism.attach_to();
     std::thread::scope(|scope| {
-        let linking: Vec<_> = mechanism
-            .links()
-            .iter()
-            .map(|&hits| scope.spawn(move || link(table, program, mechanism, placed, hits)))
+        let links = mechanism.links().iter();
+        let linking: Vec<_> = links
+            .map(|&returns| scope.spawn(move || link(table, program, to, placed, returns)))
             .collect();
         linking
             .into_iter()
@@ -237,30 +228,24 @@ fn link_all(
 fn link(
     table: &Table,
     program: &OwnedFd,
-    mechanism: Mechanism,
+    to: AttachTo,
     placed: &[Placed],
-    hits: Hits,
+    returns: bool,
 ) -> io::Result<OwnedFd> {
-    let to = match mechanism {
-        Mechanism::Session => AttachTo::KprobeSession,
-        Mechanism::Multi => AttachTo::KprobeMulti,
-    };
-    let returning = hits == Hits::Returns;
+    let placed = placed.iter();
     let chosen: Vec<_> = placed
-        .iter()
-        .filter(|p| !returning || p.probe.returns != Returns::Never)
+        .filter(|p| !returns || p.probe.returns != Returns::Never)
         .collect();
-    let cookies: Vec<_> = chosen.iter().map(|p| table.cookie(p.probe, hits)).collect();
+    let cookies = chosen.iter().map(|p| table.cookie(p.probe, returns));
+    let cookies: Vec<_> = cookies.collect();
     let addresses: Option<Vec<_>> = chosen.iter().map(|p| p.address).collect();
-    if let Some(addresses) = addresses {
-        let functions = Functions::At(&addresses);
-        bpf::link_multi(program.as_fd(), to, returning, functions, &cookies)
-    } else {
-        let names: Vec<_> = chosen.iter().map(|p| c_string(p.symbol)).collect();
-        let names: Vec<&CStr> = names.iter().map(CString::as_c_str).collect();
-        let functions = Functions::Named(&names);
-        bpf::link_multi(program.as_fd(), to, returning, functions, &cookies)
-    }
+    let names: Vec<_> = chosen.iter().map(|p| c_string(p.symbol)).collect();
+    let names: Vec<&CStr> = names.iter().map(CString::as_c_str).collect();
+    let functions = match &addresses {
+        Some(addresses) => Functions::At(addresses),
+        None => Functions::Named(&names),
+    };
+    bpf::link_multi(program.as_fd(), to, returns, functions, &cookies)
 }
 
 /// The tracepoints, whatever the functions are attached by: a link each. One that
@@ -319,7 +304,7 @@ fn finish(
         took: start.elapsed(),
         events: RingBuf::try_from(Map::RingBuf(events)).map_err(broken)?,
         tail_id: tail.info().map_err(broken)?.id(),
-        tail: Array::try_from(Map::Array(tail)).map_err(broken)?,
+        _tail: tail,
         stats: PerCpuArray::try_from(stats).map_err(broken)?,
         hot: PerCpuArray::try_from(sums).map_err(broken)?,
         programs: fds,

@@ -25,6 +25,8 @@ pub enum AttachTo {
     KprobeMulti,
     /// A tracepoint.
     Tracepoint,
+    /// Nothing: it is run by [`run_syscall`].
+    Syscall,
 }
 
 impl AttachTo {
@@ -32,6 +34,7 @@ impl AttachTo {
         match self {
             Self::KprobeSession | Self::KprobeMulti => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
             Self::Tracepoint => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
+            Self::Syscall => bpf_prog_type::BPF_PROG_TYPE_SYSCALL,
         }
     }
 
@@ -39,7 +42,7 @@ impl AttachTo {
         match self {
             Self::KprobeSession => TRACE_KPROBE_SESSION,
             Self::KprobeMulti => bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32,
-            Self::Tracepoint => 0,
+            Self::Tracepoint | Self::Syscall => 0,
         }
     }
 }
@@ -56,6 +59,9 @@ pub fn load(
     let load = unsafe { &mut attr.__bindgen_anon_3 };
     load.prog_type = to.program_type() as u32;
     load.expected_attach_type = to.attach_type();
+    if to == AttachTo::Syscall {
+        load.prog_flags = BPF_F_SLEEPABLE;
+    }
     load.insns = instructions.as_ptr() as u64;
     load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     load.license = license.as_ptr() as u64;
@@ -69,21 +75,7 @@ pub fn load(
     unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
 }
 
-/// Loads a program that is run by [`run_syscall`] and attached to nothing.
-pub fn load_syscall(instructions: &[bpf_insn]) -> io::Result<OwnedFd> {
-    let mut attr = zeroed_attr();
-    // SAFETY: all zeroes is a value of every member of this union.
-    let load = unsafe { &mut attr.__bindgen_anon_3 };
-    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32;
-    load.prog_flags = BPF_F_SLEEPABLE;
-    load.insns = instructions.as_ptr() as u64;
-    load.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
-    load.license = c"GPL".as_ptr() as u64;
-    // SAFETY: the instructions are a slice with its length and outlive the call.
-    unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
-}
-
-/// Runs such a program on `context`, of which it may change every bit; its return value.
+/// Runs a program of [`AttachTo::Syscall`] on `context`, of which it may change every bit; its return value.
 pub fn run_syscall<T: bytemuck::Pod>(program: BorrowedFd<'_>, context: &mut T) -> io::Result<u32> {
     let context = bytemuck::bytes_of_mut(context);
     let mut attr = zeroed_attr();
@@ -186,20 +178,16 @@ pub fn freeze(map: &MapData) -> io::Result<()> {
 
 /// Hits that the kernel skipped because another program ran on that CPU.
 pub fn recursion_misses(program: impl AsFd) -> io::Result<u64> {
-    // SAFETY: all zeroes is a value of this struct of numbers.
-    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
-    // SAFETY: the struct is the one that the kernel fills for a program.
-    unsafe { fill_info(program.as_fd(), &mut info)? };
+    // SAFETY: the struct is the one of a program, and of numbers.
+    let info: bpf_prog_info = unsafe { info(program.as_fd())? };
     Ok(info.recursion_misses)
 }
 
 /// Hits that the kernel skipped before it came to the program; 0 of a link that is no
 /// multi-link.
 pub fn link_misses(link: impl AsFd) -> io::Result<u64> {
-    // SAFETY: all zeroes is a value of this struct of numbers.
-    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
-    // SAFETY: the struct is the one that the kernel fills for a link.
-    unsafe { fill_info(link.as_fd(), &mut info)? };
+    // SAFETY: the struct is the one of a link, and of numbers.
+    let info: bpf_link_info = unsafe { info(link.as_fd())? };
     if info.type_ != bpf_link_type::BPF_LINK_TYPE_KPROBE_MULTI as u32 {
         return Ok(0);
     }
@@ -207,18 +195,33 @@ pub fn link_misses(link: impl AsFd) -> io::Result<u64> {
     Ok(unsafe { info.__bindgen_anon_1.kprobe_multi.missed })
 }
 
-/// Asks for what the kernel tells of an object.
+/// What the kernel tells of an object.
 ///
 /// # Safety
-/// `T` is the kernel's struct for the type of the object, and holds no pointer that
-/// the kernel would follow.
-unsafe fn fill_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+/// `T` is the kernel's struct for the type of the object, and holds nothing but numbers.
+unsafe fn info<T>(object: BorrowedFd<'_>) -> io::Result<T> {
     let mut attr = zeroed_attr();
-    attr.info.bpf_fd = object.as_raw_fd().cast_unsigned();
-    attr.info.info = &raw mut *info as u64;
-    attr.info.info_len = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    // SAFETY: room and length are those of `info`, which the caller vouches for.
-    unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }.map(drop)
+    // SAFETY: all zeroes is a value of a struct of numbers, and no pointer that the
+    // kernel would follow; room and length are those of `info`.
+    unsafe {
+        let mut info: T = std::mem::zeroed();
+        attr.info.bpf_fd = object.as_raw_fd().cast_unsigned();
+        attr.info.info = &raw mut info as u64;
+        attr.info.info_len = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
+        bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+        Ok(info)
+    }
+}
+
+/// An instruction.
+pub fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
+    bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(dst, src),
+        off,
+        imm,
+    }
 }
 
 fn zeroed_attr() -> bpf_attr {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya_obj::generated::bpf_insn;
 
-use super::bpf;
+use super::bpf::{self, AttachTo, insn};
 
 /// `BPF_FUNC_kallsyms_lookup_name` (include/uapi/linux/bpf.h).
 const LOOKUP_NAME: i32 = 179;
@@ -34,20 +34,14 @@ pub struct Kallsyms {
 }
 
 impl Kallsyms {
-    /// Loads the program.
-    ///
-    /// # Errors
-    /// The kernel is too old for it, or we are not root.
+    /// Loads the program; an error where the kernel is too old for it, or we are not root.
     pub fn open() -> io::Result<Self> {
         Ok(Self {
-            program: bpf::load_syscall(&program())?,
+            program: bpf::load(AttachTo::Syscall, &program(), c"GPL", None)?,
         })
     }
 
-    /// The address of a symbol, if the kernel has it.
-    ///
-    /// # Errors
-    /// `EPERM` where `kptr_restrict` hides addresses from everybody.
+    /// The address of a symbol, if the kernel has it; `EPERM` where `kptr_restrict` hides addresses from everybody.
     pub fn address(&self, symbol: &str) -> io::Result<Option<u64>> {
         let mut question = Question {
             address: 0,
@@ -76,13 +70,6 @@ fn program() -> [bpf_insn; 10] {
     const STORE: u8 = 0x7b;
     const CALL: u8 = 0x85;
     const EXIT: u8 = 0x95;
-    let insn = |code, dst, src, off, imm| bpf_insn {
-        code,
-        _bitfield_align_1: [],
-        _bitfield_1: bpf_insn::new_bitfield_1(dst, src),
-        off,
-        imm,
-    };
     [
         insn(MOV, 6, 1, 0, 0),
         insn(ADD_IMM, 1, 0, 0, 8), // r1 = &question.name

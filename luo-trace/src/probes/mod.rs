@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use luo_trace_ebpf::maps::{CPU_STATS_WORDS, CpuStats, HotStats};
 use luo_trace_ebpf::{Event, PROBES, Probe};
 
@@ -31,7 +31,6 @@ pub struct Selection {
 
 /// Why the probes could not be armed.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum ArmError {
     #[error("not allowed to load eBPF ({0}): run luo-trace as root")]
     Privilege(io::Error),
@@ -75,7 +74,6 @@ impl ArmError {
 /// A probe that is in place.
 #[derive(Clone, Debug)]
 pub struct Placed {
-    /// Its row of the table.
     pub probe: &'static Probe,
     /// The symbol it sits on here.
     pub symbol: &'static str,
@@ -86,43 +84,28 @@ pub struct Placed {
 /// A probe that is not.
 #[derive(Clone, Debug)]
 pub struct Missing {
-    /// Its row of the table.
     pub probe: &'static Probe,
-    /// Why.
     pub why: String,
 }
 
 /// Armed probes and the maps behind them. Dropping it detaches them.
 pub struct Probes {
-    /// How they are attached.
     pub mechanism: Mechanism,
-    /// What is in place.
     pub placed: Vec<Placed>,
-    /// What is not.
     pub missing: Vec<Missing>,
     /// Why the tail cannot be written, if so.
     pub tail_refused: Option<String>,
     /// From the start of [`Probes::arm`] to the last link.
     pub took: Duration,
-    /// Records.
     pub events: RingBuf<MapData>,
-    /// Id of the map [`Probes::tail`], by which another process finds it.
+    /// Id of the map in which the thread that reboots says where it wants its records.
     pub tail_id: u32,
-    /// Where the thread that reboots wants its records.
-    pub tail: Array<MapData, [u64; 3]>,
+    /// Kept open, so that its id stays good.
+    _tail: MapData,
     stats: PerCpuArray<MapData, [u64; CPU_STATS_WORDS]>,
     hot: PerCpuArray<MapData, [u64; 4]>,
     programs: Vec<OwnedFd>,
     links: Vec<OwnedFd>,
-}
-
-impl std::fmt::Debug for Probes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Probes")
-            .field("mechanism", &self.mechanism)
-            .field("placed", &self.placed.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl Probes {
@@ -158,7 +141,6 @@ impl Probes {
     }
 
     /// What the programs have counted so far.
-    #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
         let mut entries = 0;
@@ -183,7 +165,6 @@ impl Probes {
     }
 
     /// Sums of the hot probes that were hit, by probe number.
-    #[must_use]
     pub fn hot(&self) -> Vec<(u8, HotStats)> {
         PROBES
             .iter()

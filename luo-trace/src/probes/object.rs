@@ -6,7 +6,6 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::OnceLock;
-use std::time::Instant;
 
 use aya::maps::MapData;
 use aya_obj::generated::bpf_insn;
@@ -39,10 +38,8 @@ pub struct Programs {
 impl Programs {
     /// Parses the object and creates its maps.
     pub fn new() -> Result<Self, ArmError> {
-        let start = Instant::now();
         let mut object = Object::parse(OBJECT).map_err(|e| ArmError::Object(e.to_string()))?;
         let license = object.license.clone();
-        log::debug!("object parsed after {:?}", start.elapsed());
         let mut maps = HashMap::new();
         for (name, map) in std::mem::take(&mut object.maps) {
             let data = MapData::create(map.clone(), &name, None)
@@ -51,10 +48,8 @@ impl Programs {
                 name: name.clone(),
                 error,
             })?;
-            log::debug!("{name} created after {:?}", start.elapsed());
             maps.insert(name, (data, map));
         }
-        log::debug!("maps created after {:?}", start.elapsed());
         let text: HashSet<usize> = object.functions.keys().map(|k| k.0).collect();
         object
             .relocate_maps(
@@ -92,18 +87,6 @@ impl Programs {
     /// (a BTF id) whether a hit is a return; falls back to a program without tail
     /// stores where the kernel (lockdown) refuses that helper.
     pub fn load(
-        &self,
-        name: &str,
-        to: AttachTo,
-        session_returns: Option<u32>,
-    ) -> Result<OwnedFd, ArmError> {
-        let start = Instant::now();
-        let loaded = self.load_with_or_without_tail(name, to, session_returns);
-        log::debug!("{name} loaded in {:?}", start.elapsed());
-        loaded
-    }
-
-    fn load_with_or_without_tail(
         &self,
         name: &str,
         to: AttachTo,
@@ -201,15 +184,7 @@ fn is_call(insn: bpf_insn, helper: i32) -> bool {
 }
 
 fn mov_r0(imm: i32) -> bpf_insn {
-    let mut insn = bpf_insn {
-        code: MOV64_IMM,
-        _bitfield_align_1: [],
-        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
-        off: 0,
-        imm,
-    };
-    insn.set_dst_reg(0);
-    insn
+    bpf::insn(MOV64_IMM, 0, 0, 0, imm)
 }
 
 #[cfg(test)]
@@ -217,9 +192,7 @@ mod tests {
     use super::*;
 
     fn call(imm: i32) -> bpf_insn {
-        let mut insn = mov_r0(imm);
-        insn.code = CALL;
-        insn
+        bpf::insn(CALL, 0, 0, 0, imm)
     }
 
     #[test]

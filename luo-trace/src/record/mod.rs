@@ -31,7 +31,6 @@ const CLOCK: Duration = Duration::from_secs(1);
 /// What `record` is asked for.
 #[derive(Debug)]
 pub struct Config {
-    /// Name of the session to make.
     pub session: SessionName,
     /// A session that a broker made, to preserve the trace in instead.
     pub handed: Option<Session>,
@@ -44,9 +43,6 @@ pub struct Config {
 }
 
 /// Records until the kexec, or until a signal ends it.
-///
-/// # Errors
-/// The machine cannot do it, and what to do about that.
 pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
     let mut probes = Probes::arm(&config.selection).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
@@ -227,7 +223,6 @@ fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
 }
 
 /// How the probes are attached, for the run.
-#[must_use]
 pub fn attached(probes: &Probes, kernel: KernelSide) -> Attach {
     Attach {
         kernel,
@@ -242,11 +237,9 @@ pub fn attached(probes: &Probes, kernel: KernelSide) -> Attach {
 }
 
 /// What is not in place, and why.
-#[must_use]
 pub fn missing(probes: &Probes) -> Vec<(String, String)> {
-    probes
-        .missing
-        .iter()
+    let missing = probes.missing.iter();
+    missing
         .map(|m| (m.probe.name.to_owned(), m.why.clone()))
         .collect()
 }

@@ -31,7 +31,7 @@ fn with_header(change: impl FnOnce(&mut Header)) -> Result<Contents, CarrierErro
     read(&bytes)
 }
 
-fn section(bytes: &[u8], section: Section) -> Descriptor {
+pub(super) fn section(bytes: &[u8], section: Section) -> Descriptor {
     header(bytes).sections[section as usize]
 }
 
@@ -42,11 +42,9 @@ fn at(bytes: &[u8], which: Section, offset: u64) -> usize {
 
 #[test]
 fn a_kill_before_completion_is_told() {
+    let incomplete = |bytes: &[u8]| matches!(read(bytes), Err(CarrierError::Incomplete));
     let mut carrier = Carrier::create(c"luo-trace-test", &SMALL).unwrap();
-    assert!(matches!(
-        read(&bytes(&carrier)),
-        Err(CarrierError::Incomplete)
-    ));
+    assert!(incomplete(&bytes(&carrier)));
     assert!(matches!(
         Tail::open(carrier.fd()),
         Err(CarrierError::Incomplete)
@@ -55,26 +53,21 @@ fn a_kill_before_completion_is_told() {
     let mut half = bytes(&carrier);
     let state = layout::state(layout::INCOMPLETE);
     half[layout::STATE_OFFSET..layout::STATE_OFFSET + 8].copy_from_slice(&state.to_le_bytes());
-    assert!(matches!(read(&half), Err(CarrierError::Incomplete)));
+    assert!(incomplete(&half));
     half[..8].fill(0);
-    assert!(matches!(read(&half), Err(CarrierError::Incomplete)));
+    assert!(incomplete(&half));
 }
 
 #[test]
 fn a_torn_update_leaves_the_one_before() {
     let mut carrier = complete(&SMALL);
-    carrier
-        .set_counters(&Counters {
-            seen: 1,
+    for seen in [1, 2] {
+        let counters = Counters {
+            seen,
             ..Counters::default()
-        })
-        .unwrap();
-    carrier
-        .set_counters(&Counters {
-            seen: 2,
-            ..Counters::default()
-        })
-        .unwrap();
+        };
+        carrier.set_counters(&counters).unwrap();
+    }
     let mut bytes = bytes(&carrier);
     assert_eq!(read(&bytes).unwrap().counters.seen, 2);
     // The second update is in the first copy.
@@ -119,26 +112,13 @@ fn torn_slots_are_counted_and_the_others_kept() {
 
 #[test]
 fn other_versions_are_told_apart() {
-    assert!(matches!(
-        with_header(|h| h.major += 1),
-        Err(CarrierError::TooNew { major: 2, .. })
-    ));
-    assert!(matches!(
-        with_header(|h| h.major -= 1),
-        Err(CarrierError::TooOld { major: 0, .. })
-    ));
-    assert_eq!(
-        with_header(|h| h.minor += 1).unwrap().facts.version,
-        (1, layout::MINOR + 1)
-    );
+    let refused = |change: fn(&mut Header)| with_header(change).unwrap_err().to_string();
+    assert!(refused(|h| h.major += 1).contains("format 2.2, newer than"));
+    assert!(refused(|h| h.major -= 1).contains("format 0.2, older than"));
+    assert!(with_header(|h| h.minor += 1).is_ok());
+    assert!(with_header(|h| h.table_digest += 1).is_ok());
     let other = with_header(|h| h.event_format += 1);
     assert!(matches!(other, Err(CarrierError::EventFormat { found: 2 })));
-    assert!(
-        !with_header(|h| h.table_digest += 1)
-            .unwrap()
-            .facts
-            .same_probes
-    );
 }
 
 #[test]
@@ -177,45 +157,45 @@ fn what_is_no_carrier_is_refused() {
 
 #[test]
 fn absurd_sections_are_refused_by_name() {
-    let refused = |section: Section, change: fn(&mut Descriptor)| {
-        let result = with_header(|header| change(&mut header.sections[section as usize]));
-        let Err(CarrierError::Section {
-            section: named,
-            problem,
-        }) = result
-        else {
-            panic!("{result:?}");
-        };
-        assert_eq!(named, section.name());
-        problem
-    };
-    assert_eq!(
-        refused(Section::Detail, |d| d.slots = u32::MAX),
-        "has more slots than room"
-    );
-    assert_eq!(
-        refused(Section::Tail, |d| d.slot_size = 64),
-        "has slots of another size"
-    );
-    assert_eq!(
-        refused(Section::Tail, |d| d.offset = u64::MAX - 4095),
-        "reaches beyond the end"
-    );
-    assert_eq!(
-        refused(Section::Meta, |d| d.len = u64::MAX),
-        "reaches beyond the end"
-    );
-    assert_eq!(
-        refused(Section::Hot, |d| d.slots = 3),
-        "does not have room for two copies"
-    );
-    assert_eq!(
-        refused(Section::Detail, |d| d.offset -= PAGE),
-        "overlaps another one"
-    );
+    type Case = (Section, fn(&mut Descriptor), &'static str);
+    let beyond = "reaches beyond the end";
     let misplaced = "does not start at a page behind the header";
-    assert_eq!(refused(Section::Meta, |d| d.offset = 0), misplaced);
-    assert_eq!(refused(Section::Counters, |d| d.offset += 8), misplaced);
+    let cases: [Case; 8] = [
+        (
+            Section::Detail,
+            |d| d.slots = u32::MAX,
+            "has more slots than room",
+        ),
+        (
+            Section::Tail,
+            |d| d.slot_size = 64,
+            "has slots of another size",
+        ),
+        (Section::Tail, |d| d.offset = u64::MAX - 4095, beyond),
+        (Section::Meta, |d| d.len = u64::MAX, beyond),
+        (
+            Section::Hot,
+            |d| d.slots = 3,
+            "does not have room for two copies",
+        ),
+        (
+            Section::Detail,
+            |d| d.offset -= PAGE,
+            "overlaps another one",
+        ),
+        (Section::Meta, |d| d.offset = 0, misplaced),
+        (Section::Counters, |d| d.offset += 8, misplaced),
+    ];
+    for (section, change, problem) in cases {
+        let result = with_header(|header| change(&mut header.sections[section as usize]));
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            format!(
+                "the carrier's {} section {problem}: the carrier is damaged",
+                section.name()
+            )
+        );
+    }
 }
 
 #[test]
@@ -337,5 +317,5 @@ fn a_reader_beside_the_writer_sees_whole_events_only() {
             );
         }
     });
-    assert_eq!(contents(&carrier).detail.dropped(), 200_000 - 16);
+    assert_eq!(contents(&carrier).dropped, 200_000 - 16);
 }

@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_busy_device_or_a_bad_name_is_no_refusal() {
-        let refused = Error::NoSuchToken { token: 1 };
+        let refused = Error::NameUnsupported;
         assert!(is_refusal(&anyhow::Error::from(refused).context("x")));
         let busy = Error::Busy {
             path: "/d".into(),
