@@ -127,10 +127,10 @@ fn unusable(name: &'static str, text: impl Into<String>) -> Check {
 }
 
 fn root() -> Check {
-    match rustix::process::geteuid().is_root() {
-        true => ok("privilege", "root"),
-        false => unusable("privilege", "not root: run it with sudo"),
+    if rustix::process::geteuid().is_root() {
+        return ok("privilege", "root");
     }
+    unusable("privilege", "not root: run it with sudo")
 }
 
 fn luo() -> Check {
@@ -225,9 +225,10 @@ fn attached(armed: &Probes) -> [Check; 2] {
 fn states(armed: &Probes) -> Vec<ProbeState> {
     let placed = armed.placed.iter().map(|placed| {
         let (name, symbol) = (placed.probe.name, placed.symbol);
-        let place = match symbol == name {
-            true => Place::Attached { symbol },
-            false => Place::Alternative { symbol },
+        let place = if symbol == name {
+            Place::Attached { symbol }
+        } else {
+            Place::Alternative { symbol }
         };
         ProbeState { name, place }
     });

@@ -6,8 +6,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reports::export::{EXPORTERS, Exporter, Functions};
 use reports::files::durable::Output;
 
+use super::input::Strict;
 use super::output::Destination;
-use super::{input, report};
+use super::report;
 use crate::exit::{Exit, Failure};
 
 /// What `export` was asked for.
@@ -24,9 +25,8 @@ pub(super) struct Options {
     /// With csv: add a row per function and phase
     #[arg(long)]
     functions: bool,
-    /// Reject the set if one of its files cannot be read
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    strict: Strict,
 }
 
 /// The names of the formats, each with its line of help.
@@ -44,13 +44,15 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
              `luo-trace report --format json` has all figures of functions",
         ));
     }
-    let functions = match options.functions {
-        true => Functions::With,
-        false => Functions::Without,
+    let functions = if options.functions {
+        Functions::With
+    } else {
+        Functions::Without
     };
-    let create = match format.public {
-        true => Output::create_public,
-        false => Output::create,
+    let create = if format.public {
+        Output::create_public
+    } else {
+        Output::create
     };
     let output = options.to.open(&options.runs, create)?;
     if format.binary && output.is_terminal() {
@@ -59,10 +61,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
             format.name, format.extension
         )));
     }
-    let set = match options.strict {
-        true => input::read_whole(&options.runs, format.keep, "")?,
-        false => input::read(&options.runs, format.keep)?,
-    };
+    let set = options.strict.read(&options.runs, format.keep)?;
     report::warn_of_skipped(&set);
     let bytes = format.export(&set, functions).map_err(Failure::bad_input)?;
     output.write(&bytes)?;

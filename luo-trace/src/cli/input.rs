@@ -14,7 +14,7 @@ use crate::exit::Failure;
 const SHOW_AFTER: Duration = Duration::from_secs(1);
 
 /// Reads a set. Files that cannot be read are named in it.
-pub(super) fn read(paths: &[PathBuf], keep: Keep) -> Result<Set> {
+fn read(paths: &[PathBuf], keep: Keep) -> Result<Set> {
     let style = ProgressStyle::with_template("{spinner} {pos} of {len} runs read, {eta} left")?;
     let bar = ProgressBar::hidden().with_style(style);
     let progress = |done: usize, of: usize| {
@@ -33,6 +33,24 @@ pub(super) fn read(paths: &[PathBuf], keep: Keep) -> Result<Set> {
 pub(super) fn read_whole(paths: &[PathBuf], keep: Keep, hint: &str) -> Result<Set> {
     let whole = read(paths, keep)?.whole();
     whole.map_err(|error| Failure::bad_input(format!("{error}{hint}")))
+}
+
+/// What of the files that cannot be read, where they can be named beside the rest.
+#[derive(Debug, clap::Args)]
+pub(super) struct Strict {
+    /// Refuse the set if one of its files cannot be read
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Strict {
+    /// Reads a set to be shown.
+    pub(super) fn read(&self, paths: &[PathBuf], keep: Keep) -> Result<Set> {
+        if self.strict {
+            return read_whole(paths, keep, "");
+        }
+        read(paths, keep)
+    }
 }
 
 /// What of the files that cannot be read, where a verdict rests on the others.

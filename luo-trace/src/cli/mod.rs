@@ -190,7 +190,7 @@ fn run<C: Subcommand>(dispatch: fn(C, Started) -> anyhow::Result<Exit>) -> ExitC
 fn on_host(command: OnHost, started: Started) -> anyhow::Result<Exit> {
     match command {
         OnHost::Doctor(options) => doctor::run(&options),
-        OnHost::Record(options) => record::run(options, started),
+        OnHost::Record(options) => record::run(&options, started),
         OnHost::Kexec(options) => kexec::run(options),
         OnHost::Collect(options) => collect::run(options, started),
         OnHost::Mark(options) => mark::run(&options),

@@ -25,7 +25,7 @@ pub(super) struct Options {
     session_fd: Option<RawFd>,
 }
 
-pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
+pub(super) fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let handed = options.session_fd.map(take_inherited).transpose();
     let handed = handed.map_err(|e| bad_session(&e))?;
     let (session, ready) = options.tracing.check()?;

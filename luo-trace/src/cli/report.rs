@@ -15,7 +15,7 @@ use reports::render::{html, markdown, matrix as matrix_formats};
 use reports::stats::group::group;
 use reports::stats::overview::Overview;
 
-use super::input;
+use super::input::Strict;
 use super::output::Destination;
 use crate::exit::{Exit, Failure};
 
@@ -39,9 +39,8 @@ pub(super) struct Options {
     /// The paper of an svg or png
     #[arg(long, value_parser = named(&THEMES), default_value = "light")]
     theme: Theme,
-    /// Refuse the set if one of its files cannot be read
-    #[arg(long)]
-    strict: bool,
+    #[command(flatten)]
+    strict: Strict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -124,10 +123,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
             Format::Html => html::KEEP,
             _ => Keep::Figures,
         };
-        let read = |paths: &[PathBuf]| match options.strict {
-            true => input::read_whole(paths, keep, ""),
-            false => input::read(paths, keep),
-        };
+        let read = |paths: &[PathBuf]| options.strict.read(paths, keep);
         let set = read(&options.runs)?;
         let before = options.before.as_ref();
         let before = before.map(|path| read(std::slice::from_ref(path)));

@@ -105,7 +105,7 @@ fn an_untraced_update_keeps_every_byte() {
     let lab = lab(KERNEL, "--no-trace --workload memfd=4x1M").succeeded();
     let verified = lab.vms()[0].verified[&1];
     assert_eq!(
-        (verified.files, verified.bytes_verified, verified.mismatches),
+        (verified.files, verified.bytes, verified.mismatches),
         (4, 4 << 20, 0)
     );
 }

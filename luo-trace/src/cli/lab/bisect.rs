@@ -118,10 +118,8 @@ impl Next {
     fn after(vms: &[VmSummary], wanted: u32) -> Self {
         let (failed, done): (Vec<_>, Vec<_>) = vms.iter().partition(|vm| vm.reason.is_some());
         let Some(reason) = vms.last().and_then(|vm| vm.reason.as_ref()) else {
-            return match done.len() >= wanted as usize {
-                true => Self::Judge,
-                false => Self::GoOn,
-            };
+            let enough = done.len() >= wanted as usize;
+            return if enough { Self::Judge } else { Self::GoOn };
         };
         let why = format!("{}: {}", reason.cause.as_str(), reason.why);
         match reason.cause {

@@ -108,7 +108,7 @@ fn pair(old: &Kernel, new: &Kernel, vms: &[VmSummary]) -> Option<Pair> {
     let failures: Vec<_> = vms.iter().filter_map(|vm| vm.reason.clone()).collect();
     let intact = u32::try_from(vms.len() - failures.len()).unwrap_or(u32::MAX);
     let verified = vms.iter().flat_map(|vm| vm.verified.values());
-    let bytes = verified.map(|verified| verified.bytes_verified).sum();
+    let bytes = verified.map(|verified| verified.bytes).sum();
     let mut pair = Pair::new(&old.name, &new.name, directory(old, new), intact, failures);
     pair.bytes_verified = bytes;
     (!vms.is_empty()).then_some(pair)

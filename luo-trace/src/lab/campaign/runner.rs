@@ -276,7 +276,7 @@ impl<'a> Runner<'a> {
             workload: machine.workload.to_string(),
             accel: self.accel.as_str().to_owned(),
             verified_files: verified.files,
-            verified_bytes: verified.bytes_verified,
+            verified_bytes: verified.bytes,
             deterministic: machine.deterministic,
         });
         Ok(run)

@@ -177,8 +177,8 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
     let machine = &campaign.machine;
     let (verb, more) = text.split_once(' ').unwrap_or((text, ""));
     let workload = format!("--workload {}", machine.workload);
-    let probes = machine.without.iter();
-    let without: String = probes.map(|probe| format!(" --without {probe}")).collect();
+    let left_out = |probe: &String| [" --without ", probe].concat();
+    let without: String = machine.without.iter().map(left_out).collect();
     let flag = |given, flag: &'static str| if given { flag } else { "" };
     match verb {
         "record" => format!("start record record {more}{without}"),

@@ -66,7 +66,7 @@ impl VmSummary {
         let whole = Verified {
             sessions: campaign.machine.workload.sessions.into(),
             files: campaign.machine.workload.files().into(),
-            bytes_verified: campaign.machine.workload.bytes(),
+            bytes: campaign.machine.workload.bytes(),
             mismatches: 0,
         };
         for number in (self.first_update..).take(boots - 1) {

@@ -87,7 +87,7 @@ fn line(vm: &VmSummary) -> Result<String, String> {
     let again = vm.slipped.as_ref().map_or_else(String::new, |line| {
         format!("; a first try is not counted, as QEMU's threads spoiled it ({line})")
     });
-    let bytes: u64 = vm.verified.values().map(|v| v.bytes_verified).sum();
+    let bytes: u64 = vm.verified.values().map(|v| v.bytes).sum();
     let files: u64 = vm.verified.values().map(|v| v.files).sum();
     Ok(format!(
         "{first:04}: {} updates, {files} files intact ({bytes} bytes), {:.1} s{again}",

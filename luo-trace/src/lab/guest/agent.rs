@@ -175,7 +175,7 @@ pub fn restore(task: &Restore) -> Result<Exit> {
     for (session, token, file) in files {
         verified.mismatches += content.verify(file, session, token)?;
         verified.files += 1;
-        verified.bytes_verified += content.file_size();
+        verified.bytes += content.file_size();
     }
     if task.files.is_none() {
         for session in &sessions {
@@ -188,7 +188,7 @@ pub fn restore(task: &Restore) -> Result<Exit> {
         verified.mismatches == 0,
         "{} of {} bytes are not as they were preserved",
         verified.mismatches,
-        verified.bytes_verified
+        verified.bytes
     );
     Ok(Exit::Success)
 }

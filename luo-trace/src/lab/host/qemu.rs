@@ -275,22 +275,21 @@ fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
     // Without ioeventfd a write to a port is handled at once, in the thread of the CPU
     // that writes. The witness needs that, and where instructions are counted the answer
     // must not come at an instruction that the host's scheduler picks.
-    let mut options = format!(
+    // The seed is RDRAND's, which the guest's hashes and layouts hang on.
+    let counting = machine.counted.map_or_else(String::new, |seed| {
+        format!(" -icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm -seed {seed}")
+    });
+    let options = format!(
         "-nodefaults -no-user-config -no-reboot -display none -vga none -machine {QEMU_MACHINE} \
          -accel {accel} -cpu max -smp {cpus} -m {}k -serial chardev:console \
          -chardev file,id=witness,path=/dev/null -device virtio-serial-pci,ioeventfd=off \
          -device virtserialport,nr=1,chardev=output,name={PORT} \
-         -device virtserialport,nr={},chardev=witness,name={} -trace {} -msg timestamp=on",
+         -device virtserialport,nr={},chardev=witness,name={} -trace {} -msg timestamp=on{counting}",
         machine.memory >> 10,
         witness::PORT_NUMBER,
         witness::PORT,
         witness::EVENT,
     );
-    if let Some(seed) = machine.counted {
-        // The seed is RDRAND's, which the guest's hashes and layouts hang on.
-        let clock = "-icount shift=1,sleep=off -rtc base=2026-01-01,clock=vm";
-        options.push_str(&format!(" {clock} -seed {seed}"));
-    }
     let show = |path: &Path| path.display().to_string();
     let named = [
         ("-chardev", serial.to_owned()),

@@ -88,7 +88,7 @@ pub struct Verified {
     /// Files retrieved.
     pub files: u64,
     /// Bytes compared with what was preserved.
-    pub bytes_verified: u64,
+    pub bytes: u64,
     /// Bytes that differ from it.
     pub mismatches: u64,
 }
