@@ -233,29 +233,21 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
 }
 
 fn check(options: &Options) -> Result<(), CompareError> {
-    let fail = |name, value: f64, wanted| {
-        let value = value.to_string();
-        Err(CompareError::Setting {
-            name,
-            value,
-            wanted,
-        })
+    let (alpha, relative) = (options.alpha, options.relative.unwrap_or(0.0));
+    let (name, value, wanted) = if !(alpha > 0.0 && alpha < 1.0) {
+        ("alpha", alpha, "it is a chance between 0 and 1, as 0.05")
+    } else if !(0.0..=1.0).contains(&relative) {
+        let wanted = "it is a share from 0 to 1, as 0.01";
+        ("the relative floor", relative, wanted)
+    } else {
+        return Ok(());
     };
-    if !(options.alpha > 0.0 && options.alpha < 1.0) {
-        return fail(
-            "alpha",
-            options.alpha,
-            "it is a chance between 0 and 1, as 0.05",
-        );
-    }
-    match options.relative {
-        Some(share) if !(0.0..=1.0).contains(&share) => fail(
-            "the relative floor",
-            share,
-            "it is a share from 0 to 1, as 0.01",
-        ),
-        _ => Ok(()),
-    }
+    let value = value.to_string();
+    Err(CompareError::Setting {
+        name,
+        value,
+        wanted,
+    })
 }
 
 fn check_shared(base: &Set, head: &Set) -> Result<(), CompareError> {

@@ -24,57 +24,64 @@ const LARGEST_FILE: u64 = 512 << 20;
 
 /// Why a file could not be read as a run.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the message says what each field is")]
-pub enum FileError {
+#[error("{path}: {fault}")]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// What is wrong with a file, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
     /// The system did not give it.
-    #[error("{path}: cannot be read ({source}); check its name and its permissions")]
-    Unreadable { path: PathBuf, source: io::Error },
+    #[error("cannot be read ({0}); check its name and its permissions")]
+    Unreadable(io::Error),
     /// A pipe, a device or a directory, found among runs.
     #[error(
-        "{path}: named like a run, but no file; \
-             move it elsewhere, or name it by itself to have it read"
+        "named like a run, but no file; move it elsewhere, or name it by itself to have it read"
     )]
-    NoFile { path: PathBuf },
+    NoFile,
     /// Nothing in it.
-    #[error("{path}: empty; collect writes a run whole or not at all, so fetch it again")]
-    Empty { path: PathBuf },
-    /// It ends in the middle.
-    #[error("{path}: ends in the middle, at line {line}; copy it again from its host")]
-    Truncated { path: PathBuf, line: usize },
+    #[error("empty; collect writes a run whole or not at all, so fetch it again")]
+    Empty,
+    /// It ends in the middle, at this line.
+    #[error("ends in the middle, at line {0}; copy it again from its host")]
+    Truncated(usize),
     /// Not JSON in UTF-8.
-    #[error("{path}: not JSON ({what}); name a *.run.json that luo-trace collect wrote")]
-    NotJson { path: PathBuf, what: String },
+    #[error("not JSON ({0}); name a *.run.json that luo-trace collect wrote")]
+    NotJson(String),
     /// JSON of something else.
-    #[error(
-        "{path}: JSON, but no luo-trace run ({found}); \
-             name a *.run.json that luo-trace collect wrote"
-    )]
-    Foreign { path: PathBuf, found: String },
+    #[error("JSON, but no luo-trace run ({0}); name a *.run.json that luo-trace collect wrote")]
+    Foreign(String),
     /// A later major version.
     #[error(
-        "{path}: written by a newer luo-trace: schema {found}, \
+        "written by a newer luo-trace: schema {0}, \
              this one reads up to {SCHEMA}; update luo-trace"
     )]
-    Newer { path: PathBuf, found: String },
+    Newer(String),
     /// The right schema, but a field is missing or of another type.
     #[error(
-        "{path}: a luo-trace run with a broken field ({what}); \
+        "a luo-trace run with a broken field ({0}); \
              fetch the file again, or record the run again"
     )]
-    Malformed { path: PathBuf, what: String },
-    /// A length that no live update has.
-    #[error(
-        "{path}: {what} lasts {duration_ns} ns, which no live update does; \
-             do not use this run, record it again"
-    )]
-    Absurd {
-        path: PathBuf,
-        what: String,
-        duration_ns: i64,
-    },
+    Malformed(String),
+    /// A length, ns, that no live update has.
+    #[error("{0} lasts {1} ns, which no live update does; do not use this run, record it again")]
+    Absurd(String, i64),
     /// The same run under another name; counted twice it would narrow the statistics.
-    #[error("{path}: the same run as {first}; it counts once, so remove one of them")]
-    Duplicate { path: PathBuf, first: PathBuf },
+    #[error("the same run as {}; it counts once, so remove one of them", .0.display())]
+    Duplicate(PathBuf),
+}
+
+impl Fault {
+    /// The error that the file at `path` is wrong so.
+    #[must_use]
+    pub fn of(self, path: &Path) -> FileError {
+        let path = path.to_owned();
+        FileError { path, fault: self }
+    }
 }
 
 /// What is looked at in a text that is no run.
@@ -85,59 +92,45 @@ struct Header {
 
 /// Reads one run.
 pub fn read(path: &Path) -> Result<Run, FileError> {
-    read_str(&text_of(path)?, path)
-}
-
-fn text_of(path: &Path) -> Result<String, FileError> {
-    let unreadable = |source| FileError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let bytes = super::read_bounded(path, LARGEST_FILE).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|error| FileError::NotJson {
-        path: path.to_owned(),
-        what: format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()),
-    })
+    let bytes = super::read_bounded(path, LARGEST_FILE);
+    let bytes = bytes.map_err(|error| Fault::Unreadable(error).of(path))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        Fault::NotJson(format!("byte {valid} is no UTF-8")).of(path)
+    })?;
+    read_str(&text, path)
 }
 
 /// Reads one run from its text; `path` is its name in errors.
 pub fn read_str(text: &str, path: &Path) -> Result<Run, FileError> {
-    if text.trim().is_empty() {
-        return Err(FileError::Empty {
-            path: path.to_owned(),
-        });
-    }
-    match serde_json::from_str::<Run>(text) {
-        Ok(run) => checked(run, path),
-        Err(error) => Err(refusal(text, path, &error)),
-    }
+    parse(text).map_err(|fault| fault.of(path))
 }
 
-fn checked(run: Run, path: &Path) -> Result<Run, FileError> {
-    check_schema(path, Some(run.schema.as_str()))?;
-    check_lengths(path, &run)?;
+fn parse(text: &str) -> Result<Run, Fault> {
+    if text.trim().is_empty() {
+        return Err(Fault::Empty);
+    }
+    let run: Run = serde_json::from_str(text).map_err(|error| refusal(text, &error))?;
+    check_schema(&run.schema)?;
+    check_lengths(&run)?;
     Ok(run)
 }
 
 /// Why a text is no run: a newer file is called newer rather than broken.
-fn refusal(text: &str, path: &Path, error: &serde_json::Error) -> FileError {
+fn refusal(text: &str, error: &serde_json::Error) -> Fault {
     let header = match serde_json::from_str::<Header>(text) {
         Ok(header) => header,
-        Err(error) if error.classify() == Category::Data => {
-            return FileError::Foreign {
-                path: path.to_owned(),
-                found: "it has no schema".to_owned(),
-            };
+        Err(error) if error.classify() == Category::Data => Header { schema: None },
+        Err(error) if error.classify() == Category::Eof || breaks_at_end(text, &error) => {
+            return Fault::Truncated(error.line());
         }
-        Err(error) => return syntax_error(text, path, &error),
+        Err(error) => return Fault::NotJson(error.to_string()),
     };
-    let schema = header.schema.as_ref().and_then(serde_json::Value::as_str);
-    match check_schema(path, schema) {
-        Err(refused) => refused,
-        Ok(()) => FileError::Malformed {
-            path: path.to_owned(),
-            what: error.to_string(),
-        },
+    match header.schema.as_ref().and_then(serde_json::Value::as_str) {
+        None => Fault::Foreign("it has no schema".to_owned()),
+        Some(schema) => check_schema(schema)
+            .err()
+            .unwrap_or_else(|| Fault::Malformed(error.to_string())),
     }
 }
 
@@ -160,20 +153,6 @@ pub fn commit(run: &Run, output: Output) -> Result<(), WriteError> {
     output.commit(text.as_bytes())
 }
 
-fn syntax_error(text: &str, path: &Path, error: &serde_json::Error) -> FileError {
-    let path = path.to_owned();
-    if error.classify() == Category::Eof || breaks_at_end(text, error) {
-        return FileError::Truncated {
-            path,
-            line: error.line(),
-        };
-    }
-    FileError::NotJson {
-        path,
-        what: error.to_string(),
-    }
-}
-
 /// Whether an object is sound up to its last byte: one cut after the `-` or
 /// the `.` of a number is called an invalid number rather than unfinished.
 fn breaks_at_end(text: &str, error: &serde_json::Error) -> bool {
@@ -183,14 +162,7 @@ fn breaks_at_end(text: &str, error: &serde_json::Error) -> bool {
         && error.column() >= last.len()
 }
 
-fn check_schema(path: &Path, schema: Option<&str>) -> Result<(), FileError> {
-    let foreign = |found: String| FileError::Foreign {
-        path: path.to_owned(),
-        found,
-    };
-    let Some(schema) = schema else {
-        return Err(foreign("it has no schema".to_owned()));
-    };
+fn check_schema(schema: &str) -> Result<(), Fault> {
     let major = schema
         .strip_prefix(FAMILY)
         .and_then(|rest| rest.strip_prefix('/'))
@@ -199,32 +171,21 @@ fn check_schema(path: &Path, schema: Option<&str>) -> Result<(), FileError> {
         .map(|digits| digits.parse::<u32>().unwrap_or(u32::MAX));
     match major {
         Some(MAJOR) => Ok(()),
-        Some(major) if major > MAJOR => Err(FileError::Newer {
-            path: path.to_owned(),
-            found: schema.to_owned(),
-        }),
-        _ => Err(foreign(format!("its schema is {schema:?}"))),
+        Some(major) if major > MAJOR => Err(Fault::Newer(schema.to_owned())),
+        _ => Err(Fault::Foreign(format!("its schema is {schema:?}"))),
     }
 }
 
-fn check_lengths(path: &Path, run: &Run) -> Result<(), FileError> {
-    let windows = run
-        .windows
-        .iter()
-        .map(|w| (format!("the window {}", w.title()), w.duration_ns));
-    let phases = run
-        .phases
-        .iter()
-        .map(|p| (format!("the phase {}", p.id), p.duration_ns));
-    match windows
+fn check_lengths(run: &Run) -> Result<(), Fault> {
+    let windows = run.windows.iter();
+    let windows = windows.map(|w| (format!("the window {}", w.title()), w.duration_ns));
+    let phases = run.phases.iter();
+    let phases = phases.map(|p| (format!("the phase {}", p.id), p.duration_ns));
+    let mut absurd = windows
         .chain(phases)
-        .find(|(_, duration_ns)| !(0..=LONGEST_NS).contains(duration_ns))
-    {
-        Some((what, duration_ns)) => Err(FileError::Absurd {
-            path: path.to_owned(),
-            what,
-            duration_ns,
-        }),
+        .filter(|(_, ns)| !(0..=LONGEST_NS).contains(ns));
+    match absurd.next() {
+        Some((what, ns)) => Err(Fault::Absurd(what, ns)),
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use glob::MatchOptions;
 use rayon::prelude::*;
 
-use super::file::{self, FileError};
+use super::file::{self, Fault, FileError};
 use crate::model::calls::{self, Calls, by_length};
 use crate::model::{Run, Span};
 
@@ -199,10 +199,7 @@ fn keep_longest(spans: &mut Vec<Span>, most: usize) {
 fn once(read: (Run, Option<Vec<Calls>>), path: &Path, seen: &mut HashMap<String, PathBuf>) -> Read {
     let (run, _) = &read;
     if let Some(first) = seen.get(&run.id) {
-        return Err(FileError::Duplicate {
-            path: path.to_owned(),
-            first: first.clone(),
-        });
+        return Err(Fault::Duplicate(first.clone()).of(path));
     }
     seen.insert(run.id.clone(), path.to_owned());
     Ok(read)
@@ -242,7 +239,8 @@ fn list(
         if is_file {
             files.push(path);
         } else {
-            skipped.push((path.clone(), FileError::NoFile { path }));
+            let error = Fault::NoFile.of(&path);
+            skipped.push((path, error));
         }
     }
     Ok(())

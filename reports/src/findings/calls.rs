@@ -182,11 +182,7 @@ impl Group<'_> {
         let [first, others @ ..] = self.members.as_slice() else {
             return;
         };
-        let (label, note) = if !others.is_empty() {
-            let calls = self.members.len();
-            let label = format!("{} x{calls}{}", first.span.name, self.failures());
-            (label, format!("max {}", exact(self.max)))
-        } else {
+        let (label, note) = if others.is_empty() {
             let label = format!("{}{}", first.span.name, details(first.span));
             if first.span.duration_ns.is_none() {
                 let note = Cell::text(" did not return");
@@ -197,6 +193,10 @@ impl Group<'_> {
             let own = self.total - inside.iter().map(|call| call.length()).sum::<i128>();
             let own = (!inside.is_empty()).then(|| format!("self {}", exact(own.max(0))));
             (label, own.unwrap_or_default())
+        } else {
+            let calls = self.members.len();
+            let label = format!("{} x{calls}{}", first.span.name, self.failures());
+            (label, format!("max {}", exact(self.max)))
         };
         lines.push(entry(depth, label, self.total, &note));
         for call in self.outliers() {
@@ -257,9 +257,7 @@ fn details(span: &Span) -> String {
         Some(value) => format!(" {name}={value}"),
         None => format!(" {name}={value}"),
     };
-    let mut text: String = span.args.iter().map(argument).collect();
-    if let Some(ret) = span.ret.filter(|_| failed(span)) {
-        text += &format!(" = {ret}");
-    }
-    text
+    let failed = span.ret.filter(|_| failed(span));
+    let failed = failed.map(|ret| format!(" = {ret}"));
+    span.args.iter().map(argument).chain(failed).collect()
 }

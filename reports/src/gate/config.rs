@@ -1,5 +1,6 @@
 //! `gate.toml`: what is gated, and how strictly.
 
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use toml::Spanned;
 
 use super::Rules;
 use super::budget::{self, Budget};
-use crate::compare::{Item, Pairing};
+use crate::compare::{Item, Kind, Pairing};
 use crate::files;
 use crate::model::DEFAULT_WINDOW;
 
@@ -93,7 +94,7 @@ fn rules(file: File) -> Result<Rules, Wrong> {
     let mut rules = Rules::default();
     let options = &mut rules.options;
     options.all_phases = file.phases.iter().any(|name| name.get_ref() == ALL);
-    options.gated = gated(file.windows, file.phases, file.spans)?;
+    options.gated = gated(file.windows, &file.phases, file.spans)?;
     if let Some(alpha) = file.alpha {
         options.alpha = share(&alpha, "alpha", 0.05)?;
     }
@@ -104,11 +105,9 @@ fn rules(file: File) -> Result<Rules, Wrong> {
         options.fewest = *fewest.get_ref();
     }
     if let Some(relative) = file.floor.relative {
-        let none = *relative.get_ref() == 0.0;
-        options.relative = Some(if none {
-            0.0
-        } else {
-            share(&relative, "floor.relative", 0.01)?
+        options.relative = Some(match *relative.get_ref() {
+            0.0 => 0.0,
+            _ => share(&relative, "floor.relative", 0.01)?,
         });
     }
     if let Some(absolute) = file.floor.absolute {
@@ -120,10 +119,8 @@ fn rules(file: File) -> Result<Rules, Wrong> {
         Some(true) => Pairing::Paired,
         Some(false) => Pairing::Unpaired,
     };
-    rules.must_exclude = match file.must_exclude {
-        Some(limit) => Some(share(&limit, "must_exclude", 0.05)?),
-        None => None,
-    };
+    let limit = file.must_exclude.as_ref();
+    rules.must_exclude = limit.map(|l| share(l, "must_exclude", 0.05)).transpose()?;
     rules.expect_improvement = file.expect_improvement;
     for text in file.budgets {
         rules.budgets.push(parse_budget(&text)?);
@@ -131,46 +128,34 @@ fn rules(file: File) -> Result<Rules, Wrong> {
     Ok(rules)
 }
 
+/// The items that are named, each once and in the list of its kind.
 fn gated(
     windows: Option<Vec<Spanned<String>>>,
-    phases: Vec<Spanned<String>>,
+    phases: &[Spanned<String>],
     spans: Vec<Spanned<String>>,
 ) -> Result<Vec<Item>, Wrong> {
-    let mut items = Vec::new();
-    let windows_given = windows.is_some();
-    for name in windows.unwrap_or_default() {
-        match budget::item(name.get_ref()) {
-            Ok(item @ Item::Window(_)) => items.push(item),
-            Ok(item) => return Err((name.span(), format!("{item} is a phase; list it in phases"))),
-            Err(what) => return Err((name.span(), what)),
+    let of_kind = |name: &Spanned<String>, kind: Kind| {
+        let item = budget::item(name.get_ref()).and_then(|item| match item.kind() {
+            found if found == kind => Ok(item),
+            Kind::Phase => Err(format!("{item} is a phase; list it in phases")),
+            _ => Err(format!("{item} is a window; list it in windows")),
+        });
+        item.map_err(|what| (name.span(), what))
+    };
+    let mut items = match windows {
+        None => vec![Item::Window(DEFAULT_WINDOW.to_owned())],
+        Some(names) => {
+            let items = names.iter().map(|name| of_kind(name, Kind::Window));
+            items.collect::<Result<_, _>>()?
         }
-    }
-    if !windows_given {
-        items.push(Item::Window(DEFAULT_WINDOW.to_owned()));
-    }
-    for name in phases {
-        if name.get_ref() == ALL {
-            continue;
-        }
-        match budget::item(name.get_ref()) {
-            Ok(item @ Item::Phase(_)) => items.push(item),
-            Ok(item) => {
-                return Err((
-                    name.span(),
-                    format!("{item} is a window; list it in windows"),
-                ));
-            }
-            Err(what) => return Err((name.span(), what)),
-        }
+    };
+    for name in phases.iter().filter(|name| name.get_ref() != ALL) {
+        items.push(of_kind(name, Kind::Phase)?);
     }
     items.extend(spans.into_iter().map(|name| Item::Span(name.into_inner())));
-    let mut once = Vec::new();
-    for item in items {
-        if !once.contains(&item) {
-            once.push(item);
-        }
-    }
-    Ok(once)
+    let mut seen = HashSet::new();
+    items.retain(|item| seen.insert(item.clone()));
+    Ok(items)
 }
 
 /// A share strictly between 0 and 1; no NaN, which TOML can write.

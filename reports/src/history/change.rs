@@ -34,24 +34,18 @@ pub fn changes(values: &[i64]) -> Vec<Step> {
     let mut cuts = Vec::new();
     split(values, 0, &mut SplitMix64::new(SEED), &mut cuts);
     cuts.sort_unstable_by_key(|(at, _)| *at);
-    let mut ends: Vec<usize> = cuts.iter().map(|(at, _)| *at).collect();
-    ends.push(values.len());
-    let mut start = 0;
-    let mut found = Vec::new();
-    for ((at, p), end) in cuts.into_iter().zip(ends.into_iter().skip(1)) {
-        let median = |from, to| {
-            let level = Summary::of(values.get(from..to).unwrap_or_default());
-            level.map_or(0, |summary| summary.median)
-        };
-        found.push(Step {
-            at,
-            before: median(start, at),
-            after: median(at, end),
-            p,
-        });
-        start = at;
-    }
-    found
+    let level = |from: usize, to: usize| {
+        let level = Summary::of(values.get(from..to).unwrap_or_default());
+        level.map_or(0, |summary| summary.median)
+    };
+    let end = |number: usize| cuts.get(number).map_or(values.len(), |(at, _)| *at);
+    let step = |(number, &(at, p)): (usize, &(usize, f64))| Step {
+        at,
+        before: level(number.checked_sub(1).map_or(0, end), at),
+        after: level(at, end(number + 1)),
+        p,
+    };
+    cuts.iter().enumerate().map(step).collect()
 }
 
 /// Cuts `values`, which begin at `offset`, as long as a cut stands.
@@ -95,16 +89,25 @@ fn best_cut(values: &[i64]) -> Option<(usize, f64)> {
     if n < 2 * FEWEST {
         return None;
     }
-    let sums = DistanceSums::of(values);
+    // Of each value, the sums of its distances to those before each place.
+    let distances = |value: &i64| {
+        let distances = values.iter().scan(0.0, |sum, other| {
+            *sum += value.abs_diff(*other) as f64;
+            Some(*sum)
+        });
+        std::iter::once(0.0).chain(distances).collect()
+    };
+    let sums: Vec<Vec<f64>> = values.iter().map(distances).collect();
+    let between = |of: usize, from: usize, to: usize| sums[of][to] - sums[of][from];
     let pairs = |n: f64| n * (n - 1.0) / 2.0;
     let mut best: Option<(usize, f64)> = None;
     let mut left = 0.0;
     for at in 1..=n - FEWEST {
-        left += sums.between(at - 1, 0, at - 1);
+        left += between(at - 1, 0, at - 1);
         let (mut right, mut across) = (0.0, 0.0);
         for end in at + 1..=n {
-            right += sums.between(end - 1, at, end - 1);
-            across += sums.between(end - 1, 0, at);
+            right += between(end - 1, at, end - 1);
+            across += between(end - 1, 0, at);
             if at < FEWEST || end - at < FEWEST {
                 continue;
             }
@@ -117,36 +120,6 @@ fn best_cut(values: &[i64]) -> Option<(usize, f64)> {
         }
     }
     best
-}
-
-/// Sums of distances from each value to a stretch of them.
-struct DistanceSums {
-    /// Row by row: the sum of distances from a value to those before a place.
-    sums: Vec<f64>,
-    width: usize,
-}
-
-impl DistanceSums {
-    #[expect(clippy::cast_precision_loss, reason = "distances of ns")]
-    fn of(values: &[i64]) -> Self {
-        let mut sums = Vec::with_capacity(values.len() * (values.len() + 1));
-        for value in values {
-            let mut sum = 0.0;
-            sums.push(sum);
-            for other in values {
-                sum += value.abs_diff(*other) as f64;
-                sums.push(sum);
-            }
-        }
-        let width = values.len() + 1;
-        Self { sums, width }
-    }
-
-    /// From the value at `of` to those from `from` to before `to`.
-    fn between(&self, of: usize, from: usize, to: usize) -> f64 {
-        let before = |place| self.sums.get(of * self.width + place).copied();
-        before(to).unwrap_or_default() - before(from).unwrap_or_default()
-    }
 }
 
 #[cfg(test)]

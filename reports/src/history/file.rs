@@ -6,11 +6,12 @@
 //! by something else and cannot be trusted, not even where it could be read: it
 //! is left out, and gone with the next append.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Medians, SCHEMA, order};
+use super::{Entry, SCHEMA, order};
 use crate::files;
 use crate::files::durable::{self, WriteError};
 
@@ -186,22 +187,17 @@ fn read_csv(text: &str) -> Result<Vec<Entry>, Wrong> {
         .headers()
         .map_err(|error| (1, error.to_string()))?
         .clone();
-    if let Some(missing) = COLUMNS.iter().find(|c| !header.iter().any(|h| h == **c)) {
-        let what = format!("the header has no column {missing}");
-        return if text.is_empty() {
-            Ok(Vec::new())
-        } else {
-            Err((1, what))
-        };
+    let mut missing = COLUMNS.iter().filter(|c| !header.iter().any(|h| h == **c));
+    if let Some(missing) = missing.next().filter(|_| !text.is_empty()) {
+        return Err((1, format!("the header has no column {missing}")));
     }
     let mut entries = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|error| {
-            let line = error.position().map_or(0, csv::Position::line);
-            (usize::try_from(line).unwrap_or(0), error.to_string())
-        })?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let line = usize::try_from(line).unwrap_or(0);
+        let line = |at: Option<&csv::Position>| {
+            usize::try_from(at.map_or(0, csv::Position::line)).unwrap_or(0)
+        };
+        let record = record.map_err(|error| (line(error.position()), error.to_string()))?;
+        let line = line(record.position());
         entries.push(row(&header, &record).map_err(|what| (line, what))?);
     }
     Ok(entries)
@@ -214,14 +210,14 @@ fn row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, 
         found.map_or("", |(_, value)| value).to_owned()
     };
     let optional = |name: &str| Some(field(name)).filter(|value| !value.is_empty());
-    let mut medians = Vec::new();
+    let mut medians = BTreeMap::new();
     for (name, value) in header.iter().zip(record) {
         if COLUMNS.contains(&name) || value == NONE || value.is_empty() {
             continue;
         }
         let median = value.parse::<i64>();
         let median = median.map_err(|_| format!("{name} is {value:?}, no whole number of ns"))?;
-        medians.push((name.to_owned(), median));
+        medians.insert(name.to_owned(), median);
     }
     let n = field("n");
     Ok(Entry {
@@ -231,17 +227,14 @@ fn row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, 
         mode: field("mode"),
         workload: optional("workload"),
         n: n.parse().map_err(|_| format!("n is {n:?}, no number"))?,
-        medians: Medians(medians),
+        medians,
     })
 }
 
 fn write_csv(entries: &[Entry]) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in entries.iter().flat_map(|entry| &entry.medians.0) {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-    }
+    let names = entries.iter().flat_map(|entry| entry.medians.keys());
+    let names: BTreeSet<&str> = names.map(String::as_str).collect();
+    let mut names = Vec::from_iter(names);
     names.sort_by_key(|name| order(name));
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing to memory does not fail.
@@ -257,8 +250,8 @@ fn write_csv(entries: &[Entry]) -> String {
             &n,
         ];
         let median = |name: &&str| {
-            let median = entry.medians.get(name);
-            median.map_or_else(|| NONE.to_owned(), |median| median.to_string())
+            let median = entry.medians.get(*name);
+            median.map_or_else(|| NONE.to_owned(), ToString::to_string)
         };
         let medians = names.iter().map(median);
         let _ = writer.write_record(facts.map(str::to_owned).into_iter().chain(medians));

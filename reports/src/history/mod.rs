@@ -3,6 +3,8 @@
 mod change;
 mod file;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 pub use change::{Step, changes};
@@ -10,7 +12,7 @@ pub use file::{Format, History, HistoryError, append, read};
 
 use crate::compare::{CompareError, Item, Setup};
 use crate::files::set::Set;
-use crate::model::{DEFAULT_WINDOW, PhaseId};
+use crate::model::{DEFAULT_WINDOW, PhaseId, Window};
 use crate::stats::Summary;
 
 /// The schema of a line: family, then major version.
@@ -33,42 +35,8 @@ pub struct Entry {
     pub workload: Option<String>,
     /// Runs.
     pub n: usize,
-    /// Median of each window and phase, ns, windows first.
-    pub medians: Medians,
-}
-
-/// Names with their medians, ns, in the order they were added.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Medians(pub Vec<(String, i64)>);
-
-impl Medians {
-    /// The median of the window or phase called `name`, ns.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<i64> {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.map(|(_, median)| *median)
-    }
-}
-
-impl Serialize for Medians {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, median)| (name, median)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Medians {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
-        let whole = map.into_iter().map(|(name, median)| {
-            let median = median.as_i64();
-            median
-                .map(|median| (name.clone(), median))
-                .ok_or_else(|| serde::de::Error::custom(format!("{name} is no whole number of ns")))
-        });
-        let mut medians = whole.collect::<Result<Vec<_>, _>>()?;
-        medians.sort_by_key(|(name, _)| order(name));
-        Ok(Self(medians))
-    }
+    /// Median of each window and phase by its name, ns.
+    pub medians: BTreeMap<String, i64>,
 }
 
 /// The default window first, then the others, then the phases in time.
@@ -85,19 +53,16 @@ impl Entry {
     /// that `noted`, RFC 3339 in UTC, stands in for it.
     pub fn of(set: &Set, commit: Option<String>, noted: &str) -> Result<Self, CompareError> {
         let setup = Setup::alone(set)?;
-        let mut items: Vec<Item> = Vec::new();
-        for window in set.runs.iter().flat_map(|run| &run.windows) {
-            let window = Item::Window(window.title());
-            if !items.contains(&window) {
-                items.push(window);
-            }
-        }
-        items.sort_by_key(|item| order(&item.to_string()));
-        items.extend(PhaseId::ALL.map(Item::from));
-        let medians = items.iter().filter_map(|item| {
-            let lengths: Vec<i64> = set.runs.iter().filter_map(|run| item.length(run)).collect();
-            Some((item.to_string(), Summary::of(&lengths)?.median))
-        });
+        let windows = set.runs.iter().flat_map(|run| &run.windows);
+        let windows: BTreeSet<String> = windows.map(Window::title).collect();
+        let windows = windows.into_iter().map(Item::Window);
+        let medians = windows
+            .chain(PhaseId::ALL.map(Item::from))
+            .filter_map(|item| {
+                let lengths: Vec<i64> =
+                    set.runs.iter().filter_map(|run| item.length(run)).collect();
+                Some((item.to_string(), Summary::of(&lengths)?.median))
+            });
         let times = set.runs.iter().map(|run| run.captured_at.as_str());
         let captured = times.max().filter(|_| !setup.deterministic());
         Ok(Self {
@@ -107,7 +72,7 @@ impl Entry {
             mode: setup.mode,
             workload: setup.workload,
             n: setup.runs,
-            medians: Medians(medians.collect()),
+            medians: medians.collect(),
         })
     }
 

@@ -92,7 +92,7 @@ fn compared(
         p,
         exact,
         smallest_p,
-        shift: super::median_of_sorted(&shifts)?,
+        shift: super::median_of_sorted(&shifts, i64::midpoint)?,
         interval: low.zip(high).filter(|(low, high)| low <= high),
     })
 }

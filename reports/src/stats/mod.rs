@@ -75,7 +75,7 @@ impl Summary {
         let mut sorted = values.to_vec();
         sorted.sort_unstable();
         let (&min, &max) = (sorted.first()?, sorted.last()?);
-        let median = median_of_sorted(&sorted)?;
+        let median = median_of_sorted(&sorted, i64::midpoint)?;
         let (ci_low, ci_high) = bootstrap::median_interval(&sorted);
         Some(Self {
             n: sorted.len(),
@@ -104,27 +104,21 @@ impl Summary {
 }
 
 /// Median of values in ascending order.
-fn median_of_sorted(sorted: &[i64]) -> Option<i64> {
+fn median_of_sorted<T: Copy>(sorted: &[T], midpoint: fn(T, T) -> T) -> Option<T> {
     let upper = *sorted.get(sorted.len() / 2)?;
     if sorted.len() % 2 == 1 {
         return Some(upper);
     }
     let lower = *sorted.get(sorted.len() / 2 - 1)?;
-    Some(lower.midpoint(upper))
+    Some(midpoint(lower, upper))
 }
 
 /// Median of shares or other ratios; nothing of nothing.
 #[must_use]
 pub fn median_ratio(values: &[f64]) -> Option<f64> {
-    let mut values = values.to_vec();
-    let (odd, middle) = (values.len() % 2 == 1, values.len() / 2);
-    let values = Some(&mut values).filter(|values| !values.is_empty())?;
-    let (below, upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
-    if odd {
-        return Some(*upper);
-    }
-    let lower = below.iter().copied().max_by(f64::total_cmp)?;
-    Some(f64::midpoint(lower, *upper))
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    median_of_sorted(&sorted, f64::midpoint)
 }
 
 /// `part` of `whole`, both ns; not a number when there is no whole.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use reports::files::durable::WriteError;
-use reports::files::file::{self, FileError, LONGEST_NS};
+use reports::files::file::{self, Fault, FileError, LONGEST_NS};
 use reports::model::Run;
 use serde_json::{Value, json};
 
@@ -80,7 +80,13 @@ fn only_whole_positive_versions_of_the_family_are_ours() {
     ] {
         let text = json!({ "schema": schema }).to_string();
         assert!(
-            matches!(read(&text), Err(FileError::Foreign { .. })),
+            matches!(
+                read(&text),
+                Err(FileError {
+                    fault: Fault::Foreign(_),
+                    ..
+                })
+            ),
             "{schema}"
         );
     }
@@ -92,14 +98,26 @@ fn files_that_are_not_there_or_not_text_are_named() {
     let path = directory.path().join("a.run.json");
     assert!(matches!(
         file::read(&path),
-        Err(FileError::Unreadable { .. })
+        Err(FileError {
+            fault: Fault::Unreadable(_),
+            ..
+        })
     ));
     assert!(matches!(
         file::read(directory.path()),
-        Err(FileError::Unreadable { .. })
+        Err(FileError {
+            fault: Fault::Unreadable(_),
+            ..
+        })
     ));
     fs::write(&path, b"{\"schema\": \"\xff\"}").unwrap();
-    assert!(matches!(file::read(&path), Err(FileError::NotJson { .. })));
+    assert!(matches!(
+        file::read(&path),
+        Err(FileError {
+            fault: Fault::NotJson(_),
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -120,7 +138,7 @@ fn a_file_cut_anywhere_is_truncated_or_empty() {
     let text = value(&run(0)).to_string();
     for cut in 0..text.len() {
         let error = read(&text[..cut]).unwrap_err();
-        let named = matches!(error, FileError::Truncated { .. } | FileError::Empty { .. });
+        let named = matches!(error.fault, Fault::Truncated(_) | Fault::Empty);
         assert!(named, "cut at {cut}: {error}");
     }
 }

@@ -59,10 +59,7 @@ fn what_is_appended_is_read_back_in_either_format() {
     entries[3].commit = None;
     entries[4].workload = None;
     // A phase that some sets lack.
-    entries[5]
-        .medians
-        .0
-        .retain(|(name, _)| name != "new.userspace");
+    entries[5].medians.remove("new.userspace");
     entries[6].workload = Some("memfd=4x1M,\"odd\"".to_owned());
     for name in ["a.csv", "a.jsonl"] {
         let path = written(directory.path(), name, &entries);
@@ -76,7 +73,7 @@ fn what_is_appended_is_read_back_in_either_format() {
 fn the_files_are_what_other_programs_import() {
     let directory = tempfile::tempdir().unwrap();
     let mut both = [entry(0, 0), entry(1, 7)];
-    both[1].medians.0.pop();
+    both[1].medians.remove("new.restore");
     let text = ["a.csv", "a.jsonl"]
         .map(|name| fs::read_to_string(written(directory.path(), name, &both)).unwrap());
     insta::assert_snapshot!(text.join("\n"));

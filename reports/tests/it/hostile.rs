@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use reports::export::{EXPORTERS, Exporter, Functions};
-use reports::files::file::FileError;
+use reports::files::file::Fault;
 use reports::files::set::Set;
 use reports::model::Run;
 use reports::render::picture::{Picture, Sample, Theme, svg};
@@ -71,7 +71,7 @@ fn sets() -> Vec<Set> {
         .map(|run| set(vec![run]))
         .collect();
     let mut many = set(hostile_runs());
-    many.skipped.push((path.clone(), FileError::Empty { path }));
+    many.skipped.push((path.clone(), Fault::Empty.of(&path)));
     all.push(many);
     // Of one setup: what differs between its runs is not hostile.
     let alike = spread(12).iter().map(|run| hostile(run, 3)).collect();

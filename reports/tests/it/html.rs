@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use reports::files::file::FileError;
+use reports::files::file::Fault;
 use reports::files::set::{Keep, Set, read_set_with};
 use reports::model::Run;
 use reports::render::html::{KEEP, render};
@@ -91,7 +91,7 @@ fn setups_and_skipped_files_are_named() {
     }
     let mut set = set(runs);
     let path = PathBuf::from("runs/6.run.json");
-    set.skipped.push((path.clone(), FileError::Empty { path }));
+    set.skipped.push((path.clone(), Fault::Empty.of(&path)));
     let html = render(&set).unwrap();
     for said in [
         "<title>luo-trace: 4 runs of 2 setups</title>",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use reports::files::file::{self, FileError};
+use reports::files::file::{self, Fault, FileError};
 use reports::files::set::{Keep, SetError, read_set, read_set_with};
 use reports::model::calls;
 
@@ -38,8 +38,12 @@ fn broken_files_are_skipped_by_name() {
     let missing = directory.path().join("missing.run.json");
     let set = read_set(&[directory.path(), &missing]).unwrap();
     assert_eq!(set.runs.len(), 2);
-    assert!(matches!(&set.skipped[0], (path, FileError::Truncated { .. }) if *path == broken));
-    assert!(matches!(&set.skipped[1], (path, FileError::Unreadable { .. }) if *path == missing));
+    assert!(
+        matches!(&set.skipped[0], (path, FileError { fault: Fault::Truncated(_), .. }) if *path == broken)
+    );
+    assert!(
+        matches!(&set.skipped[1], (path, FileError { fault: Fault::Unreadable(_), .. }) if *path == missing)
+    );
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn a_run_counts_once() {
     let again = directory.path().join("0.run.json");
     let set = read_set(&[directory.path(), &again]).unwrap();
     assert_eq!(set.runs.len(), 2);
-    assert!(matches!(set.skipped[0].1, FileError::Duplicate { .. }));
+    assert!(matches!(set.skipped[0].1.fault, Fault::Duplicate(_)));
 }
 
 #[test]
@@ -66,7 +70,10 @@ fn a_set_without_a_run_is_refused() {
         error,
         SetError::AllBroken {
             count: 1,
-            first: FileError::Empty { .. }
+            first: FileError {
+                fault: Fault::Empty,
+                ..
+            }
         }
     ));
 }
@@ -102,7 +109,7 @@ fn what_is_no_file_among_runs_is_skipped_rather_than_waited_for() {
     let set = read_set(&[directory.path()]).unwrap();
     assert_eq!(set.runs.len(), 2);
     let skipped = set.skipped.iter().map(|(path, error)| {
-        assert!(matches!(error, FileError::NoFile { .. }));
+        assert!(matches!(error.fault, Fault::NoFile));
         path.clone()
     });
     assert_eq!(skipped.collect::<Vec<_>>(), [below, pipe]);

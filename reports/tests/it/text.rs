@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reports::files::file::FileError;
+use reports::files::file::Fault;
 use reports::files::set::Set;
 use reports::model::Run;
 use reports::render::text::{TextOptions, render_run, render_set};
@@ -127,7 +127,7 @@ fn a_set_of_five() {
     set.runs[1].lints.clear();
     let path = PathBuf::from("runs/6.run.json");
     set.skipped
-        .push((path.clone(), FileError::Truncated { path, line: 17 }));
+        .push((path.clone(), Fault::Truncated(17).of(&path)));
     insta::assert_snapshot!(render_set(&set));
 }
 

@@ -22,7 +22,7 @@ pub fn render_history(entries: &[Entry], metric: &str) -> String {
     let series: Vec<(&Entry, i64)> = entries
         .iter()
         .filter(|entry| entry.comparable(last))
-        .filter_map(|entry| Some((entry, entry.medians.get(metric)?)))
+        .filter_map(|entry| Some((entry, *entry.medians.get(metric)?)))
         .collect();
     let values: Vec<i64> = series.iter().map(|(_, median)| *median).collect();
     let found = changes(&values);
