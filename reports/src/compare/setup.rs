@@ -73,11 +73,8 @@ pub(super) fn differences(base: &Set, head: &Set) -> Result<Vec<String>, Compare
 
 /// Refuses a set whose runs a report would not sum up together.
 fn one_setup(set: &Set, first: &Run, side: &'static str) -> Result<(), CompareError> {
-    let mut other = set
-        .runs
-        .iter()
-        .filter_map(|run| comparable::difference(first, run));
-    let Some(fact) = other.next() else {
+    let mut runs = set.runs.iter();
+    let Some(fact) = runs.find_map(|run| comparable::difference(first, run)) else {
         return Ok(());
     };
     let facts: BTreeSet<String> = set.runs.iter().filter_map(fact.of).collect();
