@@ -174,63 +174,50 @@ fn render(
     }
     if let Some(before) = before {
         warn_of_skipped(before);
-        return change(options, format, before, set);
     }
     let one = match set.runs.as_slice() {
         [run] if set.skipped.is_empty() => Some(run),
         _ => None,
     };
-    Ok(match format {
-        Format::Text => match one {
-            Some(run) => text::render_run(run, &TextOptions::default()),
-            None => text::render_set(set),
+    let change = |render: fn(&[&Run], &[&Run]) -> String, before| -> anyhow::Result<String> {
+        let (old, new) = (one_setup(before, "before")?, one_setup(set, "after")?);
+        Ok(render(&old, &new))
+    };
+    let text = match (format, before, one) {
+        (Format::Text, Some(before), _) => change(text::render_change, before)?,
+        (Format::Text, None, Some(run)) => text::render_run(run, &TextOptions::default()),
+        (Format::Text, None, None) => text::render_set(set),
+        (Format::Markdown, Some(before), _) => change(markdown::render_change, before)?,
+        (Format::Markdown, None, Some(run)) => markdown::render_run(run),
+        (Format::Markdown, None, None) => markdown::render_set(set),
+        (Format::Html, None, _) => html::render(set)?,
+        (Format::Json, None, _) => {
+            escape::json(&serde_json::to_string_pretty(&Overview::of(set))?) + "\n"
         }
-        .into_bytes(),
-        Format::Markdown => match one {
-            Some(run) => markdown::render_run(run),
-            None => markdown::render_set(set),
+        (Format::Html | Format::Json, Some(_), _) => {
+            return Err(Failure::bad_input(
+                "--before goes with text, markdown, svg and png; \
+                 for figures use `luo-trace compare --json`",
+            ));
         }
-        .into_bytes(),
-        Format::Html => html::render(set)?.into_bytes(),
-        Format::Json => json(set)?,
-        Format::Svg | Format::Png => {
-            let sample = Sample {
-                name: String::new(),
-                runs: one_setup(set, "the runs")?,
-            };
-            draw(options, format, &[sample])?
+        (Format::Svg | Format::Png, Some(before), _) => {
+            let samples = [sample("before", before)?, sample("after", set)?];
+            return draw(options, format, &samples);
         }
-    })
-}
-
-fn json(set: &Set) -> anyhow::Result<Vec<u8>> {
-    let mut text = escape::json(&serde_json::to_string_pretty(&Overview::of(set))?);
-    text.push('\n');
+        (Format::Svg | Format::Png, None, _) => {
+            let runs = one_setup(set, "the runs")?;
+            let name = String::new();
+            return draw(options, format, &[Sample { name, runs }]);
+        }
+    };
     Ok(text.into_bytes())
 }
 
-/// Two sets: what changed.
-fn change(options: &Options, format: Format, before: &Set, after: &Set) -> anyhow::Result<Vec<u8>> {
-    let (old, new) = (one_setup(before, "before")?, one_setup(after, "after")?);
-    match format {
-        Format::Text => Ok(text::render_change(&old, &new).into_bytes()),
-        Format::Markdown => Ok(markdown::render_change(&old, &new).into_bytes()),
-        Format::Svg | Format::Png => {
-            let sample = |name: &str, runs| Sample {
-                name: name.to_owned(),
-                runs,
-            };
-            draw(
-                options,
-                format,
-                &[sample("before", old), sample("after", new)],
-            )
-        }
-        Format::Html | Format::Json => Err(Failure::bad_input(
-            "--before goes with text, markdown, svg and png; \
-             for figures use `luo-trace compare --json`",
-        )),
-    }
+/// The runs of a picture, under this name.
+fn sample<'a>(name: &str, set: &'a Set) -> anyhow::Result<Sample<'a>> {
+    let runs = one_setup(set, name)?;
+    let name = name.to_owned();
+    Ok(Sample { name, runs })
 }
 
 fn draw(options: &Options, format: Format, samples: &[Sample<'_>]) -> anyhow::Result<Vec<u8>> {

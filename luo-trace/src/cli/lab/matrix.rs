@@ -56,9 +56,10 @@ fn exit(matrix: &Matrix) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use reports::matrix::{Cause, Failure, Kernel, SCHEMA};
+    use reports::matrix::{Cause, Kernel, SCHEMA};
 
     use super::*;
+    use crate::lab::campaign::summary::VmSummary;
 
     fn matrix(causes: &[Option<Cause>]) -> Matrix {
         let kernel = |name: &str| Kernel {
@@ -69,14 +70,8 @@ mod tests {
             unprobed: None,
         };
         let pair = |(number, cause): (usize, &Option<Cause>)| {
-            let (old, new) = ([("a"), ("b")][number / 2], ["a", "b"][number % 2]);
-            let failure = |cause: Cause| Failure {
-                update: 1,
-                cause,
-                why: String::new(),
-                said: Vec::new(),
-            };
-            let failures: Vec<Failure> = cause.map(failure).into_iter().collect();
+            let (old, new) = (["a", "b"][number / 2], ["a", "b"][number % 2]);
+            let failures = Vec::from_iter(VmSummary::that(*cause).reason);
             let intact = u32::from(failures.is_empty());
             Pair::new(old, new, String::new(), intact, failures)
         };
@@ -112,10 +107,7 @@ mod tests {
         let mut cut = matrix(&[good; 4]);
         cut.updates = 2;
         assert_eq!(exit(&cut), Exit::Environment);
-        assert_eq!(
-            exit(&matrix(&[good; 3])),
-            Exit::Environment,
-            "one is missing"
-        );
+        let missing = exit(&matrix(&[good; 3]));
+        assert_eq!(missing, Exit::Environment);
     }
 }
