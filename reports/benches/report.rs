@@ -9,7 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use reports::files::file;
 use reports::files::set::Set;
 use reports::render::picture::{self, Picture, Sample, Theme};
-use reports::render::text::{TextOptions, render_run, render_set};
+use reports::render::text::{TOP_OF_RUN, render_run, render_set};
 use reports::render::{html, markdown};
 use reports::stats::overview::Overview;
 
@@ -39,7 +39,7 @@ fn benches(criterion: &mut Criterion) {
         b.iter(|| file::read_str(&text, Path::new("a")));
     });
     criterion.bench_function("text of one run", |b| {
-        b.iter(|| render_run(&one.runs[0], &TextOptions::default()));
+        b.iter(|| render_run(&one.runs[0], TOP_OF_RUN));
     });
     criterion.bench_function("text of 50 runs", |b| b.iter(|| render_set(&many)));
     criterion.bench_function("markdown of 50 runs", |b| {

@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use maud::html;
+
 /// The text without what a terminal, a parser of XML or a reader's eye obeys
 /// rather than shows; each such character becomes a blank.
 #[must_use]
@@ -24,17 +26,7 @@ fn obeyed(c: char) -> bool {
 
 /// Text inside an element or a quoted attribute of HTML or XML.
 pub(crate) fn xml(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in plain(text).chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            c => safe.push(c),
-        }
-    }
-    safe
+    html! { (plain(text)) }.into_string()
 }
 
 /// Text that Markdown takes literally and that stays in its cell. Without

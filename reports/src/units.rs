@@ -93,6 +93,51 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{percent:.decimals$} %")
 }
 
+/// A p with two digits of what matters.
+pub(crate) fn p_value(p: f64) -> String {
+    match p {
+        p if p < 0.0001 => "<1e-4".to_owned(),
+        p if p < 0.01 => format!("{p:.4}"),
+        p => format!("{p:.3}"),
+    }
+}
+
+/// A shift with its sign.
+pub(crate) fn signed(ns: i64) -> String {
+    plus(ns, brief(ns))
+}
+
+/// The text of a length with a plus if it is one.
+pub(crate) fn plus(ns: i64, text: String) -> String {
+    if ns <= 0 {
+        return text;
+    }
+    // In a column the sign goes before the number, not before the blanks.
+    let number = text.trim_start();
+    let blanks = text.len() - number.len();
+    format!("{:blanks$}+{number}", "", blanks = blanks.saturating_sub(1))
+}
+
+/// A shift as a share of what it was: `+4.9 %`.
+pub(crate) fn relative(shift: i64, median: i64) -> String {
+    format!("{} %", bare_relative(shift, median))
+}
+
+/// The same in percent, without the sign of that.
+#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+pub(crate) fn bare_relative(shift: i64, median: i64) -> String {
+    let percent = shift as f64 / median as f64 * 100.0;
+    match percent.abs() {
+        p if !p.is_finite() => "?".to_owned(),
+        p if p >= 999.5 => format!("{}>999", if percent < 0.0 { "-" } else { "+" }),
+        p if p >= 99.95 => format!("{percent:+.0}"),
+        p if p >= 0.995 || shift == 0 => format!("{percent:+.1}"),
+        p if p >= 0.095 => format!("{percent:+.2}"),
+        p if p >= 0.0005 => format!("{percent:+.3}"),
+        _ => format!("{percent:+.0}"),
+    }
+}
+
 /// A frequency: `2.112345678 GHz`, or that it is unknown.
 pub(crate) fn frequency(hz: f64) -> String {
     match hz {
@@ -110,21 +155,17 @@ pub(crate) fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
         return format!("{bytes} B");
     }
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in UNITS.into_iter().skip(1) {
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1023.5 {
         value /= 1024.0;
-        unit = next;
-        if value < 1023.5 {
-            break;
-        }
+        unit += 1;
     }
     let decimals = match value {
         v if v < 9.995 => 2,
         v if v < 99.95 => 1,
         _ => 0,
     };
-    format!("{value:.decimals$} {unit}")
+    format!("{value:.decimals$} {}", UNITS[unit])
 }
 
 /// A number and its noun: `1 run`, `5 runs`.

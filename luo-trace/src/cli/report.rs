@@ -10,8 +10,8 @@ use reports::files::set::{Keep, Set};
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
 use reports::render::picture::{self, Picture, Sample, Theme};
-use reports::render::text::{self, TextOptions};
-use reports::render::{html, markdown, matrix as matrix_formats};
+use reports::render::text;
+use reports::render::{html, markdown};
 use reports::stats::group::group;
 use reports::stats::overview::Overview;
 
@@ -137,8 +137,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
 fn table(matrix: &Matrix, format: Format) -> anyhow::Result<String> {
     match format {
         Format::Text => Ok(text::render_matrix(matrix)),
-        Format::Markdown => Ok(matrix_formats::render_markdown(matrix)),
-        Format::Html => Ok(matrix_formats::render_html(matrix)),
+        Format::Markdown => Ok(markdown::render_matrix(matrix)),
+        Format::Html => Ok(html::render_matrix(matrix)),
         Format::Json => Ok(format!("{}\n", serde_json::to_string_pretty(matrix)?)),
         Format::Svg | Format::Png => Err(Failure::bad_input(
             "a matrix is a table; use --format text, markdown, html or json, \
@@ -185,7 +185,7 @@ fn render(
     };
     let text = match (format, before, one) {
         (Format::Text, Some(before), _) => change(text::render_change, before)?,
-        (Format::Text, None, Some(run)) => text::render_run(run, &TextOptions::default()),
+        (Format::Text, None, Some(run)) => text::render_run(run, text::TOP_OF_RUN),
         (Format::Text, None, None) => text::render_set(set),
         (Format::Markdown, Some(before), _) => change(markdown::render_change, before)?,
         (Format::Markdown, None, Some(run)) => markdown::render_run(run),

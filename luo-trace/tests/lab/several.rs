@@ -51,7 +51,10 @@ fn every_kernel_updates_to_every_kernel() {
     for pair in &matrix.pairs {
         assert_eq!((pair.outcome, pair.intact), (Outcome::Works, 1), "{pair:?}");
         assert_eq!(pair.bytes_verified, 4 << 20);
-        assert_eq!(pair.window("restore").map(|window| window.n), Some(1));
+        assert_eq!(
+            pair.window("restore").map(|window| window.summary.n),
+            Some(1)
+        );
         assert_eq!(pair.against.len(), if pair.old == pair.new { 0 } else { 2 });
     }
     for kernel in &matrix.kernels {

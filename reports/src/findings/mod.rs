@@ -4,6 +4,7 @@
 mod calls;
 mod change;
 mod evidence;
+pub(crate) mod matrix;
 mod run;
 mod set;
 

@@ -17,34 +17,20 @@ const FAMILY: &str = "luo-trace.matrix/";
 
 /// Why a file could not be read as a matrix.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum MatrixError {
     /// The system did not give it.
     #[error("{path}: cannot be read ({source}); check its name and its permissions")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// Something else.
     #[error("{path}: no matrix ({what}); name a matrix.json that luo-trace lab matrix wrote")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What it is not.
-        what: String,
-    },
+    Foreign { path: PathBuf, what: String },
     /// A later major version.
     #[error(
         "{path}: written by a newer luo-trace: schema {found}, \
              this one reads up to {SCHEMA}; update luo-trace"
     )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// The schema it names.
-        found: String,
-    },
+    Newer { path: PathBuf, found: String },
 }
 
 #[derive(Deserialize)]
@@ -54,28 +40,24 @@ struct Header {
 
 /// Reads a matrix.
 pub fn read(path: &Path) -> Result<Matrix, MatrixError> {
-    let text =
-        files::read_text(path, files::LARGEST_TEXT).map_err(|source| MatrixError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-    let foreign = |what: String| MatrixError::Foreign {
-        path: path.to_owned(),
-        what,
+    let path = path.to_owned();
+    let text = match files::read_text(&path, files::LARGEST_TEXT) {
+        Ok(text) => text,
+        Err(source) => return Err(MatrixError::Unreadable { path, source }),
     };
-    let header: Header = serde_json::from_str(&text).map_err(|e| foreign(e.to_string()))?;
-    let found = header.schema;
-    if found != SCHEMA {
-        let version = found.strip_prefix(FAMILY).map(str::parse::<u32>);
-        return Err(match version {
-            Some(Ok(version)) if version > 1 => MatrixError::Newer {
-                path: path.to_owned(),
-                found,
-            },
-            _ => foreign(format!("its schema is {found:?}")),
-        });
-    }
-    serde_json::from_str(&text).map_err(|e| foreign(e.to_string()))
+    let header = serde_json::from_str::<Header>(&text).map(|header| header.schema);
+    let what = match header {
+        Ok(found) if found == SCHEMA => match serde_json::from_str(&text) {
+            Ok(matrix) => return Ok(matrix),
+            Err(error) => error.to_string(),
+        },
+        Ok(found) => match found.strip_prefix(FAMILY).map(str::parse::<u32>) {
+            Some(Ok(2..)) => return Err(MatrixError::Newer { path, found }),
+            _ => format!("its schema is {found:?}"),
+        },
+        Err(error) => error.to_string(),
+    };
+    Err(MatrixError::Foreign { path, what })
 }
 
 /// Writes a matrix: whole, or not at all.

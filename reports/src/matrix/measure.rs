@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Against, Change, Figure, Matrix, Pair, Unprobed};
 use crate::compare::{self, Kind, Options, Pairing, Row, Verdict};
 use crate::files::set::{Keep, Set, read_set_with};
-use crate::model::KernelSide;
+use crate::model::{Attach, KernelSide};
 use crate::stats::compare::smallest_paired;
 use crate::stats::overview::Overview;
 use crate::stats::table::Quantity;
@@ -16,22 +16,17 @@ impl Matrix {
     /// A pair without runs has none, and one whose runs cannot be compared says why.
     /// `lost` tells what a run lacks without a probe.
     pub fn measure(&mut self, root: &Path, lost: &dyn Fn(&str) -> String) {
-        let sets: Vec<Option<Set>> = self
-            .pairs
-            .iter()
-            .map(|pair| {
-                let directory = root.join(&pair.directory);
-                read_set_with(&[directory], Keep::Figures, &|_, _| ()).ok()
-            })
-            .collect();
+        let read = |pair: &Pair| {
+            let directory = root.join(&pair.directory);
+            read_set_with(&[directory], Keep::Figures, &|_, _| ()).ok()
+        };
+        let sets: Vec<Option<Set>> = self.pairs.iter().map(read).collect();
         for kernel in &mut self.kernels {
             let sets = self.pairs.iter().zip(&sets);
             kernel.unprobed = unprobed(&kernel.name, sets, lost);
         }
-        let itself: Vec<(String, Option<&Set>)> = self
-            .pairs
-            .iter()
-            .zip(&sets)
+        let all = self.pairs.iter().zip(&sets);
+        let itself: Vec<(String, Option<&Set>)> = all
             .filter(|(pair, _)| pair.old == pair.new)
             .map(|(pair, set)| (pair.old.clone(), set.as_ref()))
             .collect();
@@ -41,9 +36,8 @@ impl Matrix {
             let Some(set) = set else { continue };
             pair.sum_up(set);
             for (kernel, base) in &itself {
-                if pair.old != pair.new && (*kernel == pair.old || *kernel == pair.new) {
-                    let compared = base.map(|base| against(kernel, base, set));
-                    pair.add(kernel, compared);
+                if pair.old != pair.new && [&pair.old, &pair.new].contains(&kernel) {
+                    pair.compare(kernel, *base, set);
                 }
             }
         }
@@ -56,35 +50,31 @@ fn unprobed<'a>(
     sets: impl Iterator<Item = (&'a Pair, &'a Option<Set>)>,
     lost: &dyn Fn(&str) -> String,
 ) -> Option<Vec<Unprobed>> {
-    let mut told = false;
-    let mut probes = BTreeSet::new();
-    for (pair, set) in sets {
-        let sides = set
-            .iter()
-            .flat_map(|set| &set.runs)
-            .flat_map(|run| &run.attach);
-        for side in sides {
-            let name = match side.kernel {
-                KernelSide::Old => &pair.old,
-                KernelSide::New => &pair.new,
-            };
-            if name == kernel {
-                told = true;
-                probes.extend(&side.missing);
-            }
-        }
-    }
+    let sides = sets.flat_map(|(pair, set)| {
+        let runs = set.iter().flat_map(|set| &set.runs);
+        let sides = runs.flat_map(|run| &run.attach);
+        sides.filter(move |side| match side.kernel {
+            KernelSide::Old => pair.old == kernel,
+            KernelSide::New => pair.new == kernel,
+        })
+    });
+    let sides: Vec<&Attach> = sides.collect();
+    let missing: BTreeSet<&String> = sides.iter().flat_map(|side| &side.missing).collect();
     let unprobed = |probe: &String| Unprobed {
         probe: probe.clone(),
         lost: lost(probe),
     };
-    told.then(|| probes.into_iter().map(unprobed).collect())
+    (!sides.is_empty()).then(|| missing.into_iter().map(unprobed).collect())
 }
 
 impl Pair {
     fn sum_up(&mut self, set: &Set) {
         let overview = Overview::of(set);
-        let figures = |quantities: &[Quantity]| quantities.iter().map(Figure::of).collect();
+        let figure = |quantity: &Quantity| Figure {
+            name: quantity.name.clone(),
+            summary: quantity.summary.clone(),
+        };
+        let figures = |quantities: &[Quantity]| quantities.iter().map(figure).collect();
         match overview.setups.as_slice() {
             [setup] => {
                 self.windows = figures(&setup.windows);
@@ -103,30 +93,14 @@ impl Pair {
         }
     }
 
-    fn add(&mut self, kernel: &str, compared: Option<Result<Against, String>>) {
-        match compared {
-            Some(Ok(against)) => self.against.push(against),
-            Some(Err(why)) => self
-                .notes
-                .push(format!("not compared with {kernel} -> {kernel}: {why}")),
-            None => self.notes.push(format!(
-                "not compared with {kernel} -> {kernel}, which has no runs"
-            )),
-        }
-    }
-}
-
-impl Figure {
-    fn of(quantity: &Quantity) -> Self {
-        Self {
-            name: quantity.name.clone(),
-            n: quantity.summary.n,
-            median_ns: quantity.summary.median,
-            ci_low_ns: quantity.summary.ci_low,
-            ci_high_ns: quantity.summary.ci_high,
-            min_ns: quantity.summary.min,
-            max_ns: quantity.summary.max,
-        }
+    fn compare(&mut self, kernel: &str, base: Option<&Set>, set: &Set) {
+        let why = match base.map(|base| against(kernel, base, set)) {
+            Some(Ok(against)) => return self.against.push(against),
+            Some(Err(why)) => format!(": {why}"),
+            None => ", which has no runs".to_owned(),
+        };
+        let note = format!("not compared with {kernel} -> {kernel}{why}");
+        self.notes.push(note);
     }
 }
 

@@ -8,6 +8,8 @@ mod measure;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stats::Summary;
+
 pub use file::{FILE, MatrixError, read, write};
 
 /// The schema this build writes: family, then major version.
@@ -161,23 +163,14 @@ impl Cause {
     }
 }
 
-/// One window or phase over the runs of a pair; lengths in ns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// One window or phase over the runs of a pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figure {
     /// Its name.
     pub name: String,
-    /// Runs that have it.
-    pub n: usize,
-    /// Median.
-    pub median_ns: i64,
-    /// Lower end of the median's 95 % bootstrap interval.
-    pub ci_low_ns: i64,
-    /// Upper end.
-    pub ci_high_ns: i64,
-    /// Smallest.
-    pub min_ns: i64,
-    /// Largest.
-    pub max_ns: i64,
+    /// Its figures.
+    #[serde(flatten)]
+    pub summary: Summary,
 }
 
 /// A pair compared with one of a kernel with itself.

@@ -2,17 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::text::{TextOptions, render_run as text_of_run, several_setups};
-pub(super) use crate::escape::markdown as cell;
-use crate::escape::markdown_code as code;
+use super::text::{TOP_OF_RUN, render_run as text_of_run, several_setups};
+use super::{heading, signs, words};
+use crate::escape::{markdown, markdown_code as code};
 use crate::files::set::Set;
+use crate::findings::matrix::of_matrix;
 use crate::findings::{
-    Align, Body, Cell, Column, Findings, Role, Section, Table, of_change, of_group, of_run,
+    Align, Body, Cell, Column, Fact, Findings, Role, Section, Table, of_change, of_group, of_run,
     of_skipped,
 };
+use crate::matrix::Matrix;
 use crate::model::Run;
 use crate::stats::group::groups;
-use crate::units::{exact, percent};
 
 /// Functions of a set that are listed in each phase.
 const TOP: usize = 5;
@@ -20,8 +21,7 @@ const TOP: usize = 5;
 /// One run: its windows and phases, the whole report folded away.
 #[must_use]
 pub fn render_run(run: &Run) -> String {
-    let options = TextOptions::default();
-    let mut findings = of_run(run, options.top);
+    let mut findings = of_run(run, TOP_OF_RUN);
     findings
         .sections
         .retain(|section| section.role == Role::Lead);
@@ -30,7 +30,7 @@ pub fn render_run(run: &Run) -> String {
     let _ = write!(
         page,
         "\n<details><summary>The whole report</summary>\n\n~~~~~~text\n{}~~~~~~\n\n</details>\n",
-        text_of_run(run, &options)
+        text_of_run(run, TOP_OF_RUN)
     );
     page
 }
@@ -62,28 +62,35 @@ pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
     page(&of_change(before, after))
 }
 
+/// Kernels updated to one another.
+#[must_use]
+pub fn render_matrix(matrix: &Matrix) -> String {
+    page(&of_matrix(matrix))
+}
+
 fn page(findings: &Findings) -> String {
     let mut page = format!("### luo-trace: {}\n", literal(&findings.headline));
     if !findings.about.is_empty() {
         page.push('\n');
     }
-    for fact in &findings.about {
-        let _ = writeln!(page, "- {}: {}", literal(&fact.label), literal(&fact.text));
-    }
+    facts(&mut page, &findings.about);
     for part in &findings.sections {
         section(&mut page, part);
     }
     page
 }
 
+fn facts(page: &mut String, facts: &[Fact]) {
+    for fact in facts {
+        let _ = writeln!(page, "- {}: {}", literal(&fact.label), literal(&fact.text));
+    }
+}
+
 fn section(page: &mut String, section: &Section) {
     if section.is_empty() || section.role == Role::Chart {
         return;
     }
-    let title = match &section.body {
-        Body::Table(table) if section.title.is_empty() => &table.columns[0].title,
-        _ => &section.title,
-    };
+    let title = heading(section);
     page.push('\n');
     let folded = section.role == Role::Detail;
     if folded {
@@ -93,11 +100,7 @@ fn section(page: &mut String, section: &Section) {
         let _ = writeln!(page, "**{}**\n", literal(title));
     }
     match &section.body {
-        Body::Facts(facts) => {
-            for fact in facts {
-                let _ = writeln!(page, "- {}: {}", literal(&fact.label), literal(&fact.text));
-            }
-        }
+        Body::Facts(all) => facts(page, all),
         Body::Items(items) => {
             for item in items {
                 let _ = writeln!(page, "- {}", literal(item));
@@ -140,22 +143,12 @@ fn table(page: &mut String, table: &Table) {
 
 fn text(cell: &Cell) -> String {
     match cell {
-        Cell::Unknown => "–".to_owned(),
-        Cell::Text(text) => literal(text),
         Cell::Name(name) | Cell::Phase(name) => code(name),
-        Cell::Length(ns) => literal(&exact(*ns)),
-        Cell::Range(from, to) => literal(&format!("{} … {}", exact(*from), exact(*to))),
-        Cell::Share(part) => literal(&percent(*part)),
-        Cell::Spread(part) => format!("±{}", literal(&percent(*part))),
-        Cell::Count(n) => n.to_string(),
-        Cell::Bar(..) => String::new(),
+        other => literal(&words(other)),
     }
 }
 
-/// Text that is taken literally, in the signs that a page has.
+/// Text that is taken literally.
 fn literal(text: &str) -> String {
-    cell(text)
-        .replace("+-", "±")
-        .replace(" -&gt; ", " → ")
-        .replace(" .. ", " … ")
+    signs(&markdown(text))
 }

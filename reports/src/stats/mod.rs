@@ -16,7 +16,7 @@ pub mod table;
 
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use rng::SplitMix64;
 
@@ -36,7 +36,7 @@ const PERCENTILES: [f64; 3] = [90.0, 95.0, 99.0];
 pub const FEWEST_FOR_INTERVAL: usize = 6;
 
 /// One quantity over the runs of a set: what every table, verdict and picture quotes.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Runs that have it.
     pub n: usize,
@@ -56,11 +56,12 @@ pub struct Summary {
     #[serde(rename = "max_ns")]
     pub max: i64,
     /// The percentiles that n supports: none below 29 runs, where the largest has to do.
+    #[serde(default)]
     pub percentiles: Vec<Percentile>,
 }
 
 /// One percentile.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Percentile {
     /// In percent.
     pub percent: f64,

@@ -7,7 +7,7 @@ use reports::files::file::Fault;
 use reports::files::set::Set;
 use reports::model::Run;
 use reports::render::picture::{Picture, Sample, Theme, svg};
-use reports::render::text::{self, TextOptions};
+use reports::render::text;
 use reports::render::{gate, html, markdown};
 use serde_json::Value;
 
@@ -102,10 +102,7 @@ fn reports_of(set: &Set) -> Vec<(&'static str, String)> {
         ("text of a set", text::render_set(set)),
         ("markdown of a set", markdown::render_set(set)),
         ("html", html::render(set).unwrap()),
-        (
-            "text of a run",
-            text::render_run(runs[0], &TextOptions::default()),
-        ),
+        ("text of a run", text::render_run(runs[0], text::TOP_OF_RUN)),
         ("markdown of a run", markdown::render_run(runs[0])),
         ("text of a change", text::render_change(&runs, &runs)),
         (

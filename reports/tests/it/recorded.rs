@@ -6,7 +6,7 @@ use std::path::Path;
 use reports::files::file;
 use reports::files::set::read_set;
 use reports::model::Run;
-use reports::render::text::{TextOptions, render_run};
+use reports::render::text::{TOP_OF_RUN, render_run};
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/7.3.4-tcg.run.json");
 
@@ -48,5 +48,5 @@ fn a_recorded_run_holds_together() {
 #[test]
 fn its_report_is_what_people_read() {
     let run = recorded();
-    insta::assert_snapshot!(render_run(&run, &TextOptions::default()));
+    insta::assert_snapshot!(render_run(&run, TOP_OF_RUN));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use reports::files::file::Fault;
 use reports::files::set::Set;
 use reports::model::Run;
-use reports::render::text::{TextOptions, render_run, render_set};
+use reports::render::text::{TOP_OF_RUN, render_run, render_set};
 
 use crate::made::{full_run, kernel, run, run_without_carrier};
 
@@ -19,14 +19,14 @@ fn set(runs: Vec<Run>) -> Set {
 
 #[test]
 fn a_full_run() {
-    insta::assert_snapshot!(render_run(&full_run(), &TextOptions::default()));
+    insta::assert_snapshot!(render_run(&full_run(), TOP_OF_RUN));
 }
 
 #[test]
 fn a_cost_that_could_not_be_told_is_not_nothing() {
     let mut run = full_run();
     run.self_cost.freeze_ns = None;
-    let text = render_run(&run, &TextOptions::default());
+    let text = render_run(&run, TOP_OF_RUN);
     let line = text.lines().find(|line| line.contains("freeze it"));
     assert_eq!(
         line.unwrap().split_whitespace().collect::<Vec<_>>()[2..],
@@ -85,7 +85,7 @@ fn a_shutdown_by_part() {
             ns,
         );
     }
-    let text = render_run(&run, &TextOptions { top: 3 });
+    let text = render_run(&run, 3);
     let section = text.find("the old kernel's shutdown").unwrap();
     let end = text[section..].find("\n\n").unwrap();
     insta::assert_snapshot!(&text[section..section + end]);
@@ -93,7 +93,7 @@ fn a_shutdown_by_part() {
 
 #[test]
 fn a_run_whose_carrier_did_not_arrive() {
-    insta::assert_snapshot!(render_run(&run_without_carrier(0), &TextOptions::default()));
+    insta::assert_snapshot!(render_run(&run_without_carrier(0), TOP_OF_RUN));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn what_does_not_fit_is_counted() {
         span.args
             .insert("session".to_owned(), format!("vm{number}").into());
     }
-    let text = render_run(&run, &TextOptions { top: 2 });
+    let text = render_run(&run, 2);
     let from = text.find("inside the phases").unwrap();
     let to = text.find("per page").unwrap();
     insta::assert_snapshot!(&text[from..to]);

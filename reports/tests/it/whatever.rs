@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use reports::files::file;
 use reports::files::set::Set;
-use reports::render::text::{TextOptions, render_run, render_set};
+use reports::render::text::{TOP_OF_RUN, render_run, render_set};
 use serde_json::{Value, json};
 
 use crate::made::{full_run, run_without_carrier};
@@ -75,8 +75,8 @@ fn survives(text: &str) -> bool {
         return false;
     };
     let _ = run.check();
-    assert_mail_ready(&render_run(&run, &TextOptions::default()));
-    assert_mail_ready(&render_run(&run, &TextOptions { top: 0 }));
+    assert_mail_ready(&render_run(&run, TOP_OF_RUN));
+    assert_mail_ready(&render_run(&run, 0));
     let runs = vec![run.clone(), full_run(), run_without_carrier(2), run];
     let set = Set {
         runs,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{headline, sentence};
-use crate::compare::{Compared, Verdict};
+use crate::compare::{Compared, Row};
 use crate::escape;
 use crate::gate::{Check, Report, Subject};
 use crate::render::text::compare::sentence as row_sentence;
@@ -31,9 +31,7 @@ pub fn render_json(report: &Report) -> String {
 #[must_use]
 pub fn render_comparison_json(compared: &Compared) -> String {
     let mut value = comparison(compared);
-    if let Some(fields) = value.as_object_mut() {
-        fields.insert("schema".to_owned(), COMPARE_SCHEMA.into());
-    }
+    value["schema"] = COMPARE_SCHEMA.into();
     text(&value)
 }
 
@@ -53,45 +51,19 @@ fn check(check: &Check) -> Value {
 }
 
 fn comparison(compared: &Compared) -> Value {
-    let Compared {
-        base,
-        head,
-        rows,
-        pairs,
-        alpha,
-        floor,
-        notes,
-    } = compared;
-    let rows: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let why = match &row.verdict {
-                Verdict::Inconclusive(why) => Some(why),
-                _ => None,
-            };
-            json!({
-                "item": row.item,
-                "kind": row.kind,
-                "gated": row.gated,
-                "base": row.base.as_ref().map(figures),
-                "head": row.head.as_ref().map(figures),
-                "test": row.test,
-                "adjusted_p": row.adjusted_p,
-                "verdict": row.verdict.as_str(),
-                "why": why,
-                "sentence": row_sentence(row),
-            })
-        })
-        .collect();
-    json!({
-        "base": base,
-        "head": head,
-        "rows": rows,
-        "pairs": pairs,
-        "alpha": alpha,
-        "floor": floor,
-        "notes": notes,
-    })
+    let mut value = json!(compared);
+    value["rows"] = compared.rows.iter().map(row).collect();
+    value
+}
+
+fn row(row: &Row) -> Value {
+    let mut value = json!(row);
+    value["base"] = json!(row.base.as_ref().map(figures));
+    value["head"] = json!(row.head.as_ref().map(figures));
+    value["why"] = value["verdict"]["why"].take();
+    value["verdict"] = row.verdict.as_str().into();
+    value["sentence"] = row_sentence(row).into();
+    value
 }
 
 /// A summary under the names that this schema began with.

@@ -1,11 +1,11 @@
 //! Markdown for a job summary or a comment on a merge request.
 
 use super::{headline, sentence};
-use crate::compare::{Compared, Row, Setup};
+use crate::compare::Row;
 use crate::escape::markdown as escape;
 use crate::gate::{Outcome, Report};
-use crate::render::text::compare::{method, p_value, share, signed, unclear};
-use crate::units::brief;
+use crate::render::text::compare::{facts, remarks};
+use crate::units::{brief, p_value, relative, signed};
 
 /// The verdict as Markdown.
 #[must_use]
@@ -21,35 +21,17 @@ pub fn render_markdown(report: &Report) -> String {
         lines.push(format!("- {word}: {}", escape(&sentence(check))));
     }
     lines.push(String::new());
-    lines.extend(table(&report.compared));
+    lines.push("| | before | after | shift | | 95 % interval | p | verdict |".to_owned());
+    lines.push("| --- | ---: | ---: | ---: | ---: | :---: | ---: | --- |".to_owned());
+    lines.extend(report.compared.rows.iter().map(line));
     lines.push(String::new());
-    lines.extend(facts(&report.compared));
+    let facts = facts(&report.compared).map(|(label, fact)| match label {
+        "method" => fact,
+        side => format!("{side}: {fact}"),
+    });
+    let facts = facts.into_iter().chain(remarks(&report.compared));
+    lines.extend(facts.map(|fact| format!("- {}", escape(&fact))));
     lines.join("\n") + "\n"
-}
-
-fn table(compared: &Compared) -> impl Iterator<Item = String> {
-    let head = [
-        "| | before | after | shift | | 95 % interval | p | verdict |",
-        "| --- | ---: | ---: | ---: | ---: | :---: | ---: | --- |",
-    ];
-    head.map(str::to_owned)
-        .into_iter()
-        .chain(compared.rows.iter().map(line))
-}
-
-fn facts(compared: &Compared) -> Vec<String> {
-    let mut facts = vec![
-        side("base", &compared.base),
-        side("head", &compared.head),
-        method(compared),
-    ];
-    let unclear = unclear(compared).into_iter();
-    facts.extend(unclear.map(|(why, items)| format!("{}: {why}", items.join(", "))));
-    facts.extend(compared.notes.iter().cloned());
-    facts
-        .iter()
-        .map(|fact| format!("- {}", escape(fact)))
-        .collect()
 }
 
 fn line(row: &Row) -> String {
@@ -61,7 +43,7 @@ fn line(row: &Row) -> String {
         None => (none(), none(), none()),
         Some(test) => (
             signed(test.shift),
-            share(test.shift, median),
+            relative(test.shift, median),
             test.interval.map_or_else(none, |(low, high)| {
                 format!("{} to {}", signed(low), signed(high))
             }),
@@ -77,14 +59,5 @@ fn line(row: &Row) -> String {
     format!(
         "| {item} | {base} | {head} | {shift} | {relative} | {interval} | {} | {verdict} |",
         escape(&p)
-    )
-}
-
-fn side(name: &str, setup: &Setup) -> String {
-    let workload = setup.workload.as_ref();
-    let workload = workload.map_or_else(String::new, |spec| format!(", {spec}"));
-    format!(
-        "{name}: {}, {}, {}{workload}, n={}",
-        setup.kernels, setup.machine, setup.mode, setup.runs
     )
 }

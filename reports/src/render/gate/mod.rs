@@ -20,20 +20,25 @@ use crate::units::{count, exact};
 /// What all formats are called.
 const SUITE: &str = "luo-trace.gate";
 
+impl Report {
+    /// How many checks came to `outcome`.
+    fn count(&self, outcome: Outcome) -> usize {
+        let checks = self.checks.iter();
+        checks.filter(|check| check.outcome == outcome).count()
+    }
+}
+
 /// The whole gate in one sentence.
 pub(crate) fn headline(report: &Report) -> String {
-    let of = |outcome| {
-        report
-            .checks
-            .iter()
-            .filter(|c| c.outcome == outcome)
-            .count()
-    };
     let verdict = report.verdict.as_str();
     let all = report.checks.len();
     match report.verdict {
         Outcome::Pass => format!("{verdict}: {}", count(all, "check")),
-        worst => format!("{verdict}: {} of {}", of(worst), count(all, "check")),
+        worst => format!(
+            "{verdict}: {} of {}",
+            report.count(worst),
+            count(all, "check")
+        ),
     }
 }
 

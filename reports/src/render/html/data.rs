@@ -29,8 +29,6 @@ pub(super) struct Data<'a> {
     /// Every string of the runs, once.
     words: Vec<String>,
     runs: Vec<RunData<'a>>,
-    #[serde(skip)]
-    kept: (usize, usize),
 }
 
 /// A kept span: name, kernel (0 old), start, length or -1, depth, process,
@@ -44,8 +42,8 @@ struct RunData<'a> {
     setup: usize,
     /// Start and length of the default window, ns.
     w: Option<(i64, i64)>,
-    /// Phases: word, start, length, whether derived, bound of the error.
-    p: Vec<(usize, i64, i64, u8, u64)>,
+    /// Phases: word, start, length, whether derived.
+    p: Vec<(usize, i64, i64, u8)>,
     /// Kept spans.
     s: Vec<SpanRow>,
     /// Spans in all.
@@ -85,31 +83,24 @@ impl<'a> Data<'a> {
         let mut words = Words::default();
         let mut runs = Vec::with_capacity(total);
         for (setup, group) in groups.iter().enumerate() {
-            let counts = group
-                .calls
-                .iter()
-                .map(|calls| calls.iter().map(|f| f.count).sum());
+            let counts = group.calls.iter();
+            let counts = counts.map(|calls| calls.iter().map(|f| f.count).sum());
             let mut group: Vec<(&Run, usize)> = group.runs.iter().copied().zip(counts).collect();
             group.sort_by_key(|(run, _)| (&run.captured_at, &run.id));
-            runs.extend(group.into_iter().map(|(run, calls)| RunData {
-                n: calls,
-                ..run_data(run, setup, most, &mut words)
-            }));
+            let data = |(run, calls)| run_data(run, setup, calls, most, &mut words);
+            runs.extend(group.into_iter().map(data));
         }
-        let kept = runs.iter().map(|run| run.s.len()).sum();
-        let had = runs.iter().map(|run| run.n).sum();
         Self {
             window: DEFAULT_WINDOW,
             words: words.list,
             runs,
-            kept: (kept, had),
         }
     }
 
     /// Says what was left out.
     pub(super) fn trimmed(&self) -> String {
-        let (kept, had) = self.kept;
-        let had = count(had, "call");
+        let kept: usize = self.runs.iter().map(|run| run.s.len()).sum();
+        let had = count(self.runs.iter().map(|run| run.n).sum(), "call");
         if self.runs.iter().all(|run| run.s.len() == run.n) {
             return format!("All {had} are in this file.");
         }
@@ -119,49 +110,51 @@ impl<'a> Data<'a> {
     }
 }
 
-fn run_data<'a>(run: &'a Run, setup: usize, most: usize, words: &mut Words) -> RunData<'a> {
-    let phases = run.phases.iter();
+fn run_data<'a>(
+    run: &'a Run,
+    setup: usize,
+    calls: usize,
+    most: usize,
+    words: &mut Words,
+) -> RunData<'a> {
+    let phases = run.phases.iter().map(|phase| {
+        let derived = u8::from(phase.source == Source::Derived);
+        (
+            words.number(&phase.id),
+            phase.start_t,
+            phase.duration_ns,
+            derived,
+        )
+    });
+    let p = phases.collect();
+    let facts = provenance(run).into_iter();
+    let facts = facts.map(|fact| (words.number(&fact.label), words.number(&fact.text)));
+    let f = facts.collect();
+    let lints = run.lints.iter();
+    let lints = lints.map(|l| words.number(&format!("{} {}: {}", l.severity, l.id, l.text)));
+    let lints = lints.collect();
+    let holes = run.holes.iter();
+    let holes = holes.map(|hole| words.number(&format!("{}: {}", hole.r#where, hole.why)));
+    let holes = holes.collect();
+    let marks = run.marks.iter();
     RunData {
         id: &run.id,
         at: &run.captured_at,
         setup,
         w: run.default_window().map(|w| (w.start, w.duration_ns)),
-        p: phases
-            .map(|p| {
-                let derived = u8::from(p.source == Source::Derived);
-                (
-                    words.number(&p.id),
-                    p.start_t,
-                    p.duration_ns,
-                    derived,
-                    p.error_ns,
-                )
-            })
-            .collect(),
-        s: spans(run, most, words),
-        n: run.spans.len(),
-        f: provenance(run)
-            .iter()
-            .map(|fact| (words.number(&fact.label), words.number(&fact.text)))
-            .collect(),
-        lints: run
-            .lints
-            .iter()
-            .map(|lint| words.number(&format!("{} {}: {}", lint.severity, lint.id, lint.text)))
-            .collect(),
-        holes: run
-            .holes
-            .iter()
-            .map(|hole| words.number(&format!("{}: {}", hole.r#where, hole.why)))
-            .collect(),
-        m: run
-            .marks
-            .iter()
+        p,
+        f,
+        lints,
+        holes,
+        m: marks
             .map(|mark| (mark.t, words.number(&mark.text)))
             .collect(),
+        s: spans(run, most, words),
+        n: calls,
     }
 }
 
+/// The longest calls, in the order of time.
 fn spans(run: &Run, most: usize, words: &mut Words) -> Vec<SpanRow> {
     let depths = depths(&run.spans);
     let mut kept: Vec<(&Span, usize)> = run.spans.iter().zip(depths).collect();
@@ -169,11 +162,10 @@ fn spans(run: &Run, most: usize, words: &mut Words) -> Vec<SpanRow> {
     kept.truncate(most);
     kept.sort_by_key(|(span, _)| (span.start_t, span.id));
     let row = |(span, depth): (&Span, usize)| {
-        let args: Vec<String> = span
-            .args
-            .iter()
-            .map(|(key, value)| format!("{key}={}", plain(value)))
-            .collect();
+        let args = span.args.iter().map(|(key, value)| match value.as_str() {
+            Some(text) => format!("{key}={text}"),
+            None => format!("{key}={value}"),
+        });
         (
             words.number(&span.name),
             u8::from(span.kernel == KernelSide::New),
@@ -181,17 +173,11 @@ fn spans(run: &Run, most: usize, words: &mut Words) -> Vec<SpanRow> {
             span.duration_ns.unwrap_or(-1),
             depth,
             words.number(&format!("{} {}", span.comm, span.pid)),
-            words.number(&args.join(" ")),
+            words.number(&args.collect::<Vec<_>>().join(" ")),
             span.ret,
         )
     };
     kept.into_iter().map(row).collect()
-}
-
-fn plain(value: &serde_json::Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// How many calls each lies inside of. A parent comes before its children; one

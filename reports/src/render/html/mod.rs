@@ -10,18 +10,22 @@ pub use data::KEEP;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::text::several_setups;
+use super::{heading, micro, signs, words};
 use crate::escape;
-pub(super) use crate::escape::xml as escape;
 use crate::files::set::Set;
+use crate::findings::matrix::of_matrix;
 use crate::findings::{
     Align, Body, Cell, Fact, Findings, Role, Section, Table, of_group, of_skipped,
 };
+use crate::matrix::Matrix;
 use crate::stats::group::groups;
-use crate::units::{count, exact, percent};
+use crate::units::count;
 
-pub(super) const STYLE: &str = include_str!("report.css");
-const SCRIPTS: [&str; 4] = [
-    include_str!("theme.js"),
+const STYLE: &str = include_str!("report.css");
+/// The reader's choice of paper.
+const THEME: &str = include_str!("theme.js");
+const CHART_SCRIPTS: [&str; 4] = [
+    THEME,
     include_str!("charts.js"),
     include_str!("waterfall.js"),
     include_str!("page.js"),
@@ -48,6 +52,42 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
             several.len()
         ),
     };
+    let body = html! {
+        noscript { p.note { "The charts need JavaScript; the tables do not." } }
+        @if setups.len() > 1 {
+            p.note { (several_setups(set, setups.len())) "." }
+        }
+        @for (number, findings) in setups.iter().enumerate() {
+            (setup(number, findings, setups.len() > 1))
+        }
+        (section(&of_skipped(set)))
+        (PreEscaped(DETAIL))
+    };
+    let scripts = html! {
+        script type="application/json" id="data" { (PreEscaped(json)) }
+        (script(&CHART_SCRIPTS.join("\n")))
+    };
+    Ok(page(&title, &body, &data.trimmed(), &scripts))
+}
+
+/// Kernels updated to one another.
+#[must_use]
+pub fn render_matrix(matrix: &Matrix) -> String {
+    let findings = of_matrix(matrix);
+    let title = format!("luo-trace matrix: {}", findings.headline);
+    let body = html! {
+        (facts(&findings.about))
+        @for part in &findings.sections { (section(part)) }
+    };
+    page(&title, &body, "", &script(THEME))
+}
+
+fn script(text: &str) -> Markup {
+    html! { script { (PreEscaped(format!("\n\"use strict\";\n{text}"))) } }
+}
+
+/// A whole page; `about` is what its foot says of the file.
+fn page(title: &str, body: &Markup, about: &str, scripts: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -55,32 +95,23 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 link rel="icon" href="data:,";
-                title { (text(&title)) }
+                title { (text(title)) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 main {
                     header {
-                        h1 { (text(&title)) }
+                        h1 { (text(title)) }
                         button #theme type="button" { "Light or dark" }
                     }
-                    noscript { p.note { "The charts need JavaScript; the tables do not." } }
-                    @if setups.len() > 1 {
-                        p.note { (several_setups(set, setups.len())) "." }
-                    }
-                    @for (number, findings) in setups.iter().enumerate() {
-                        (setup(number, findings, setups.len() > 1))
-                    }
-                    (section(&of_skipped(set)))
-                    (PreEscaped(DETAIL))
-                    footer { "luo-trace " (env!("CARGO_PKG_VERSION")) ". " (data.trimmed()) }
+                    (body)
+                    footer { "luo-trace " (env!("CARGO_PKG_VERSION")) ". " (about) }
                 }
-                script type="application/json" id="data" { (PreEscaped(json)) }
-                script { (PreEscaped(format!("\n\"use strict\";\n{}", SCRIPTS.join("\n")))) }
+                (scripts)
             }
         }
     };
-    Ok(page.into_string() + "\n")
+    page.into_string() + "\n"
 }
 
 /// One setup; its charts stand where text has charts of characters.
@@ -145,10 +176,7 @@ fn section(section: &Section) -> Markup {
             Body::Table(all) => (table(all)),
         }
     };
-    let title = match &section.body {
-        Body::Table(table) if section.title.is_empty() => &table.columns[0].title,
-        _ => &section.title,
-    };
+    let title = heading(section);
     html! {
         @if !title.is_empty() { h3 { (text(title)) } }
         (body)
@@ -194,27 +222,12 @@ fn table(table: &Table) -> Markup {
 }
 
 fn shown(cell: &Cell) -> Markup {
-    match cell {
-        Cell::Unknown => text("–"),
-        Cell::Text(words) | Cell::Name(words) => text(words),
-        Cell::Phase(id) => html! { i.swatch data-phase=(escape::plain(id)) {} (text(id)) },
-        Cell::Length(ns) => text(&exact(*ns)),
-        Cell::Range(from, to) => text(&format!("{} … {}", exact(*from), exact(*to))),
-        Cell::Share(part) => text(&percent(*part)),
-        Cell::Spread(part) => text(&format!("+-{}", percent(*part))),
-        Cell::Count(n) => html! { (n) },
-        Cell::Bar(..) => html! {},
+    html! {
+        @if let Cell::Phase(id) = cell { i.swatch data-phase=(escape::plain(id)) {} }
+        (text(&words(cell)))
     }
 }
 
-/// Text in the signs that a page has and mail has not.
 fn text(words: &str) -> Markup {
-    let mut signs = escape(words)
-        .replace("+-", "±")
-        .replace(" -&gt; ", " → ")
-        .replace(" .. ", " … ");
-    for digit in '0'..='9' {
-        signs = signs.replace(&format!("{digit} us"), &format!("{digit} µs"));
-    }
-    PreEscaped(signs)
+    PreEscaped(micro(&signs(&escape::xml(words))))
 }

@@ -1,224 +1,265 @@
-//! How many runs took how long.
+//! How many runs took how long, and how many took how long in each phase.
 
-use plotters::prelude::*;
+use super::Sample;
+use super::axis::{Axis, round_step};
+use super::sheet::{Anchor, Pen, Plot, Point, Sheet, WIDTH};
+use super::theme::{Colour, Fill, Theme};
+use crate::model::{DEFAULT_WINDOW, Run};
+use crate::render::micro;
+use crate::stats::{Summary, table};
+use crate::units::{brief, count, percent};
 
-use super::bins::Bins;
-use super::frame::{Area, Axis, Frame, LABEL, Pen, Plot, Swatch, axes, width, write};
-use super::scale::Scale;
-use super::theme::Theme;
-use super::{Drawn, Sample, lengths};
-use crate::model::DEFAULT_WINDOW;
-use crate::stats::{Percentile, Summary};
-use crate::units::{brief, percent};
-
+/// Points of a panel of a phase.
+const PANEL: Point = (WIDTH / 2.0, 220.0);
 /// Points from one line of marks to the next.
-const MARK_LINE: i32 = 16;
+const MARK_LINE: f64 = 16.0;
+/// Most bins.
+const MOST_BINS: f64 = 40.0;
+/// A bin is not narrower than this share of the largest value: figures have
+/// three digits.
+const FINEST: f64 = 0.001;
 
-/// Below so many points an area is small.
-const SMALL: i32 = 500;
-
-/// Draws the whole picture.
-pub(super) fn draw(frame: &mut Frame<'_>, samples: &[Sample<'_>]) -> Drawn {
-    let values: Vec<Vec<i64>> = samples.iter().map(lengths).collect();
+/// The default window.
+pub(super) fn draw(samples: &[Sample<'_>], theme: Theme) -> Sheet {
     let title = format!("Blackout by length, window {DEFAULT_WINDOW}");
-    frame.head(&title, &quoted(samples, &values))?;
-    if samples.len() > 1 {
-        frame.legend(&names(samples, frame.theme))?;
-    }
-    let x_title = |unit: &str| format!("{DEFAULT_WINDOW}, {unit}");
-    let colours: Vec<RGBColor> = (0..values.len())
-        .map(|place| frame.theme.sample(place))
-        .collect();
-    panel(&frame.rest(), frame.theme, &values, &colours, &x_title)
+    let (mut sheet, values) = of_windows(samples, theme, 450.0, &title);
+    let colours = colours(samples, theme);
+    let area = sheet.rest();
+    panel(&mut sheet, area, &values, &colours, DEFAULT_WINDOW);
+    sheet
 }
 
-/// The samples of a legend.
-pub(super) fn names(samples: &[Sample<'_>], theme: Theme) -> Vec<(String, Swatch)> {
-    let names = samples.iter().enumerate();
-    names
-        .map(|(place, sample)| (sample.name.clone(), Swatch::Solid(theme.sample(place))))
-        .collect()
-}
-
-/// The figure of each sample, as people quote it.
-pub(super) fn quoted(samples: &[Sample<'_>], values: &[Vec<i64>]) -> String {
-    let figures = samples.iter().zip(values).filter_map(|(sample, values)| {
+/// A sheet with the figure of each sample, as people quote it; and the lengths of
+/// their default windows, ns.
+pub(super) fn of_windows(
+    samples: &[Sample<'_>],
+    theme: Theme,
+    height: f64,
+    title: &str,
+) -> (Sheet, Vec<Vec<i64>>) {
+    let values = lengths(samples, |run| Some(run.default_window()?.duration_ns));
+    let figures = samples.iter().zip(&values).filter_map(|(sample, values)| {
         let summary = Summary::of(values)?;
-        let error = summary
-            .relative_error()
-            .map_or(String::new(), |e| format!(" ±{}", percent(e)));
-        let name = if samples.len() > 1 {
-            format!("{} ", sample.name)
-        } else {
-            String::new()
+        let error = summary.relative_error();
+        let error = error.map_or(String::new(), |e| format!(" ±{}", percent(e)));
+        let (median, n) = (micro(&brief(summary.median)), summary.n);
+        let name = match samples {
+            [_] => String::new(),
+            _ => format!("{} ", sample.name),
         };
-        let median = micro(&brief(summary.median));
-        Some(format!("{name}median {median}{error} (n={})", summary.n))
+        Some(format!("{name}median {median}{error} (n={n})"))
     });
-    figures.collect::<Vec<_>>().join(" · ")
+    let below = figures.collect::<Vec<_>>().join(" · ");
+    let mut sheet = Sheet::new(theme, height, title, &below);
+    legend(&mut sheet, samples);
+    (sheet, values)
 }
 
-/// Pictures can write what mail cannot.
-pub(super) fn micro(text: &str) -> String {
-    text.replace(" us", " µs")
+/// A panel for each phase, in the order of time.
+pub(super) fn draw_phases(samples: &[Sample<'_>], theme: Theme) -> Sheet {
+    let runs: Vec<&Run> = samples.iter().flat_map(|s| s.runs.clone()).collect();
+    let phases = table::phases(&runs);
+    let below = count(runs.len(), "run") + "; every phase has a scale of its own";
+    let height = 95.0 + phases.len().div_ceil(2) as f64 * PANEL.1;
+    let mut sheet = Sheet::new(theme, height, "Phases of the blackout by length", &below);
+    legend(&mut sheet, samples);
+    for (place, phase) in phases.iter().enumerate() {
+        let id = &phase.name;
+        let values = lengths(samples, |run| Some(run.phase(id)?.duration_ns));
+        let left = (place % 2) as f64 * PANEL.0;
+        let top = sheet.top + (place / 2) as f64 * PANEL.1;
+        let swatch = Fill::Solid(theme.phase(id));
+        sheet.bar((left + 20.0, top + 3.0), (left + 32.0, top + 15.0), swatch);
+        let medians = values.iter().filter_map(|values| Summary::of(values));
+        let medians: Vec<String> = medians.map(|s| micro(&brief(s.median))).collect();
+        let pen = Pen::label(theme.ink()).bold();
+        let title = pen.fit(&format!("{id}, {}", medians.join(" and ")), PANEL.0 - 50.0);
+        sheet.write(&title, (left + 38.0, top + 9.5), Anchor::Start, pen);
+        let area = ((left, top + 24.0), (left + PANEL.0, top + PANEL.1 - 6.0));
+        let colours = match samples {
+            [_] => vec![theme.phase(id)],
+            several => colours(several, theme),
+        };
+        panel(&mut sheet, area, &values, &colours, "");
+    }
+    sheet
+}
+
+fn lengths(samples: &[Sample<'_>], of: impl Fn(&Run) -> Option<i64>) -> Vec<Vec<i64>> {
+    let lengths = |sample: &Sample<'_>| sample.runs.iter().filter_map(|run| of(run)).collect();
+    samples.iter().map(lengths).collect()
+}
+
+fn colours(samples: &[Sample<'_>], theme: Theme) -> Vec<Colour> {
+    let places = 0..samples.len();
+    places.map(|place| theme.sample(place)).collect()
+}
+
+/// Names the samples, where there are several.
+fn legend(sheet: &mut Sheet, samples: &[Sample<'_>]) {
+    if samples.len() > 1 {
+        let fills = colours(samples, sheet.theme).into_iter().map(Fill::Solid);
+        sheet.legend(samples.iter().map(|sample| sample.name.clone()).zip(fills));
+    }
 }
 
 /// Draws a histogram with its marks into an area.
-pub(super) fn panel(
-    area: &Area<'_>,
-    theme: Theme,
+fn panel(
+    sheet: &mut Sheet,
+    area: (Point, Point),
     values: &[Vec<i64>],
-    colours: &[RGBColor],
-    x_title: &dyn Fn(&str) -> String,
-) -> Drawn {
-    let all = values.concat();
-    let Some(bins) = Bins::of(&all) else {
-        return Ok(());
+    colours: &[Colour],
+    title: &str,
+) {
+    let Some(bins) = Bins::of(&values.concat()) else {
+        return;
     };
+    let (wide, high) = (area.1.0 - area.0.0, area.1.1 - area.0.1);
     let counts: Vec<Vec<usize>> = values.iter().map(|values| bins.counts(values)).collect();
-    let most = counts.iter().flatten().copied().max().unwrap_or(1).max(1);
-    let (wide, _) = super::frame::size(area);
-    let room = bins.width / 2;
-    let x = Scale::new(
-        (bins.from - room) as f64,
-        (bins.to() + room) as f64,
-        (wide / 95).unsigned_abs(),
-    );
-    let mut marks: Vec<Vec<Mark>> = values.iter().map(|values| marks(values)).collect();
-    if wide < SMALL && values.len() > 1 {
-        // There is room for the medians only.
-        for marks in &mut marks {
-            marks.truncate(1);
-        }
-    }
-    let lines = marks.iter().map(Vec::len).max().unwrap_or(0) * values.len();
-    let (_, high) = super::frame::size(area);
-    let head = MARK_LINE * i32::try_from(lines).unwrap_or(0) + 6;
-    // The marks stand above the tallest bar.
-    let top = most as f64 * f64::from(high - 48) / f64::from((high - 56 - head).max(40));
-    let step = whole_step(most);
-    let y_ticks: Vec<f64> = (0..=most / step).map(|i| (i * step) as f64).collect();
-    let (x_title, x_ticks) = (x_title(x.unit), x.ticks());
-    let x_label = |value: f64| x.label(value);
-    let plot = axes(
-        area,
-        theme,
-        &Axis::time(&x, &x_title, &x_ticks, &x_label),
-        &Axis {
-            title: "runs",
-            range: (0.0, top),
-            ticks: &y_ticks,
-            label: &|value| format!("{value:.0}"),
-        },
-    )?;
-    for (place, (counts, colour)) in counts.iter().zip(colours).enumerate() {
-        let bars = Bars {
-            place,
-            of: values.len(),
-            colour: *colour,
-        };
-        bars.draw(&plot, &x, &bins, counts)?;
-    }
-    let inks: Vec<RGBColor> = match colours {
-        [_] => vec![theme.ink()],
+    let most = counts.iter().flatten().copied().max().unwrap_or(1).max(1) as f64;
+    let room = bins.width as f64 / 2.0;
+    let (from, to) = (bins.start(0) - room, bins.start(bins.count) + room);
+    let x = Axis::time(title, from, to, wide / 95.0);
+    let inks = match colours {
+        [_] => vec![sheet.theme.ink()],
         several => several.to_vec(),
     };
-    let marks = marks.iter().zip(inks);
-    let marks: Vec<(&Mark, RGBColor)> = marks
-        .flat_map(|(marks, ink)| marks.iter().map(move |mark| (mark, ink)))
-        .collect();
-    for (line, (mark, _)) in marks.iter().enumerate() {
-        plot.dashed(
-            plot.x(x.of(mark.value)),
-            plot.top + line as i32 * MARK_LINE,
-            theme.ink(),
-        )?;
-    }
-    for (line, (mark, ink)) in marks.iter().enumerate() {
-        mark.write(&plot, x.of(mark.value), line as i32, *ink)?;
-    }
-    Ok(())
-}
-
-/// A step of the axis of counts.
-fn whole_step(most: usize) -> usize {
-    let steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
-    steps
-        .into_iter()
-        .find(|step| most / step <= 5)
-        .unwrap_or(10_000)
-}
-
-/// The bars of one sample; those of several stand side by side in their bin.
-struct Bars {
-    place: usize,
-    of: usize,
-    colour: RGBColor,
-}
-
-impl Bars {
-    fn draw(&self, plot: &Plot<'_>, x: &Scale, bins: &Bins, counts: &[usize]) -> Drawn {
-        for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let (from, to) = (
-                plot.x(x.of(bins.start(bin))),
-                plot.x(x.of(bins.start(bin + 1))),
-            );
-            let share = (to - from) / self.of as i32;
-            let from = from + share * self.place as i32;
-            let to = (from + share - 1).max(from + 1);
-            let bar = [(from + 1, plot.y(*count as f64)), (to, plot.bottom)];
-            plot.area.draw(&Rectangle::new(bar, self.colour.filled()))?;
+    let marked = values.iter().zip(inks).flat_map(|(values, ink)| {
+        let mut marks = marks(values);
+        if wide < WIDTH && colours.len() > 1 {
+            // There is room for the medians only.
+            marks.truncate(1);
         }
-        Ok(())
+        marks.into_iter().map(move |mark| (mark, ink))
+    });
+    let marked: Vec<(Mark, Colour)> = marked.collect();
+    // The marks stand above the tallest bar.
+    let head = MARK_LINE * marked.len() as f64 + 6.0;
+    let top = most * (high - 48.0) / (high - 56.0 - head).max(40.0);
+    let step = round_step(most / 6.0) as usize;
+    let ticks = (0..=most as usize).step_by(step);
+    let plot = sheet.axes(area, &x, &Axis::whole("runs", (0.0, top), ticks));
+    for (place, (counts, colour)) in counts.iter().zip(colours).enumerate() {
+        for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            // The bars of several samples stand side by side in their bin.
+            let (from, to) = (plot.x(bins.start(bin)), plot.x(bins.start(bin + 1)));
+            let share = (to - from) / values.len() as f64;
+            let from = from + share * place as f64;
+            let (top, to) = (plot.y(*count as f64), from + share - 1.0);
+            sheet.bar((from + 1.0, top), (to, plot.bottom), Fill::Solid(*colour));
+        }
+    }
+    let line_of = |line: usize| plot.top + line as f64 * MARK_LINE;
+    for (line, (mark, _)) in marked.iter().enumerate() {
+        let at = plot.x(mark.value as f64);
+        let (ends, ink) = ([(at, line_of(line)), (at, plot.bottom)], sheet.theme.ink());
+        sheet.lines(&ends, ink, "stroke-dasharray=\"4 3\"");
+    }
+    for (line, (mark, ink)) in marked.iter().enumerate() {
+        mark.write(sheet, &plot, line_of(line), *ink);
     }
 }
 
 /// A value worth a line.
-struct Mark {
-    text: String,
-    value: i64,
+pub(super) struct Mark {
+    pub(super) text: String,
+    /// In ns.
+    pub(super) value: i64,
+    /// Share of the runs that took at most so long, in percent.
+    pub(super) percent: f64,
 }
 
 /// The median, the percentiles that n carries, and else the largest value.
-fn marks(values: &[i64]) -> Vec<Mark> {
+pub(super) fn marks(values: &[i64]) -> Vec<Mark> {
     let Some(summary) = Summary::of(values) else {
         return Vec::new();
     };
-    let mark = |name: &str, value: i64| Mark {
+    let mark = |name: String, value: i64, percent: f64| Mark {
         text: format!("{name} {}", micro(&brief(value))),
         value,
-    };
-    if summary.n == 1 {
-        return vec![mark("the only run", summary.median)];
-    }
-    let mut marks = vec![mark("median", summary.median)];
-    for Percentile {
         percent,
-        value_ns: value,
-    } in &summary.percentiles
-    {
-        marks.push(mark(&format!("p{percent:.0}"), *value));
+    };
+    let largest = |name| mark(name, summary.max, 100.0);
+    if summary.n == 1 {
+        return vec![largest("the only run".to_owned())];
     }
+    let mut marks = vec![mark("median".to_owned(), summary.median, 50.0)];
+    let percentiles = summary.percentiles.iter();
+    marks.extend(percentiles.map(|p| mark(format!("p{:.0}", p.percent), p.value_ns, p.percent)));
     if summary.percentiles.is_empty() {
-        marks.push(mark(&format!("max of {}:", summary.n), summary.max));
+        marks.push(largest(format!("max of {}:", summary.n)));
     }
     marks
 }
 
 impl Mark {
     /// Its word beside its line, on a line of its own and on clean paper.
-    fn write(&self, plot: &Plot<'_>, value: f64, line: i32, colour: RGBColor) -> Drawn {
-        let pen = Pen::new(colour, LABEL).bold();
-        let (x, y) = (plot.x(value), plot.top + line * MARK_LINE);
-        let wide = width(&plot.area, &self.text, pen);
-        let from = if x + 6 + wide <= plot.right + 12 {
-            x + 5
+    fn write(&self, sheet: &mut Sheet, plot: &Plot, y: f64, colour: Colour) {
+        let pen = Pen::label(colour).bold();
+        let (x, wide) = (plot.x(self.value as f64), pen.width(&self.text));
+        let from = if x + 6.0 + wide <= plot.right + 12.0 {
+            x + 5.0
         } else {
-            x - 5 - wide
+            x - 5.0 - wide
         };
-        let paper = [(from - 2, y - 1), (from + wide + 2, y + MARK_LINE - 2)];
-        plot.area
-            .draw(&Rectangle::new(paper, plot.theme.paper().filled()))?;
-        write(&plot.area, &self.text, (from, y), pen)
+        let (start, end) = ((from - 2.0, y - 1.0), (from + wide + 2.0, y + 14.0));
+        sheet.bar(start, end, Fill::Solid(sheet.theme.paper()));
+        sheet.write(&self.text, (from, y + 7.0), Anchor::Start, pen);
+    }
+}
+
+/// Bins of equal and round width, the same for all samples of a picture.
+struct Bins {
+    /// Where the first begins, ns.
+    from: i64,
+    /// Width of each, ns.
+    width: i64,
+    count: usize,
+}
+
+impl Bins {
+    /// Bins for all the values, about the square root of their number.
+    fn of(values: &[i64]) -> Option<Self> {
+        let (min, max) = (*values.iter().min()?, *values.iter().max()?);
+        let wanted = (values.len() as f64).sqrt().mul_add(1.5, 3.0);
+        let finest = max as f64 * FINEST;
+        let width = (max - min) as f64 / wanted.min(MOST_BINS);
+        let width = round_step(width.max(finest)) as i64;
+        let from = min.div_euclid(width) * width;
+        let count = usize::try_from((max - from) / width).ok()? + 1;
+        Some(Self { from, width, count })
+    }
+
+    /// Where a bin begins, ns.
+    fn start(&self, place: usize) -> f64 {
+        self.from as f64 + self.width as f64 * place as f64
+    }
+
+    /// How many of the values lie in each.
+    fn counts(&self, values: &[i64]) -> Vec<usize> {
+        let mut counts = vec![0; self.count];
+        for value in values {
+            let place = usize::try_from((value - self.from) / self.width).unwrap_or(0);
+            if let Some(count) = counts.get_mut(place) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_in_one_bin_of_round_width() {
+        let values: Vec<i64> = (0..50).map(|i| 1_234_567 + i * i * 1_000).collect();
+        let bins = Bins::of(&values).unwrap();
+        assert_eq!((bins.from, bins.width), (1_200_000, 200_000));
+        assert_eq!(bins.counts(&values).iter().sum::<usize>(), 50);
+        assert!(bins.start(bins.count) > *values.last().unwrap() as f64);
+        let one = Bins::of(&[7]).unwrap();
+        assert_eq!((one.from, one.width, one.count), (7, 1, 1));
     }
 }

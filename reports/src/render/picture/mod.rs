@@ -6,30 +6,22 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
     reason = "points of a picture: small, and rounded on purpose"
 )]
 
-mod bins;
+mod axis;
 mod cumulative;
 mod font;
-mod frame;
 mod histogram;
-mod phases;
-mod png;
-mod scale;
+mod sheet;
 mod stacked;
 mod theme;
 mod waterfall;
 
 use std::fmt;
 
-use plotters::drawing::IntoDrawingArea;
-use plotters::prelude::SVGBackend;
-
 use crate::model::{DEFAULT_WINDOW, Run};
-use frame::Frame;
+use sheet::Sheet;
 pub use theme::Theme;
 
 /// What is drawn.
@@ -58,6 +50,7 @@ pub struct Sample<'a> {
 
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum PictureError {
     /// No run has what is to be drawn.
     #[error("nothing to draw: no run has {0}; `--format text` says why")]
@@ -65,26 +58,14 @@ pub enum PictureError {
     /// The picture shows one run, or one set.
     #[error("a {picture} shows {shows}, not {given}; name fewer, or choose another picture")]
     TooMany {
-        /// Which picture.
         picture: Picture,
-        /// What it shows.
         shows: &'static str,
-        /// What it was given.
         given: String,
     },
     /// The drawing library failed.
     #[error("the {picture} could not be drawn ({why}); please report this")]
-    Draw {
-        /// Which picture.
-        picture: Picture,
-        /// What the library said.
-        why: String,
-    },
+    Draw { picture: Picture, why: String },
 }
-
-/// What went wrong inside a picture, before it is named.
-type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
-type Drawn = Fallible<()>;
 
 impl Picture {
     /// All of them.
@@ -105,37 +86,30 @@ impl Picture {
         }
     }
 
-    fn size(self, samples: &[Sample<'_>]) -> (u32, u32) {
-        match self {
-            Self::Histogram | Self::Cumulative => (800, 450),
-            Self::Stacked => (800, 480),
-            Self::Phases => (800, phases::height(samples)),
-            Self::Waterfall => (800, one_run(samples).map_or(300, waterfall::height)),
-        }
-    }
-
-    /// Whether there is something to draw.
-    fn check(self, samples: &[Sample<'_>]) -> Result<(), PictureError> {
-        let runs = || samples.iter().flat_map(|sample| &sample.runs);
+    fn draw(self, samples: &[Sample<'_>], theme: Theme) -> Result<Sheet, PictureError> {
+        let runs: Vec<&Run> = samples.iter().flat_map(|s| s.runs.clone()).collect();
         let too_many = |shows, given: String| PictureError::TooMany {
             picture: self,
             shows,
             given,
         };
-        match self {
-            Self::Waterfall if runs().count() > 1 => {
-                return Err(too_many("one run", format!("{} runs", runs().count())));
-            }
-            Self::Stacked if samples.len() > 1 => {
-                return Err(too_many("one set", format!("{} sets", samples.len())));
-            }
-            _ => {}
+        if self == Self::Waterfall && runs.len() > 1 {
+            return Err(too_many("one run", format!("{} runs", runs.len())));
         }
-        let whole = |run: &&Run| run.default_window().is_some() && !run.phases.is_empty();
-        if runs().any(whole) {
-            return Ok(());
+        if self == Self::Stacked && samples.len() > 1 {
+            return Err(too_many("one set", format!("{} sets", samples.len())));
         }
-        Err(PictureError::Nothing(DEFAULT_WINDOW))
+        let drawable = |run: &&Run| run.default_window().is_some() && !run.phases.is_empty();
+        if !runs.iter().any(drawable) {
+            return Err(PictureError::Nothing(DEFAULT_WINDOW));
+        }
+        Ok(match self {
+            Self::Histogram => histogram::draw(samples, theme),
+            Self::Phases => histogram::draw_phases(samples, theme),
+            Self::Cumulative => cumulative::draw(samples, theme),
+            Self::Stacked => stacked::draw(runs, theme),
+            Self::Waterfall => waterfall::draw(runs[0], theme),
+        })
     }
 }
 
@@ -153,8 +127,7 @@ impl fmt::Display for Picture {
 
 /// Draws a picture as SVG text.
 pub fn svg(picture: Picture, samples: &[Sample<'_>], theme: Theme) -> Result<String, PictureError> {
-    let (drawing, about) = draw(picture, samples, theme)?;
-    Ok(font::embed(&drawing, &about))
+    Ok(picture.draw(samples, theme)?.finish(&font::style()))
 }
 
 /// Draws a picture as the bytes of a PNG, two pixels to the point.
@@ -163,43 +136,6 @@ pub fn png(
     samples: &[Sample<'_>],
     theme: Theme,
 ) -> Result<Vec<u8>, PictureError> {
-    let (drawing, _) = draw(picture, samples, theme)?;
-    png::rasterise(&drawing).map_err(|why| PictureError::Draw { picture, why })
-}
-
-/// The drawing as SVG without its font, and its title in words.
-fn draw(
-    picture: Picture,
-    samples: &[Sample<'_>],
-    theme: Theme,
-) -> Result<(String, String), PictureError> {
-    picture.check(samples)?;
-    let failed = |why: String| PictureError::Draw { picture, why };
-    font::register().map_err(&failed)?;
-    let mut text = String::new();
-    let size = picture.size(samples);
-    let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-    let mut frame = Frame::new(area, theme).map_err(|e| failed(e.to_string()))?;
-    let drawn = match picture {
-        Picture::Histogram => histogram::draw(&mut frame, samples),
-        Picture::Phases => phases::draw(&mut frame, samples),
-        Picture::Cumulative => cumulative::draw(&mut frame, samples),
-        Picture::Stacked => stacked::draw(&mut frame, &samples[0]),
-        Picture::Waterfall => {
-            one_run(samples).map_or(Ok(()), |run| waterfall::draw(&mut frame, run))
-        }
-    };
-    let about = drawn.and_then(|()| frame.finish());
-    let about = about.map_err(|e| failed(e.to_string()))?;
-    Ok((text, about))
-}
-
-fn one_run<'a>(samples: &[Sample<'a>]) -> Option<&'a Run> {
-    samples.first()?.runs.first().copied()
-}
-
-/// The lengths of the default window, ns.
-fn lengths(sample: &Sample<'_>) -> Vec<i64> {
-    let windows = sample.runs.iter().filter_map(|run| run.default_window());
-    windows.map(|window| window.duration_ns).collect()
+    let drawn = picture.draw(samples, theme)?.finish("");
+    font::rasterise(&drawn).map_err(|why| PictureError::Draw { picture, why })
 }

@@ -5,7 +5,7 @@
 //! and the gap, where nothing was seen, hatched in grey. On dark paper they are
 //! lighter.
 
-use plotters::style::RGBColor;
+use std::fmt;
 
 use crate::model::{Phase, PhaseId, Source};
 
@@ -19,34 +19,51 @@ pub enum Theme {
     Dark,
 }
 
+/// A colour, RGB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Colour(u32);
+
+impl fmt::Display for Colour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{:06x}", self.0)
+    }
+}
+
+/// How something is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// With a colour.
+    Solid(Colour),
+    /// Hatched: nobody saw it.
+    Hatched(Colour),
+}
+
 impl Theme {
-    fn pick(self, light: u32, dark: u32) -> RGBColor {
-        let [_, r, g, b] = match self {
+    fn pick(self, light: u32, dark: u32) -> Colour {
+        Colour(match self {
             Self::Light => light,
             Self::Dark => dark,
-        }
-        .to_be_bytes();
-        RGBColor(r, g, b)
+        })
     }
 
-    pub(super) fn paper(self) -> RGBColor {
+    pub(super) fn paper(self) -> Colour {
         self.pick(0x00ff_ffff, 0x000d_1117)
     }
 
-    pub(super) fn ink(self) -> RGBColor {
+    pub(super) fn ink(self) -> Colour {
         self.pick(0x001f_2328, 0x00e6_edf3)
     }
 
-    pub(super) fn muted(self) -> RGBColor {
+    pub(super) fn muted(self) -> Colour {
         self.pick(0x0059_636e, 0x009d_a7b3)
     }
 
-    pub(super) fn grid(self) -> RGBColor {
+    pub(super) fn grid(self) -> Colour {
         self.pick(0x00e3_e6ea, 0x0026_2c36)
     }
 
     /// The colour of the sample in this place.
-    pub(super) fn sample(self, place: usize) -> RGBColor {
+    pub(super) fn sample(self, place: usize) -> Colour {
         match place % 3 {
             0 => self.pick(0x0000_72b2, 0x0056_b4e9),
             1 => self.pick(0x00d5_5e00, 0x00e6_9f00),
@@ -54,16 +71,18 @@ impl Theme {
         }
     }
 
-    /// The colour of a phase.
-    pub(super) fn phase(self, id: &str) -> RGBColor {
-        let known = id.parse::<PhaseId>().map(PhaseId::facts);
-        known.map_or(self.pick(0x008b_949e, 0x008b_949e), |facts| {
-            self.pick(facts.light, facts.dark)
-        })
+    /// The colour of the phase with this id.
+    pub(super) fn phase(self, id: &str) -> Colour {
+        let facts = id.parse().unwrap_or(PhaseId::GapHandoff).facts();
+        self.pick(facts.light, facts.dark)
     }
-}
 
-/// Whether a phase is drawn as something that nobody saw.
-pub(super) fn unseen(phase: &Phase) -> bool {
-    phase.source == Source::Derived
+    /// How a phase is filled.
+    pub(super) fn fill(self, phase: &Phase) -> Fill {
+        let colour = self.phase(&phase.id);
+        match phase.source {
+            Source::Derived => Fill::Hatched(colour),
+            _ => Fill::Solid(colour),
+        }
+    }
 }

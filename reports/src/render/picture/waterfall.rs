@@ -1,246 +1,189 @@
 //! One run on the time axis.
 
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, VPos};
-
-use super::Drawn;
-use super::frame::{Axis, Frame, LABEL, MARGIN, Pen, Plot, Swatch, axes, fit, size, width, write};
-use super::histogram::micro;
-use super::scale::Scale;
-use super::stacked::swatch;
-use super::theme::unseen;
-use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, Run, Span};
+use super::axis::Axis;
+use super::sheet::{Anchor, LABEL, MARGIN, Pen, Plot, Sheet, WIDTH};
+use super::stacked::ends;
+use super::theme::{Fill, Theme};
+use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span, Window};
+use crate::render::micro;
 use crate::stats::ratio;
 use crate::units::{brief, percent};
 
 /// Functions that are shown, the costliest in the window.
 const FUNCTIONS: usize = 12;
 /// Points of a row.
-const ROW: i32 = 22;
+const ROW: f64 = 22.0;
 /// Points of the head and the axis.
-const AROUND: i32 = 140;
+const AROUND: f64 = 140.0;
 /// Points for the names of the rows.
-const NAMES: i32 = 190;
+const NAMES: f64 = 190.0;
 
-/// Points of the whole picture.
-pub(super) fn height(run: &Run) -> u32 {
-    let rows = run.phases.len() + functions(run).len();
-    (AROUND + ROW * i32::try_from(rows).unwrap_or(0)).unsigned_abs()
-}
-
-/// Draws the whole picture.
-pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
+/// Draws the whole picture of a run that has the default window.
+pub(super) fn draw(run: &Run, theme: Theme) -> Sheet {
     let Some(window) = run.default_window() else {
-        return Ok(());
+        return Sheet::new(theme, AROUND, DEFAULT_WINDOW, "not measured");
     };
+    let functions = functions(run, window);
+    let old = run.old_kernel.as_ref();
+    let (old, new) = (
+        old.map_or("unknown", |k| &k.release),
+        &run.new_kernel.release,
+    );
     let length = micro(&brief(window.duration_ns));
-    let old = run
-        .old_kernel
-        .as_ref()
-        .map_or("unknown", |k| k.release.as_str());
-    frame.head(
+    let rows = (run.phases.len() + functions.len()) as f64;
+    let mut sheet = Sheet::new(
+        theme,
+        AROUND + ROW * rows,
         &format!("{DEFAULT_WINDOW} {length}: where it went"),
         &format!(
-            "kernel {old} to {}, run of {}; hatched: derived, no clock runs there",
-            run.new_kernel.release, run.captured_at
+            "kernel {old} to {new}, run of {}; hatched: derived, no clock runs there",
+            run.captured_at
         ),
-    )?;
-    let from = run
-        .phases
-        .iter()
-        .map(|p| p.start_t)
-        .min()
-        .unwrap_or(0)
-        .min(window.start);
-    let to = run
-        .phases
-        .iter()
-        .map(Phase::end_t)
-        .max()
-        .unwrap_or(0)
-        .max(window.end);
-    let scale = Scale::new(from as f64, to as f64, 7);
-    let (title, ticks) = (
-        format!("since the entry of kernel_kexec, {}", scale.unit),
-        scale.ticks(),
     );
-    let label = |value: f64| scale.label(value);
-    let rest = frame.rest();
-    let (wide, high) = size(&rest);
-    let area = rest.shrink((NAMES - MARGIN - 8, 0), (wide - NAMES + MARGIN + 8, high));
-    let plot = axes(
-        &area,
-        frame.theme,
-        &Axis::time(&scale, &title, &ticks, &label),
-        &Axis {
-            title: "",
-            range: (0.0, 1.0),
-            ticks: &[],
-            label: &|_| String::new(),
-        },
-    )?;
-    for tick in &ticks {
-        plot.line(
-            (plot.x(*tick), plot.top),
-            (plot.x(*tick), plot.bottom),
-            frame.theme.grid(),
-        )?;
+    let (first, last) = ends(run);
+    let (from, to) = (first.min(window.start), last.max(window.end));
+    let x = Axis::time(
+        "since the entry of kernel_kexec",
+        from as f64,
+        to as f64,
+        7.0,
+    );
+    let ((_, top), corner) = sheet.rest();
+    let area = ((NAMES - MARGIN - 8.0, top), corner);
+    let plot = sheet.axes(area, &x, &Axis::whole("", (0.0, 1.0), 0..0));
+    for (value, _) in &x.ticks {
+        let at = plot.x(*value);
+        sheet.lines(&[(at, plot.top), (at, plot.bottom)], theme.grid(), "");
     }
-    let rows = Rows { frame, plot, scale };
-    let mut top = rows.plot.top;
-    for phase in &run.phases {
-        rows.phase(phase, window.duration_ns, top)?;
-        top += ROW;
-    }
-    top += 10;
-    for function in functions(run) {
-        rows.function(&function, top)?;
-        top += ROW;
-    }
-    Ok(())
-}
-
-/// The calls of one function in the window.
-struct Function<'a> {
-    name: &'a str,
-    kernel: KernelSide,
-    calls: Vec<&'a Span>,
-}
-
-/// The costliest functions that ran in the window, in the order of their first call.
-fn functions(run: &Run) -> Vec<Function<'_>> {
-    let Some(window) = run.default_window() else {
-        return Vec::new();
+    let mut rows = Rows {
+        top: plot.top,
+        sheet,
+        plot,
     };
-    let mut functions: Vec<Function<'_>> = Vec::new();
-    for span in &run.spans {
-        let Some(end) = span.end_t() else { continue };
-        if end < window.start || span.start_t > window.end {
-            continue;
-        }
-        match functions
-            .iter_mut()
-            .find(|f| f.name == span.name && f.kernel == span.kernel)
-        {
-            Some(function) => function.calls.push(span),
-            None => functions.push(Function {
-                name: &span.name,
-                kernel: span.kernel,
-                calls: vec![span],
-            }),
-        }
+    for phase in &run.phases {
+        let derived = match phase.source {
+            Source::Derived => ", derived",
+            _ => "",
+        };
+        let (length, share) = (
+            phase.duration_ns,
+            ratio(phase.duration_ns, window.duration_ns),
+        );
+        let text = format!("{}, {}{derived}", micro(&brief(length)), percent(share));
+        let ends = [(phase.start_t, phase.end_t())];
+        rows.row(
+            &phase.id,
+            Pen::label(theme.ink()),
+            &ends,
+            theme.fill(phase),
+            &text,
+        );
     }
-    functions.sort_by_key(|function| std::cmp::Reverse(function.total()));
-    functions.truncate(FUNCTIONS);
-    functions.sort_by_key(|function| function.calls.first().map(|call| (call.start_t, call.id)));
-    functions
-}
-
-impl Function<'_> {
-    fn total(&self) -> i64 {
-        let lengths = self.calls.iter().filter_map(|call| call.duration_ns);
-        lengths.fold(0, i64::saturating_add)
-    }
-}
-
-struct Rows<'f, 'a> {
-    frame: &'f Frame<'a>,
-    plot: Plot<'a>,
-    scale: Scale,
-}
-
-impl Rows<'_, '_> {
-    fn phase(&self, phase: &Phase, window: i64, top: i32) -> Drawn {
-        let theme = self.frame.theme;
-        self.name(&phase.id, top, Pen::new(theme.ink(), LABEL))?;
-        let (from, to) = self.ends(phase.start_t, phase.end_t());
-        swatch(phase, theme).draw(&self.plot.area, (from, top + 3), (to, top + ROW - 3), theme)?;
-        let derived = if unseen(phase) { ", derived" } else { "" };
-        let share = percent(ratio(phase.duration_ns, window));
-        let text = format!("{}, {share}{derived}", micro(&brief(phase.duration_ns)));
-        self.beside(&text, from, to, top)
-    }
-
-    fn function(&self, function: &Function<'_>, top: i32) -> Drawn {
-        let theme = self.frame.theme;
-        let calls = match function.calls.len() {
+    rows.top += 10.0;
+    for calls in &functions {
+        let calls_made = match calls.len() {
             1 => String::new(),
             n => format!(" ×{n}"),
         };
-        self.name(
-            &format!("{}{calls}", function.name),
-            top,
-            Pen::new(theme.muted(), LABEL),
-        )?;
-        let colour = match function.kernel {
-            KernelSide::Old => theme.phase("old.shutdown"),
-            KernelSide::New => theme.phase("new.initcalls"),
+        let colour = theme.phase(match calls[0].kernel {
+            KernelSide::Old => "old.shutdown",
+            KernelSide::New => "new.initcalls",
+        });
+        let ends = calls
+            .iter()
+            .map(|call| (call.start_t, call.end_t().unwrap_or(call.start_t)));
+        let ends: Vec<(i64, i64)> = ends.collect();
+        let name = format!("{}{calls_made}", calls[0].name);
+        let length = micro(&brief(total(calls)));
+        rows.row(
+            &name,
+            Pen::label(theme.muted()),
+            &ends,
+            Fill::Solid(colour),
+            &length,
+        );
+    }
+    rows.sheet
+}
+
+/// The calls of each of the costliest functions that ran in the window, in the
+/// order of their first call.
+fn functions<'a>(run: &'a Run, window: &Window) -> Vec<Vec<&'a Span>> {
+    let mut functions: Vec<Vec<&Span>> = Vec::new();
+    let inside = |span: &&Span| {
+        let end = span.end_t();
+        end.is_some_and(|end| end >= window.start && span.start_t <= window.end)
+    };
+    for span in run.spans.iter().filter(inside) {
+        let same = |calls: &&mut Vec<&Span>| {
+            (&calls[0].name, calls[0].kernel) == (&span.name, span.kernel)
         };
-        let mut reach = (i32::MAX, i32::MIN);
-        for call in &function.calls {
-            let (from, to) = self.ends(call.start_t, call.end_t().unwrap_or(call.start_t));
-            Swatch::Solid(colour).draw(
-                &self.plot.area,
-                (from, top + 6),
-                (to, top + ROW - 6),
-                theme,
-            )?;
-            reach = (reach.0.min(from), reach.1.max(to));
+        match functions.iter_mut().find(same) {
+            Some(calls) => calls.push(span),
+            None => functions.push(vec![span]),
         }
-        self.beside(&micro(&brief(function.total())), reach.0, reach.1, top)
     }
+    functions.sort_by_key(|calls| std::cmp::Reverse(total(calls)));
+    functions.truncate(FUNCTIONS);
+    functions.sort_by_key(|calls| (calls[0].start_t, calls[0].id));
+    functions
+}
 
-    fn name(&self, text: &str, top: i32, pen: Pen) -> Drawn {
-        let sheet = self.frame.rest();
-        let text = fit(&sheet, text, pen, NAMES - MARGIN - 8);
-        let at = (NAMES - 8, top + ROW / 2);
-        write(&sheet, &text, at, pen.at(HPos::Right, VPos::Center))
-    }
+/// Time inside the calls, ns.
+fn total(calls: &[&Span]) -> i64 {
+    let lengths = calls.iter().filter_map(|call| call.duration_ns);
+    lengths.fold(0, i64::saturating_add)
+}
 
-    /// The columns of a piece of time, at least two points apart.
-    fn ends(&self, from: i64, to: i64) -> (i32, i32) {
-        let from = self
-            .plot
-            .x(self.scale.of(from))
-            .clamp(self.plot.left, self.plot.right - 2);
-        let to = self.plot.x(self.scale.of(to)).min(self.plot.right);
-        (from, to.max(from + 2))
+struct Rows {
+    sheet: Sheet,
+    plot: Plot,
+    /// Where the next row begins.
+    top: f64,
+}
+
+impl Rows {
+    /// Draws a row: its name, its bars, and what they come to.
+    fn row(&mut self, name: &str, pen: Pen, ends: &[(i64, i64)], fill: Fill, text: &str) {
+        // Functions are thinner than phases.
+        let half = if pen.colour == self.sheet.theme.ink() {
+            8.0
+        } else {
+            5.0
+        };
+        let Self { sheet, plot, top } = self;
+        let middle = *top + ROW / 2.0;
+        let name = pen.fit(name, NAMES - MARGIN - 8.0);
+        sheet.write(&name, (NAMES - 8.0, middle), Anchor::End, pen);
+        let (mut first, mut last) = (f64::MAX, f64::MIN);
+        for (from, to) in ends {
+            // At least two points wide.
+            let from = plot.x(*from as f64).clamp(plot.left, plot.right - 2.0);
+            let to = plot.x(*to as f64).min(plot.right).max(from + 2.0);
+            sheet.bar((from, middle - half), (to, middle + half), fill);
+            (first, last) = (first.min(from), last.max(to));
+        }
+        *top += ROW;
+        self.beside(text, first, last, middle);
     }
 
     /// Writes beside a bar: to its right if there is room, else to its left,
     /// else on it.
-    fn beside(&self, text: &str, from: i32, to: i32, top: i32) -> Drawn {
-        let pen = Pen::new(self.frame.theme.ink(), LABEL);
-        let wide = width(&self.plot.area, text, pen);
-        let middle = top + ROW / 2;
-        if to + 6 + wide <= self.plot.right + MARGIN - 4 {
-            return write(
-                &self.plot.area,
-                text,
-                (to + 6, middle),
-                pen.at(HPos::Left, VPos::Center),
-            );
-        }
-        if from - 6 - wide >= self.plot.left {
-            return write(
-                &self.plot.area,
-                text,
-                (from - 6, middle),
-                pen.at(HPos::Right, VPos::Center),
-            );
-        }
-        let at = i32::midpoint(from, to);
-        let paper = (at - wide / 2 - 4, middle - 8);
-        let end = (at + wide / 2 + 4, middle + 8);
-        self.plot.area.draw(&Rectangle::new(
-            [paper, end],
-            self.frame.theme.paper().filled(),
-        ))?;
-        write(
-            &self.plot.area,
-            text,
-            (at, middle),
-            pen.at(HPos::Center, VPos::Center),
-        )
+    fn beside(&mut self, text: &str, from: f64, to: f64, middle: f64) {
+        let Self { sheet, plot, .. } = self;
+        let pen = Pen::label(sheet.theme.ink());
+        let wide = pen.width(text);
+        let (x, anchor) = if to + 6.0 + wide <= WIDTH - 4.0 {
+            (to + 6.0, Anchor::Start)
+        } else if from - 6.0 - wide >= plot.left {
+            (from - 6.0, Anchor::End)
+        } else {
+            let (at, half) = (from.midpoint(to), (wide / 2.0 + 4.0, LABEL / 2.0 + 2.0));
+            let start = (at - half.0, middle - half.1);
+            let paper = Fill::Solid(sheet.theme.paper());
+            sheet.bar(start, (at + half.0, middle + half.1), paper);
+            (at, Anchor::Middle)
+        };
+        sheet.write(text, (x, middle), anchor, pen);
     }
 }

@@ -3,7 +3,9 @@
 
 use super::page::Page;
 use crate::compare::{Compared, Row, Setup, Verdict};
-use crate::units::{brief, column, percent};
+use crate::findings::matrix::gathered;
+use crate::stats::Summary;
+use crate::units::{bare_relative, brief, column, p_value, percent, plus, relative, signed};
 
 /// Columns of a name beside its figures.
 const NAME: usize = 13;
@@ -22,11 +24,14 @@ pub fn render_comparison(compared: &Compared) -> String {
 
 /// The facts, the table and the notes.
 pub(super) fn body(page: &mut Page, compared: &Compared) {
-    side(page, "base", &compared.base);
-    side(page, "head", &compared.head);
-    page.fact("method", &method(compared));
+    for (label, fact) in facts(compared) {
+        page.fact(label, &fact);
+    }
     table(page, compared);
-    reasons(page, compared);
+    page.gap();
+    for remark in remarks(compared) {
+        page.item(&remark);
+    }
 }
 
 /// What a row says, in one sentence.
@@ -43,11 +48,11 @@ pub(crate) fn sentence(row: &Row) -> String {
         brief(base.median),
         brief(head.median),
         signed(test.shift),
-        share(test.shift, base.median)
+        relative(test.shift, base.median)
     );
     let p = row.adjusted_p.unwrap_or(test.p);
     let (low, high) = match test.interval {
-        Some((low, high)) => (share(low, base.median), share(high, base.median)),
+        Some((low, high)) => (relative(low, base.median), relative(high, base.median)),
         None => ("?".to_owned(), "?".to_owned()),
     };
     let surely = format!("95 % interval {low} to {high}, p {}", p_value(p));
@@ -88,20 +93,21 @@ pub(crate) fn method(compared: &Compared) -> String {
     )
 }
 
-fn side(page: &mut Page, name: &str, setup: &Setup) {
-    let workload = setup.workload.as_ref();
-    let workload = workload.map_or_else(String::new, |spec| format!(", {spec}"));
-    let Setup {
-        runs,
-        kernels,
-        machine,
-        mode,
-        ..
-    } = setup;
-    page.fact(
-        name,
-        &format!("{kernels}, {machine}, {mode}{workload}, n={runs}"),
-    );
+/// What was compared, and how.
+pub(crate) fn facts(compared: &Compared) -> [(&'static str, String); 3] {
+    let side = |setup: &Setup| {
+        let workload = setup.workload.as_ref();
+        let workload = workload.map_or_else(String::new, |spec| format!(", {spec}"));
+        format!(
+            "{}, {}, {}{workload}, n={}",
+            setup.kernels, setup.machine, setup.mode, setup.runs
+        )
+    };
+    [
+        ("base", side(&compared.base)),
+        ("head", side(&compared.head)),
+        ("method", method(compared)),
+    ]
 }
 
 fn table(page: &mut Page, compared: &Compared) {
@@ -127,7 +133,7 @@ fn table(page: &mut Page, compared: &Compared) {
 
 /// A name that is too long for its column stands above its figures.
 fn line(row: &Row, name: &str) -> String {
-    let length = |summary: &Option<crate::stats::Summary>| {
+    let length = |summary: &Option<Summary>| {
         summary
             .as_ref()
             .map_or_else(|| "-   ".to_owned(), |s| column(s.median))
@@ -140,7 +146,13 @@ fn line(row: &Row, name: &str) -> String {
     let interval = row.test.as_ref().and_then(|t| t.interval);
     let interval = interval.map_or_else(
         || "-      ".to_owned(),
-        |(low, high)| format!("{}..{}", bare_share(low, median), bare_share(high, median)),
+        |(low, high)| {
+            format!(
+                "{}..{}",
+                bare_relative(low, median),
+                bare_relative(high, median)
+            )
+        },
     );
     let p = row.adjusted_p.map_or_else(|| "-".to_owned(), p_value);
     format!(
@@ -151,70 +163,13 @@ fn line(row: &Row, name: &str) -> String {
     )
 }
 
-fn reasons(page: &mut Page, compared: &Compared) {
-    page.gap();
-    for (why, items) in unclear(compared) {
-        page.item(&format!("{}: {why}", items.join(", ")));
-    }
-    for note in &compared.notes {
-        page.item(note);
-    }
-}
-
-/// Each reason why something is unclear, with what it holds for.
-pub(crate) fn unclear(compared: &Compared) -> Vec<(&str, Vec<String>)> {
-    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
-    for row in &compared.rows {
-        let Verdict::Inconclusive(why) = &row.verdict else {
-            continue;
-        };
-        match reasons.iter_mut().find(|(known, _)| known == why) {
-            Some((_, items)) => items.push(row.item.to_string()),
-            None => reasons.push((why, vec![row.item.to_string()])),
-        }
-    }
-    reasons
-}
-
-/// A p with two digits of what matters.
-pub(crate) fn p_value(p: f64) -> String {
-    match p {
-        p if p < 0.0001 => "<1e-4".to_owned(),
-        p if p < 0.01 => format!("{p:.4}"),
-        p => format!("{p:.3}"),
-    }
-}
-
-/// A shift with its sign.
-pub(crate) fn signed(ns: i64) -> String {
-    plus(ns, brief(ns))
-}
-
-fn plus(ns: i64, text: String) -> String {
-    if ns <= 0 {
-        return text;
-    }
-    // In a column the sign goes before the number, not before the blanks.
-    let number = text.trim_start();
-    let blanks = text.len() - number.len();
-    format!("{:blanks$}+{number}", "", blanks = blanks.saturating_sub(1))
-}
-
-/// A shift as a share of what it was: `+4.9 %`.
-pub(crate) fn share(shift: i64, median: i64) -> String {
-    format!("{} %", bare_share(shift, median))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
-fn bare_share(shift: i64, median: i64) -> String {
-    let percent = shift as f64 / median as f64 * 100.0;
-    match percent.abs() {
-        p if !p.is_finite() => "?".to_owned(),
-        p if p >= 999.5 => format!("{}>999", if percent < 0.0 { "-" } else { "+" }),
-        p if p >= 99.95 => format!("{percent:+.0}"),
-        p if p >= 0.995 || shift == 0 => format!("{percent:+.1}"),
-        p if p >= 0.095 => format!("{percent:+.2}"),
-        p if p >= 0.0005 => format!("{percent:+.3}"),
-        _ => format!("{percent:+.0}"),
-    }
+/// Each reason why something is unclear, with what it holds for; then the notes.
+pub(crate) fn remarks(compared: &Compared) -> Vec<String> {
+    let unclear = compared.rows.iter().filter_map(|row| match &row.verdict {
+        Verdict::Inconclusive(why) => Some((why, row.item.to_string())),
+        _ => None,
+    });
+    let unclear = gathered(unclear).into_iter();
+    let unclear = unclear.map(|(why, items)| format!("{}: {why}", items.join(", ")));
+    unclear.chain(compared.notes.iter().cloned()).collect()
 }

@@ -2,8 +2,7 @@
 
 use super::page::Page;
 use crate::history::{Entry, Step, changes};
-use crate::render::text::compare::{p_value, share};
-use crate::units::{brief, column, count};
+use crate::units::{brief, column, count, p_value, relative};
 
 /// Columns of the longest bar.
 const BAR: i128 = 30;
@@ -89,7 +88,7 @@ fn sentence(series: &[(&Entry, i64)], change: &Step) -> String {
         "{} -> {} ({}) from {name} on, {time}; the last before it is {last}; p {}",
         brief(*before),
         brief(*after),
-        share(after - before, *before),
+        relative(after - before, *before),
         p_value(*p)
     )
 }

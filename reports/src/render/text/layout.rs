@@ -39,18 +39,20 @@ fn facts(page: &mut Page, facts: &[Fact]) {
 fn table(page: &mut Page, table: &Table) {
     let columns = &table.columns;
     if columns.iter().any(|column| !column.title.is_empty()) {
-        let titles = columns.iter().map(|column| {
-            let centred = column.width >= 20 && column.align == Align::Right;
-            let title = &column.title;
-            (
-                title.clone(),
-                if centred {
-                    column.width.midpoint(title.len())
-                } else {
-                    0
-                },
-            )
-        });
+        let titles = columns.iter().map(
+            |Column {
+                 title,
+                 width,
+                 align,
+                 ..
+             }| {
+                if *width < 20 || *align != Align::Right {
+                    return title.clone();
+                }
+                let (width, ends) = (*width, width.midpoint(title.len()));
+                format!("{:<width$}", format!("{title:>ends$}"))
+            },
+        );
         page.line(&laid_out(columns, titles));
     }
     for (number, group) in table.groups.iter().enumerate() {
@@ -71,27 +73,25 @@ fn table(page: &mut Page, table: &Table) {
             let sentence = columns.last().filter(|column| column.align == Align::Wrap);
             match sentence.and_then(|_| texts.pop()) {
                 Some(sentence) => {
-                    let before = laid_out(columns, texts.into_iter().map(|text| (text, 0)));
+                    let before = laid_out(columns, texts.into_iter());
                     page.wrapped(&before, before.len() + 2, &sentence);
                 }
-                None => page.line(&laid_out(columns, texts.into_iter().map(|text| (text, 0)))),
+                None => page.line(&laid_out(columns, texts.into_iter())),
             }
         }
     }
 }
 
 /// Texts in their columns; a text may end before its column does.
-fn laid_out(columns: &[Column], texts: impl Iterator<Item = (String, usize)>) -> String {
+fn laid_out(columns: &[Column], texts: impl Iterator<Item = String>) -> String {
     let shown = columns
         .iter()
         .zip(texts)
         .filter(|(column, _)| column.width > 0);
-    let cells = shown.map(|(column, (text, ends))| {
-        let Column { width, align, .. } = *column;
-        let text = fit(&text, width);
-        match align {
+    let cells = shown.map(|(column, text)| {
+        let (width, text) = (column.width, fit(&text, column.width));
+        match column.align {
             Align::Left | Align::Wrap => format!("{text:<width$}"),
-            Align::Right if ends > 0 => format!("{:<width$}", format!("{text:>ends$}")),
             Align::Right => format!("{text:>width$}"),
         }
     });

@@ -4,11 +4,12 @@ pub(crate) mod compare;
 mod gate;
 mod history;
 mod layout;
-mod matrix;
 mod page;
 
 use crate::files::set::Set;
-use crate::findings::{of_change, of_group, of_run, of_skipped};
+use crate::findings::matrix::of_matrix;
+use crate::findings::{Findings, of_change, of_group, of_run, of_skipped};
+use crate::matrix::Matrix;
 use crate::model::Run;
 use crate::stats::group::groups;
 use crate::units::count;
@@ -16,31 +17,24 @@ use crate::units::count;
 pub use compare::render_comparison;
 pub use gate::render_gate;
 pub use history::render_history;
-pub use matrix::render_matrix;
 
 /// Functions of a set that are listed in each phase.
 const TOP: usize = 3;
 
-/// What a text report shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TextOptions {
-    /// Functions that are listed in each phase, the costliest first; inside
-    /// another function, half as many. What is left out is counted.
-    pub top: usize,
-}
-
-impl Default for TextOptions {
-    fn default() -> Self {
-        Self { top: 6 }
-    }
-}
+/// Functions of a run that are listed in each phase, the costliest first; inside
+/// another function, half as many. What is left out is counted.
+pub const TOP_OF_RUN: usize = 6;
 
 /// One run: its windows, its phases, what ran inside them, and why the figures
-/// can be believed.
+/// can be believed. Lists `top` functions of each phase, usually [`TOP_OF_RUN`].
 #[must_use]
-pub fn render_run(run: &Run, options: &TextOptions) -> String {
+pub fn render_run(run: &Run, top: usize) -> String {
+    whole(&of_run(run, top))
+}
+
+fn whole(findings: &Findings) -> String {
     let mut page = page::Page::default();
-    layout::findings(&mut page, "luo-trace:", &of_run(run, options.top));
+    layout::findings(&mut page, "luo-trace:", findings);
     page.finish()
 }
 
@@ -75,9 +69,13 @@ pub(super) fn several_setups(set: &Set, setups: usize) -> String {
 /// Two sets of one setup each: before, after and the change.
 #[must_use]
 pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
-    let mut page = page::Page::default();
-    layout::findings(&mut page, "luo-trace:", &of_change(before, after));
-    page.finish()
+    whole(&of_change(before, after))
+}
+
+/// Kernels updated to one another.
+#[must_use]
+pub fn render_matrix(matrix: &Matrix) -> String {
+    whole(&of_matrix(matrix))
 }
 
 #[cfg(test)]
