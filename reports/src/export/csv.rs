@@ -13,7 +13,6 @@ use crate::stats::functions::{AFTER, BEFORE};
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "csv",
     extension: "csv",
-    mime: "text/csv",
     help: "One row per run and window or phase",
     binary: false,
     public: false,

@@ -8,7 +8,6 @@ mod csv;
 mod hlog;
 mod perfetto;
 mod prometheus;
-mod timeline;
 
 use crate::files::set::{Keep, Set};
 
@@ -19,8 +18,6 @@ pub struct Exporter {
     pub name: &'static str,
     /// The usual end of its files' names, without the point.
     pub extension: &'static str,
-    /// Its media type.
-    pub mime: &'static str,
     /// One line for `--help`.
     pub help: &'static str,
     /// Whether a terminal cannot show it.
@@ -54,18 +51,14 @@ pub enum Functions {
 
 /// Why an export failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what each field is")]
 pub enum ExportError {
     /// No run has what the format holds.
     #[error("nothing to export: no run has a window or a phase; `luo-trace report` says why")]
     Nothing,
     /// The library of the format failed.
     #[error("the {format} export failed ({why}); please report this")]
-    Library {
-        /// Which format.
-        format: &'static str,
-        /// What the library said.
-        why: String,
-    },
+    Library { format: &'static str, why: String },
 }
 
 impl Exporter {

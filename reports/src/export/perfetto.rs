@@ -1,18 +1,18 @@
 //! Perfetto's `TrackEvent` protobuf: old kernel, gap and new kernel as tracks
 //! on one clock, with an arrow from each preserve to its retrieve.
 
-use prost::Message as _;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
 use serde_json::Value;
 
-use super::timeline::{Call, Track, offset, tracks};
 use super::{ExportError, Exporter, Functions};
 use crate::files::set::{Keep, Set};
-use crate::model::{KernelSide, Run};
+use crate::model::{KernelSide, Run, Span};
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "perfetto",
     extension: "pftrace",
-    mime: "application/x-protobuf",
     help: "TrackEvent protobuf, for ui.perfetto.dev",
     binary: true,
     public: false,
@@ -22,101 +22,53 @@ pub(super) static EXPORTER: Exporter = Exporter {
 };
 
 /// A clock of ours: ns since the entry of `kernel_kexec`, moved by whole seconds.
-const CLOCK: u32 = 128;
+const CLOCK: u64 = 128;
 /// Perfetto's builtin boot clock, on which its viewer shows time.
-const BOOTTIME: u32 = 6;
+const BOOTTIME: u64 = 6;
 /// All packets are of one sequence.
-const SEQUENCE: u32 = 1;
+const SEQUENCE: u64 = 1;
 /// Types of events: a slice begins, ends; something happens.
-const BEGIN: i32 = 1;
-const END: i32 = 2;
-const INSTANT: i32 = 3;
+const BEGIN: u64 = 1;
+const END: u64 = 2;
+const INSTANT: u64 = 3;
 
-/// The messages of `perfetto_trace.proto` that we write, with its numbers.
-mod proto {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Trace {
-        #[prost(message, repeated, tag = "1")]
-        pub(super) packet: Vec<TracePacket>,
+/// A message of `perfetto_trace.proto` in protobuf's wire format: fields by their
+/// numbers there.
+#[derive(Clone, Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
     }
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct TracePacket {
-        #[prost(uint64, optional, tag = "8")]
-        pub(super) timestamp: Option<u64>,
-        #[prost(uint32, optional, tag = "10")]
-        pub(super) trusted_packet_sequence_id: Option<u32>,
-        #[prost(uint32, optional, tag = "13")]
-        pub(super) sequence_flags: Option<u32>,
-        #[prost(uint32, optional, tag = "58")]
-        pub(super) timestamp_clock_id: Option<u32>,
-        #[prost(message, optional, tag = "6")]
-        pub(super) clock_snapshot: Option<ClockSnapshot>,
-        #[prost(message, optional, tag = "11")]
-        pub(super) track_event: Option<TrackEvent>,
-        #[prost(message, optional, tag = "60")]
-        pub(super) track_descriptor: Option<TrackDescriptor>,
+    fn int(mut self, field: u64, value: u64) -> Self {
+        self.varint(field << 3);
+        self.varint(value);
+        self
     }
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ClockSnapshot {
-        #[prost(message, repeated, tag = "1")]
-        pub(super) clocks: Vec<Clock>,
+    fn fixed(mut self, field: u64, value: u64) -> Self {
+        self.varint(field << 3 | 1);
+        self.0.extend(value.to_le_bytes());
+        self
     }
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Clock {
-        #[prost(uint32, optional, tag = "1")]
-        pub(super) clock_id: Option<u32>,
-        #[prost(uint64, optional, tag = "2")]
-        pub(super) timestamp: Option<u64>,
+    fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend(bytes);
+        self
     }
 
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct TrackDescriptor {
-        #[prost(uint64, optional, tag = "1")]
-        pub(super) uuid: Option<u64>,
-        #[prost(string, optional, tag = "2")]
-        pub(super) name: Option<String>,
-        #[prost(uint64, optional, tag = "5")]
-        pub(super) parent_uuid: Option<u64>,
-        /// 3 is by `sibling_order_rank`.
-        #[prost(int32, optional, tag = "11")]
-        pub(super) child_ordering: Option<i32>,
-        #[prost(int32, optional, tag = "12")]
-        pub(super) sibling_order_rank: Option<i32>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct TrackEvent {
-        #[prost(message, repeated, tag = "4")]
-        pub(super) debug_annotations: Vec<DebugAnnotation>,
-        #[prost(int32, optional, tag = "9")]
-        pub(super) r#type: Option<i32>,
-        #[prost(uint64, optional, tag = "11")]
-        pub(super) track_uuid: Option<u64>,
-        #[prost(string, repeated, tag = "22")]
-        pub(super) categories: Vec<String>,
-        #[prost(string, optional, tag = "23")]
-        pub(super) name: Option<String>,
-        #[prost(fixed64, repeated, packed = "false", tag = "47")]
-        pub(super) flow_ids: Vec<u64>,
-        #[prost(fixed64, repeated, packed = "false", tag = "48")]
-        pub(super) terminating_flow_ids: Vec<u64>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct DebugAnnotation {
-        #[prost(int64, optional, tag = "4")]
-        pub(super) int_value: Option<i64>,
-        #[prost(string, optional, tag = "6")]
-        pub(super) string_value: Option<String>,
-        #[prost(string, optional, tag = "10")]
-        pub(super) name: Option<String>,
+    fn text(self, field: u64, text: &str) -> Self {
+        self.bytes(field, text.as_bytes())
     }
 }
-
-use proto::{DebugAnnotation, TracePacket, TrackDescriptor, TrackEvent};
 
 /// The runs as one trace, all with their kexec at the same time.
 fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
@@ -124,93 +76,101 @@ fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
         return Err(ExportError::Nothing);
     }
     let mut writer = Writer {
-        packets: Vec::new(),
+        trace: Message::default(),
         offset: offset(&set.runs),
-        uuid: 0,
+        tracks: 0,
     };
     writer.clock();
     for (number, run) in (0..).zip(&set.runs) {
         writer.run(run, number);
     }
-    let packet = writer.packets;
-    Ok(proto::Trace { packet }.encode_to_vec())
+    Ok(writer.trace.0)
+}
+
+/// Moves times so that the earliest of all runs is not negative, in whole seconds.
+fn offset(runs: &[Run]) -> i64 {
+    const SECOND: i64 = 1_000_000_000;
+    let starts = |run: &Run| {
+        let spans = run.spans.iter().map(|span| span.start_t);
+        let phases = run.phases.iter().map(|phase| phase.start_t);
+        let marks = run.marks.iter().map(|mark| mark.t);
+        spans.chain(phases).chain(marks).min()
+    };
+    let earliest = runs.iter().filter_map(starts).min().unwrap_or(0).min(0);
+    let seconds = earliest.div_euclid(SECOND).saturating_neg();
+    seconds.saturating_mul(SECOND)
 }
 
 struct Writer {
-    packets: Vec<TracePacket>,
+    trace: Message,
     offset: i64,
-    uuid: u64,
+    /// Tracks so far; each has its number for an id.
+    tracks: u64,
 }
 
 impl Writer {
+    fn packet(&mut self, packet: Message) {
+        let packet = packet.int(10, SEQUENCE);
+        self.trace = std::mem::take(&mut self.trace).bytes(1, &packet.0);
+    }
+
+    /// Both clocks at the kexec.
     fn clock(&mut self) {
         let kexec = self.time(0);
-        let clock = |id| proto::Clock {
-            clock_id: Some(id),
-            timestamp: Some(kexec),
-        };
-        self.packets.push(TracePacket {
-            clock_snapshot: Some(proto::ClockSnapshot {
-                clocks: vec![clock(BOOTTIME), clock(CLOCK)],
-            }),
-            trusted_packet_sequence_id: Some(SEQUENCE),
-            // The state of the sequence begins here.
-            sequence_flags: Some(1),
-            ..TracePacket::default()
-        });
+        let snapshot = [BOOTTIME, CLOCK]
+            .into_iter()
+            .fold(Message::default(), |all, id| {
+                all.bytes(1, &Message::default().int(1, id).int(2, kexec).0)
+            });
+        // The state of the sequence begins here.
+        self.packet(Message::default().int(13, 1).bytes(6, &snapshot.0));
     }
 
     fn time(&self, t: i64) -> u64 {
         u64::try_from(t.saturating_add(self.offset)).unwrap_or(0)
     }
 
-    /// Makes a track below another and returns its number.
-    fn track(&mut self, name: &str, parent: Option<u64>, rank: i32) -> u64 {
-        self.uuid += 1;
-        self.packets.push(TracePacket {
-            trusted_packet_sequence_id: Some(SEQUENCE),
-            track_descriptor: Some(TrackDescriptor {
-                uuid: Some(self.uuid),
-                name: Some(name.to_owned()),
-                parent_uuid: parent,
-                child_ordering: Some(3),
-                sibling_order_rank: Some(rank),
-            }),
-            ..TracePacket::default()
-        });
-        self.uuid
+    /// Makes a track below another (0 is none), ordered by `rank`; returns its id.
+    fn track(&mut self, name: &str, parent: u64, rank: u64) -> u64 {
+        self.tracks += 1;
+        let mut descriptor = Message::default().int(1, self.tracks).text(2, name);
+        if parent > 0 {
+            descriptor = descriptor.int(5, parent);
+        }
+        let descriptor = descriptor.int(11, 3).int(12, rank);
+        self.packet(Message::default().bytes(60, &descriptor.0));
+        self.tracks
     }
 
-    fn event(&mut self, t: i64, kind: i32, track: u64, event: TrackEvent) {
-        let event = TrackEvent {
-            r#type: Some(kind),
-            track_uuid: Some(track),
-            ..event
-        };
-        self.packets.push(TracePacket {
-            timestamp: Some(self.time(t)),
-            timestamp_clock_id: Some(CLOCK),
-            trusted_packet_sequence_id: Some(SEQUENCE),
-            track_event: Some(event),
-            ..TracePacket::default()
-        });
+    fn event(&mut self, t: i64, kind: u64, track: u64, event: Message) {
+        let event = event.int(9, kind).int(11, track);
+        let packet = Message::default().int(8, self.time(t)).int(58, CLOCK);
+        self.packet(packet.bytes(11, &event.0));
     }
 
-    fn end(&mut self, t: i64, track: u64) {
-        self.event(t, END, track, TrackEvent::default());
+    fn slice(&mut self, (from, to): (i64, i64), track: u64, event: Message) {
+        self.event(from, BEGIN, track, event);
+        self.event(to, END, track, Message::default());
     }
 
     fn run(&mut self, run: &Run, number: u64) {
-        let root = self.track(&format!("run {}", run.id), None, 0);
-        let windows = self.track("windows and marks", Some(root), 0);
-        let old = self.track("old kernel", Some(root), 1);
-        let gap = self.track("gap", Some(root), 2);
-        let new = self.track("new kernel", Some(root), 3);
+        let root = self.track(&format!("run {}", run.id), 0, 0);
+        let windows = self.track("windows and marks", root, 0);
+        let [old, gap, new] = [("old kernel", 1), ("gap", 2), ("new kernel", 3)]
+            .map(|(name, rank)| self.track(name, root, rank));
         for (rank, window) in (0..).zip(&run.windows) {
-            let track = self.track(&format!("window {}", window.title()), Some(windows), rank);
             let name = window.title();
-            let args = vec![int("error_ns", window.error_ns.cast_signed())];
-            self.slice((window.start, window.end), track, &name, "window", args);
+            let track = self.track(&format!("window {name}"), windows, rank);
+            let event = int(
+                named(&name, "window"),
+                "error_ns",
+                window.error_ns.cast_signed(),
+            );
+            self.slice(
+                (window.start, window.start + window.duration_ns),
+                track,
+                event,
+            );
         }
         for mark in &run.marks {
             self.event(mark.t, INSTANT, windows, named(&mark.text, "mark"));
@@ -221,115 +181,141 @@ impl Writer {
                 Some("gap") => gap,
                 _ => new,
             };
-            let args = vec![
-                text("source", phase.source.as_str()),
-                int("error_ns", phase.error_ns.cast_signed()),
-            ];
-            self.slice(
-                (phase.start_t, phase.end_t()),
-                track,
-                &phase.id,
-                "phase",
-                args,
-            );
+            let event = text(named(&phase.id, "phase"), "source", phase.source.as_str());
+            let event = int(event, "error_ns", phase.error_ns.cast_signed());
+            self.slice((phase.start_t, phase.end_t()), track, event);
         }
-        for (rank, track) in (1..).zip(tracks(run)) {
-            let parent = match track.kernel {
+        let flows = flows(run);
+        let mut tasks = BTreeMap::<(KernelSide, u32, &str), Vec<(&Span, i64)>>::new();
+        for span in &run.spans {
+            let end = span.end_t().unwrap_or_else(|| end_of(run, span.kernel));
+            let task = tasks.entry((span.kernel, span.pid, &span.comm));
+            task.or_default().push((span, end.max(span.start_t)));
+        }
+        let mut rank = 0;
+        for ((kernel, pid, comm), mut calls) in tasks {
+            let parent = match kernel {
                 KernelSide::Old => old,
                 KernelSide::New => new,
             };
-            let uuid = self.track(&track.name, Some(parent), rank);
-            self.calls(&track, uuid, number);
+            calls.sort_by_key(|(span, end)| (span.start_t, Reverse(*end), span.id));
+            let event = |span: &Span| {
+                // Arrows of one run do not meet those of another.
+                begin(span, flows.get(&span.id).map(|flow| (number << 32) | flow))
+            };
+            self.task(&format!("{comm} {pid}"), parent, &mut rank, &calls, event);
         }
     }
 
-    fn slice(
+    /// The calls of a task and where they end, dealt out to as many tracks as it
+    /// takes for them to nest; the inner call ends first.
+    fn task(
         &mut self,
-        (from, to): (i64, i64),
-        track: u64,
         name: &str,
-        category: &str,
-        args: Vec<DebugAnnotation>,
+        parent: u64,
+        rank: &mut u64,
+        calls: &[(&Span, i64)],
+        event: impl Fn(&Span) -> Message,
     ) {
-        let begin = TrackEvent {
-            debug_annotations: args,
-            ..named(name, category)
-        };
-        self.event(from, BEGIN, track, begin);
-        self.end(to, track);
-    }
-
-    /// Begins and ends in the order of time, the inner call ending first.
-    fn calls(&mut self, track: &Track<'_>, uuid: u64, run: u64) {
-        let mut open: Vec<i64> = Vec::new();
-        for call in &track.calls {
-            while let Some(end) = open.pop_if(|end| *end <= call.span.start_t) {
-                self.end(end, uuid);
+        let mut tracks: Vec<(u64, Vec<i64>)> = Vec::new();
+        for (span, end) in calls {
+            for (track, open) in &mut tracks {
+                while let Some(end) = open.pop_if(|end| *end <= span.start_t) {
+                    self.event(end, END, *track, Message::default());
+                }
             }
-            self.event(call.span.start_t, BEGIN, uuid, begin(call, run));
-            open.push(call.end_t);
+            let fits = |(_, open): &(u64, Vec<i64>)| open.last().is_none_or(|last| last >= end);
+            let place = tracks.iter().position(fits).unwrap_or_else(|| {
+                *rank += 1;
+                let name = match tracks.len() {
+                    0 => name.to_owned(),
+                    n => format!("{name} ({})", n + 1),
+                };
+                tracks.push((self.track(&name, parent, *rank), Vec::new()));
+                tracks.len() - 1
+            });
+            let (track, open) = &mut tracks[place];
+            self.event(span.start_t, BEGIN, *track, event(span));
+            open.push(*end);
         }
-        while let Some(end) = open.pop() {
-            self.end(end, uuid);
+        for (track, open) in tracks {
+            for end in open.into_iter().rev() {
+                self.event(end, END, track, Message::default());
+            }
         }
     }
 }
 
-fn named(name: &str, category: &str) -> TrackEvent {
-    TrackEvent {
-        name: Some(name.to_owned()),
-        categories: vec![category.to_owned()],
-        ..TrackEvent::default()
+/// When a kernel ends: the old one at the gap, the new one with what was seen.
+fn end_of(run: &Run, kernel: KernelSide) -> i64 {
+    let gap = run.phases.iter().find(|phase| phase.id.starts_with("gap."));
+    let seen = run.spans.iter().filter(|span| span.kernel == kernel);
+    let seen = seen.map(|span| span.end_t().unwrap_or(span.start_t)).max();
+    match (kernel, gap) {
+        (KernelSide::Old, Some(gap)) => seen.unwrap_or(0).max(gap.start_t),
+        _ => seen.unwrap_or(0),
     }
 }
 
-fn begin(call: &Call<'_>, run: u64) -> TrackEvent {
-    let span = call.span;
-    let mut args: Vec<DebugAnnotation> = span
-        .args
-        .iter()
-        .map(|(name, value)| annotation(name, value))
-        .collect();
-    args.push(int("cpu", i64::from(span.cpu)));
-    match (span.ret, span.duration_ns) {
-        (_, None) => args.push(text("returned", "no")),
-        (Some(ret), _) => args.push(int("ret", ret)),
-        _ => {}
+/// The arrows, by the id of the spans at both ends: from the first call in the
+/// old kernel that names a session's token to the first one in the new kernel.
+fn flows(run: &Run) -> HashMap<u32, u64> {
+    let mut ends = BTreeMap::<(String, String), [Option<u32>; 2]>::new();
+    for span in &run.spans {
+        let (session, token) = (span.args.get("session"), span.args.get("token"));
+        let (Some(session), Some(token)) = (session, token) else {
+            continue;
+        };
+        let place = usize::from(span.kernel == KernelSide::New);
+        let pair = ends.entry((session.to_string(), token.to_string()));
+        pair.or_default()[place].get_or_insert(span.id);
     }
-    // Arrows of one run do not meet those of another.
-    let flow = call.flow.map(|flow| (run << 32) | flow);
-    let (begins, ends) = match span.kernel {
-        KernelSide::Old => (flow, None),
-        KernelSide::New => (None, flow),
+    let whole = ends.into_values();
+    let whole = whole.filter_map(|[old, new]| Some([old?, new?]));
+    let numbered = (1..).zip(whole);
+    numbered
+        .flat_map(|(number, pair)| pair.map(|id| (id, number)))
+        .collect()
+}
+
+/// An event with its name and category.
+fn named(name: &str, category: &str) -> Message {
+    Message::default().text(22, category).text(23, name)
+}
+
+/// A call, and the arrow that begins or ends at it.
+fn begin(span: &Span, flow: Option<u64>) -> Message {
+    let mut event = named(&span.name, "call");
+    for (name, value) in &span.args {
+        event = match value {
+            Value::String(word) => text(event, name, word),
+            value => match value.as_i64() {
+                Some(number) => int(event, name, number),
+                None => text(event, name, &value.to_string()),
+            },
+        };
+    }
+    event = int(event, "cpu", span.cpu.into());
+    event = match (span.ret, span.duration_ns) {
+        (_, None) => text(event, "returned", "no"),
+        (Some(ret), _) => int(event, "ret", ret),
+        _ => event,
     };
-    TrackEvent {
-        debug_annotations: args,
-        flow_ids: begins.into_iter().collect(),
-        terminating_flow_ids: ends.into_iter().collect(),
-        ..named(&span.name, "call")
+    match (flow, span.kernel) {
+        (None, _) => event,
+        (Some(flow), KernelSide::Old) => event.fixed(47, flow),
+        (Some(flow), KernelSide::New) => event.fixed(48, flow),
     }
 }
 
-fn int(name: &str, value: i64) -> DebugAnnotation {
-    DebugAnnotation {
-        name: Some(name.to_owned()),
-        int_value: Some(value),
-        ..DebugAnnotation::default()
-    }
+/// The event with an argument that is a number.
+fn int(event: Message, name: &str, value: i64) -> Message {
+    let argument = Message::default().text(10, name);
+    event.bytes(4, &argument.int(4, value.cast_unsigned()).0)
 }
 
-fn text(name: &str, value: &str) -> DebugAnnotation {
-    DebugAnnotation {
-        name: Some(name.to_owned()),
-        string_value: Some(value.to_owned()),
-        ..DebugAnnotation::default()
-    }
-}
-
-fn annotation(name: &str, value: &Value) -> DebugAnnotation {
-    match (value.as_i64(), value.as_str()) {
-        (Some(number), _) => int(name, number),
-        (_, Some(word)) => text(name, word),
-        _ => text(name, &value.to_string()),
-    }
+/// The event with an argument that is text.
+fn text(event: Message, name: &str, value: &str) -> Message {
+    let argument = Message::default().text(10, name);
+    event.bytes(4, &argument.text(6, value).0)
 }

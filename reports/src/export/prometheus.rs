@@ -9,12 +9,11 @@ use super::{ExportError, Exporter, Functions};
 use crate::files::set::{Keep, Set};
 use crate::model::{Kernel, Run};
 use crate::stats::group::group;
-use crate::stats::table::{self, Quantity};
+use crate::stats::table;
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "prometheus",
     extension: "prom",
-    mime: "text/plain; version=0.0.4",
     help: "Metrics for the node exporter's textfile collector",
     binary: false,
     public: true,
@@ -23,93 +22,50 @@ pub(super) static EXPORTER: Exporter = Exporter {
     write: export,
 };
 
-/// A family of metrics: name, label of the row, help.
-struct Family {
-    name: &'static str,
-    label: &'static str,
-    help: &'static str,
-    rows: table::Rows,
-}
-
-const FAMILIES: [Family; 2] = [
-    Family {
-        name: "luo_trace_window_seconds",
-        label: "window",
-        help: "Length of the blackout of a live update, by window.",
-        rows: table::windows,
-    },
-    Family {
-        name: "luo_trace_phase_seconds",
-        label: "phase",
-        help: "Length of each phase of the blackout of a live update.",
-        rows: table::phases,
-    },
-];
-
 /// The metrics of the runs, setup by setup.
 fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
-    let groups: Vec<(String, Vec<&Run>)> = group(&set.runs)
-        .into_iter()
+    let groups = group(&set.runs).into_iter();
+    let groups: Vec<(String, Vec<&Run>)> = groups
         .filter_map(|runs| Some((labels(runs.first()?), runs)))
         .collect();
-    let mut text = String::new();
-    for family in &FAMILIES {
-        let groups: Vec<(&str, Vec<Quantity>)> = groups
-            .iter()
-            .map(|(labels, runs)| (labels.as_str(), (family.rows)(runs)))
-            .collect();
-        family.write(&mut text, &groups);
-    }
+    let windows = "Length of the blackout of a live update, by window.";
+    let phases = "Length of each phase of the blackout of a live update.";
+    let text = family("window", windows, table::windows, &groups)
+        + &family("phase", phases, table::phases, &groups);
     if text.is_empty() {
         return Err(ExportError::Nothing);
     }
     Ok(text.into_bytes())
 }
 
-impl Family {
-    fn write(&self, text: &mut String, groups: &[(&str, Vec<Quantity>)]) {
-        if groups.iter().all(|(_, rows)| rows.is_empty()) {
-            return;
-        }
-        let Self { name, help, .. } = self;
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} summary");
-        for (labels, row, key) in self.all(groups) {
+/// The summaries of the windows or the phases, and the longest of each.
+fn family(what: &str, help: &str, rows: table::Rows, groups: &[(String, Vec<&Run>)]) -> String {
+    let name = format!("luo_trace_{what}_seconds");
+    let (mut summaries, mut longest) = (String::new(), String::new());
+    for (labels, runs) in groups {
+        for row in rows(runs) {
+            let key = format!("{labels},{}", pair(what, &row.name));
             let summary = &row.summary;
-            let quantiles = summary
-                .percentiles
-                .iter()
-                .map(|p| (p.percent / 100.0, p.value_ns));
-            for (quantile, value) in std::iter::once((0.5, summary.median)).chain(quantiles) {
-                let _ = writeln!(
-                    text,
-                    "{name}{{{labels},{key},quantile=\"{quantile}\"}} {}",
-                    seconds(value.into())
-                );
+            let percentiles = summary.percentiles.iter();
+            let percentiles = percentiles.map(|p| (p.percent / 100.0, p.value_ns));
+            for (quantile, value) in std::iter::once((0.5, summary.median)).chain(percentiles) {
+                let value = seconds(value.into());
+                let _ = writeln!(summaries, "{name}{{{key},quantile=\"{quantile}\"}} {value}");
             }
-            let sum: i128 = row.lengths.iter().copied().map(i128::from).sum();
-            let _ = writeln!(text, "{name}_sum{{{labels},{key}}} {}", seconds(sum));
-            let _ = writeln!(text, "{name}_count{{{labels},{key}}} {}", summary.n);
-        }
-        let _ = writeln!(
-            text,
-            "# HELP {name}_max {help} The longest.\n# TYPE {name}_max gauge"
-        );
-        for (labels, row, key) in self.all(groups) {
-            let _ = writeln!(
-                text,
-                "{name}_max{{{labels},{key}}} {}",
-                seconds(row.summary.max.into())
-            );
+            let sum = seconds(row.lengths.iter().copied().map(i128::from).sum());
+            let (n, max) = (summary.n, seconds(summary.max.into()));
+            let _ = writeln!(summaries, "{name}_sum{{{key}}} {sum}");
+            let _ = writeln!(summaries, "{name}_count{{{key}}} {n}");
+            let _ = writeln!(longest, "{name}_max{{{key}}} {max}");
         }
     }
-
-    fn all<'g>(&self, groups: &'g [(&str, Vec<Quantity>)]) -> Vec<(&'g str, &'g Quantity, String)> {
-        let rows = groups
-            .iter()
-            .flat_map(|(labels, rows)| rows.iter().map(move |row| (*labels, row)));
-        rows.map(|(labels, row)| (labels, row, pair(self.label, &row.name)))
-            .collect()
+    if summaries.is_empty() {
+        return summaries;
     }
+    format!(
+        "# HELP {name} {help}\n# TYPE {name} summary\n{summaries}\
+         # HELP {name}_max {help} The longest.\n# TYPE {name}_max gauge\n{longest}"
+    )
 }
 
 /// What tells setups apart.
