@@ -9,14 +9,12 @@ const LONG_S: i128 = 1_000_000;
 
 /// A length of `ns` for a sentence: `577 ms`.
 pub(crate) fn brief(ns: impl Into<i128>) -> String {
-    let (number, unit) = split(ns.into(), SENTENCE_DIGITS);
-    join(&number, unit)
+    in_words(ns.into(), SENTENCE_DIGITS)
 }
 
 /// A length of `ns` with one more digit, in a sentence: `577.2 ms`.
 pub(crate) fn exact(ns: impl Into<i128>) -> String {
-    let (number, unit) = split(ns.into(), TABLE_DIGITS);
-    join(&number, unit)
+    in_words(ns.into(), TABLE_DIGITS)
 }
 
 /// A length of `ns` for a column of 8, the digits of all units aligned:
@@ -26,8 +24,9 @@ pub(crate) fn column(ns: impl Into<i128>) -> String {
     format!("{number:>5} {unit:<2}")
 }
 
-fn join(number: &str, unit: &str) -> String {
-    format!("{number} {unit}").trim_end().to_owned()
+fn in_words(ns: i128, digits: u32) -> String {
+    let (number, unit) = split(ns, digits);
+    format!("{number} {unit}")
 }
 
 /// Rounds to `digits` significant digits before choosing the unit, so that
@@ -113,9 +112,8 @@ pub(crate) fn plus(ns: i64, text: String) -> String {
         return text;
     }
     // In a column the sign goes before the number, not before the blanks.
-    let number = text.trim_start();
-    let blanks = text.len() - number.len();
-    format!("{:blanks$}+{number}", "", blanks = blanks.saturating_sub(1))
+    let (width, number) = (text.len(), text.trim_start());
+    format!("{:>width$}", format!("+{number}"))
 }
 
 /// A shift as a share of what it was: `+4.9 %`.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use reports::export::{EXPORTERS, Exporter, Functions};
+use reports::export::{EXPORTERS, Exporter};
 use reports::files::durable::Output;
 
 use super::input::Strict;
@@ -44,11 +44,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
              `luo-trace report --format json` has all figures of functions",
         ));
     }
-    let functions = if options.functions {
-        Functions::With
-    } else {
-        Functions::Without
-    };
     let create = if format.public {
         Output::create_public
     } else {
@@ -63,7 +58,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let set = options.strict.read(&options.runs, format.keep)?;
     report::warn_of_skipped(&set);
-    let bytes = format.export(&set, functions).map_err(Failure::bad_input)?;
+    let bytes = format.export(&set, options.functions).map_err(Failure::bad_input)?;
     output.write(&bytes)?;
     Ok(Exit::Success)
 }

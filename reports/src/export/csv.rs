@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{ExportError, Exporter, Functions};
+use super::{ExportError, Exporter};
 use crate::escape;
 use crate::files::set::{Keep, Set};
 use crate::model::Run;
@@ -40,14 +40,12 @@ struct Row {
     calls: Option<usize>,
 }
 
-fn export(set: &Set, functions: Functions) -> Result<Vec<u8>, ExportError> {
+fn export(set: &Set, functions: bool) -> Result<Vec<u8>, ExportError> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let mut rows = Vec::new();
     for (number, run) in set.runs.iter().enumerate() {
-        rows.extend(lengths(run));
-        if functions == Functions::With {
-            rows.extend(functions_of(run, &set.calls_of(number)));
-        }
+        let calls = functions.then(|| set.calls_of(number));
+        rows.extend(self::rows(run, &calls.unwrap_or_default()));
     }
     if rows.is_empty() {
         return Err(ExportError::Nothing);
@@ -73,32 +71,21 @@ fn facts(run: &Run) -> Row {
     }
 }
 
-fn lengths(run: &Run) -> Vec<Row> {
-    let row = |kind, name: &str, start, duration, error| Row {
+/// The windows and phases of a run, and its functions: the time of all calls that
+/// start in a phase; none where one of them did not return.
+fn rows(run: &Run, functions: &[Calls]) -> Vec<Row> {
+    let row = |kind, name: &str| Row {
         kind,
         name: escape::csv(name),
+        ..facts(run)
+    };
+    let length = |kind, name: &str, start, duration, error| Row {
         start_ns: Some(start),
         duration_ns: Some(duration),
         error_ns: Some(error),
-        ..facts(run)
+        ..row(kind, name)
     };
-    let windows = run
-        .windows
-        .iter()
-        .map(|w| row("window", &w.title(), w.start, w.duration_ns, w.error_ns));
-    let phases = run
-        .phases
-        .iter()
-        .map(|p| row("phase", &p.id, p.start_t, p.duration_ns, p.error_ns));
-    windows.chain(phases).collect()
-}
-
-/// The time of all calls of a function that start in a phase; none where one of
-/// them did not return.
-fn functions_of(run: &Run, functions: &[Calls]) -> Vec<Row> {
-    let row = |calls: &Calls| Row {
-        kind: "function",
-        name: escape::csv(&calls.name),
+    let function = |calls: &Calls| Row {
         duration_ns: (calls.lengths.len() == calls.count).then(|| calls.lengths.iter().sum()),
         phase: match calls.place {
             Place::Before => BEFORE.to_owned(),
@@ -107,7 +94,14 @@ fn functions_of(run: &Run, functions: &[Calls]) -> Vec<Row> {
         },
         kernel: calls.kernel.as_str(),
         calls: Some(calls.count),
-        ..facts(run)
+        ..row("function", &calls.name)
     };
-    functions.iter().map(row).collect()
+    let windows = run.windows.iter();
+    let windows = windows.map(|w| length("window", &w.title(), w.start, w.duration_ns, w.error_ns));
+    let phases = run.phases.iter();
+    let phases = phases.map(|p| length("phase", &p.id, p.start_t, p.duration_ns, p.error_ns));
+    windows
+        .chain(phases)
+        .chain(functions.iter().map(function))
+        .collect()
 }

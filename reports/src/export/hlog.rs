@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
-use super::{ExportError, Exporter, Functions};
+use super::{ExportError, Exporter};
 use crate::files::set::{Keep, Set};
 use crate::model::Run;
 use crate::stats::{histogram, table};
@@ -22,7 +22,7 @@ pub(super) static EXPORTER: Exporter = Exporter {
     write: export,
 };
 
-fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
+fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
     let runs: Vec<&Run> = set.runs.iter().collect();
     let rows = [table::windows(&runs), table::phases(&runs)].concat();
     if rows.is_empty() {

@@ -29,7 +29,7 @@ pub struct Exporter {
     pub functions: bool,
     /// How much of each run it needs.
     pub keep: Keep,
-    write: fn(&Set, Functions) -> Result<Vec<u8>, ExportError>,
+    write: fn(&Set, bool) -> Result<Vec<u8>, ExportError>,
 }
 
 /// Every format, in the order of `--help`.
@@ -39,15 +39,6 @@ pub static EXPORTERS: [&Exporter; 4] = [
     &csv::EXPORTER,
     &prometheus::EXPORTER,
 ];
-
-/// Whether each function in each phase has a row, where a format has rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Functions {
-    /// Windows and phases only.
-    Without,
-    /// A run has some hundred functions.
-    With,
-}
 
 /// Why an export failed.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +59,9 @@ impl Exporter {
         EXPORTERS.into_iter().find(|exporter| exporter.name == name)
     }
 
-    /// The runs of a set in this format.
-    pub fn export(&self, set: &Set, functions: Functions) -> Result<Vec<u8>, ExportError> {
+    /// The runs of a set in this format; with `functions`, each function in each
+    /// phase has a row, too, where a format has rows.
+    pub fn export(&self, set: &Set, functions: bool) -> Result<Vec<u8>, ExportError> {
         (self.write)(set, functions)
     }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::{ExportError, Exporter, Functions};
+use super::{ExportError, Exporter};
 use crate::files::set::{Keep, Set};
 use crate::model::{KernelSide, Run, Span};
 
@@ -71,7 +71,7 @@ impl Message {
 }
 
 /// The runs as one trace, all with their kexec at the same time.
-fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
+fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
     if set.runs.is_empty() {
         return Err(ExportError::Nothing);
     }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ExportError, Exporter, Functions};
+use super::{ExportError, Exporter};
 use crate::files::set::{Keep, Set};
 use crate::model::{Kernel, Run};
 use crate::stats::group::group;
@@ -23,7 +23,7 @@ pub(super) static EXPORTER: Exporter = Exporter {
 };
 
 /// The metrics of the runs, setup by setup.
-fn export(set: &Set, _: Functions) -> Result<Vec<u8>, ExportError> {
+fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
     let groups = group(&set.runs).into_iter();
     let groups: Vec<(String, Vec<&Run>)> = groups
         .filter_map(|runs| Some((labels(runs.first()?), runs)))

@@ -40,18 +40,15 @@ fn headline(matrix: &Matrix) -> String {
         .iter()
         .filter(|pair| pair.is_cut_short(matrix.updates));
     let works = matrix.count(Outcome::Works);
-    let mut text = format!("{works} of {} work", count(wanted, "pair"));
-    for (n, what) in [
+    let rest = [
         (matrix.count(Outcome::Refused), "refused by the kernels"),
         (matrix.count(Outcome::Failed), "failed"),
         (wanted.saturating_sub(tried), "not run"),
         (cut.count(), "cut short"),
-    ] {
-        if n > 0 {
-            text += &format!(", {n} {what}");
-        }
-    }
-    text
+    ];
+    let rest = rest.iter().filter(|(n, _)| *n > 0);
+    let rest = rest.map(|(n, what)| format!(", {n} {what}"));
+    format!("{works} of {} work", count(wanted, "pair")) + &rest.collect::<String>()
 }
 
 /// How the updates were done, with which kernels, and how much they carried across.
@@ -112,7 +109,7 @@ fn grid(matrix: &Matrix) -> Section {
     let columns = vec![
         column("old -> new", 29, Align::Left),
         column("intact", 8, Align::Right),
-        column("restore", 8, Align::Right),
+        column("restore ", 8, Align::Right),
         column("95 % interval", 20, Align::Right),
     ];
     table("", columns, matrix.pairs.iter().map(line).collect())

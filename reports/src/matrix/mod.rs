@@ -205,12 +205,6 @@ pub struct Change {
 }
 
 impl Matrix {
-    /// The pair of these kernels, if it was run.
-    #[must_use]
-    pub fn pair(&self, old: &str, new: &str) -> Option<&Pair> {
-        self.pairs.iter().find(|p| p.old == old && p.new == new)
-    }
-
     /// How many pairs there are to be.
     #[must_use]
     pub fn wanted(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reports::export::{EXPORTERS, Exporter, Functions};
+use reports::export::{EXPORTERS, Exporter};
 use reports::files::file::Fault;
 use reports::files::set::Set;
 use reports::model::Run;
@@ -185,7 +185,7 @@ fn pictures_are_well_formed() {
 fn no_cell_of_a_csv_is_a_formula() {
     let exporter = Exporter::named("csv").unwrap();
     for set in sets() {
-        let bytes = exporter.export(&set, Functions::With).unwrap();
+        let bytes = exporter.export(&set, true).unwrap();
         let mut rows = csv::Reader::from_reader(bytes.as_slice());
         let mut seen = 0;
         for row in rows.records() {
@@ -203,7 +203,7 @@ fn no_cell_of_a_csv_is_a_formula() {
 fn exports_in_words_are_harmless() {
     for set in sets() {
         for exporter in EXPORTERS.iter().filter(|exporter| !exporter.binary) {
-            let bytes = exporter.export(&set, Functions::With).unwrap();
+            let bytes = exporter.export(&set, true).unwrap();
             assert_harmless(exporter.name, &String::from_utf8(bytes).unwrap());
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use reports::export::{Exporter, Functions};
+use reports::export::Exporter;
 use reports::files::file;
 use reports::files::set::{Set, read_set};
 use reports::stats::overview::Overview;
@@ -54,7 +54,7 @@ fn check_format(name: &str) {
     let exporter = Exporter::named(name).unwrap();
     for directory in [recorded_directory(), made_directory()] {
         check(name, directory.path(), |set| {
-            exporter.export(set, Functions::With).unwrap()
+            exporter.export(set, true).unwrap()
         });
     }
 }
@@ -73,7 +73,7 @@ fn another_hdrhistogram_decodes_the_log() {
 fn a_csv_reader_gets_every_row() {
     let csv = Exporter::named("csv").unwrap();
     check("csv", recorded_directory().path(), |set| {
-        csv.export(set, Functions::With).unwrap()
+        csv.export(set, true).unwrap()
     });
 }
 

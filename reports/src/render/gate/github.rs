@@ -9,22 +9,16 @@ use crate::gate::{Outcome, Report, Subject};
 /// An annotation per check that is no plain pass, and one for the verdict.
 #[must_use]
 pub fn render_github(report: &Report) -> String {
-    let mut text = String::new();
-    for check in &report.checks {
-        let level = match (check.outcome, &check.subject) {
-            (Outcome::Regression, _) => "error",
-            (Outcome::Inconclusive, _) => "warning",
-            (Outcome::Pass, Subject::Comparison(row)) if row.verdict == Verdict::Faster => "notice",
-            (Outcome::Pass, _) => continue,
-        };
-        text += &annotation(level, &check.name, &sentence(check));
-    }
-    let level = match report.verdict {
+    let level = |outcome| match outcome {
         Outcome::Pass => "notice",
         Outcome::Inconclusive => "warning",
         Outcome::Regression => "error",
     };
-    text + &annotation(level, "verdict", &headline(report))
+    let faster = |subject: &Subject| matches!(subject, Subject::Comparison(row) if row.verdict == Verdict::Faster);
+    let checks = report.checks.iter();
+    let told = checks.filter(|check| check.outcome != Outcome::Pass || faster(&check.subject));
+    let told = told.map(|check| annotation(level(check.outcome), &check.name, &sentence(check)));
+    told.collect::<String>() + &annotation(level(report.verdict), "verdict", &headline(report))
 }
 
 fn annotation(level: &str, name: &str, message: &str) -> String {

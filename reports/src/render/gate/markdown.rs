@@ -35,29 +35,22 @@ pub fn render_markdown(report: &Report) -> String {
 }
 
 fn line(row: &Row) -> String {
-    let none = || "-".to_owned();
-    let base = row.base.as_ref().map_or_else(none, |b| brief(b.median));
-    let head = row.head.as_ref().map_or_else(none, |h| brief(h.median));
-    let median = row.base.as_ref().map_or(0, |b| b.median);
-    let (shift, relative, interval) = match &row.test {
-        None => (none(), none(), none()),
-        Some(test) => (
-            signed(test.shift),
-            relative(test.shift, median),
-            test.interval.map_or_else(none, |(low, high)| {
-                format!("{} to {}", signed(low), signed(high))
-            }),
-        ),
-    };
-    let p = row.adjusted_p.map_or_else(none, p_value);
-    let (item, verdict) = (escape(&row.item.to_string()), row.verdict.as_str());
-    let (item, verdict) = if row.gated {
-        (format!("**{item}**"), format!("**{verdict}**"))
-    } else {
-        (item, verdict.to_owned())
-    };
+    let (base, test) = (row.base.as_ref(), row.test.as_ref());
+    let median = base.map_or(0, |base| base.median);
+    let interval = test.and_then(|test| test.interval);
+    let strong = if row.gated { "**" } else { "" };
+    let cells = [
+        Some(format!("{strong}{}{strong}", escape(&row.item.to_string()))),
+        base.map(|base| brief(base.median)),
+        row.head.as_ref().map(|head| brief(head.median)),
+        test.map(|test| signed(test.shift)),
+        test.map(|test| relative(test.shift, median)),
+        interval.map(|(low, high)| format!("{} to {}", signed(low), signed(high))),
+        row.adjusted_p.map(|p| escape(&p_value(p))),
+        Some(format!("{strong}{}{strong}", row.verdict.as_str())),
+    ];
     format!(
-        "| {item} | {base} | {head} | {shift} | {relative} | {interval} | {} | {verdict} |",
-        escape(&p)
+        "| {} |",
+        cells.map(|cell| cell.unwrap_or("-".to_owned())).join(" | ")
     )
 }

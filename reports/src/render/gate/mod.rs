@@ -30,15 +30,10 @@ impl Report {
 
 /// The whole gate in one sentence.
 pub(crate) fn headline(report: &Report) -> String {
-    let verdict = report.verdict.as_str();
-    let all = report.checks.len();
-    match report.verdict {
-        Outcome::Pass => format!("{verdict}: {}", count(all, "check")),
-        worst => format!(
-            "{verdict}: {} of {}",
-            report.count(worst),
-            count(all, "check")
-        ),
+    let (verdict, checks) = (report.verdict, count(report.checks.len(), "check"));
+    match verdict {
+        Outcome::Pass => format!("{}: {checks}", verdict.as_str()),
+        worst => format!("{}: {} of {checks}", worst.as_str(), report.count(worst)),
     }
 }
 
@@ -60,12 +55,11 @@ pub(crate) fn sentence(check: &Check) -> String {
 }
 
 fn budget(check: &Check, measured: &Measured) -> String {
-    let value = measured
-        .value
-        .map_or_else(String::new, |value| match measured.unit {
-            Unit::Ns => exact(value),
-            Unit::Count => value.to_string(),
-        });
+    let value = match (measured.value, measured.unit) {
+        (None, _) => String::new(),
+        (Some(ns), Unit::Ns) => exact(ns),
+        (Some(n), Unit::Count) => n.to_string(),
+    };
     let runs = count(measured.n, "run");
     let figures = match measured.broken_by {
         Some(broken) if broken > 0 => format!("{value} in {broken} of {runs}"),
@@ -74,11 +68,11 @@ fn budget(check: &Check, measured: &Measured) -> String {
         None => format!("{value} over {runs}"),
     };
     let name = &check.name;
-    match (check.outcome, &check.why) {
-        (Outcome::Pass, _) => format!("{name} holds: {figures}"),
-        (Outcome::Regression, _) => format!("{name} is broken: {figures}"),
-        (Outcome::Inconclusive, why) => {
-            let why = why.as_deref().unwrap_or("too little is known");
+    match check.outcome {
+        Outcome::Pass => format!("{name} holds: {figures}"),
+        Outcome::Regression => format!("{name} is broken: {figures}"),
+        Outcome::Inconclusive => {
+            let why = check.why.as_deref().unwrap_or("too little is known");
             format!("{name} cannot be told: {why}")
         }
     }

@@ -3,7 +3,7 @@
 use super::Sample;
 use super::axis::Axis;
 use super::histogram::{marks, of_windows};
-use super::sheet::{Anchor, Pen, Plot, Sheet};
+use super::sheet::{END, Pen, Plot, START, Sheet};
 use super::theme::Theme;
 use crate::model::DEFAULT_WINDOW;
 
@@ -13,8 +13,10 @@ const DOTS: usize = 120;
 /// Draws the whole picture.
 pub(super) fn draw(samples: &[Sample<'_>], theme: Theme) -> Sheet {
     let title = format!("Blackout by length, cumulative, window {DEFAULT_WINDOW}");
-    let (mut sheet, mut values) = of_windows(samples, theme, 450.0, &title);
-    values.iter_mut().for_each(|values| values.sort_unstable());
+    let (mut sheet, mut values) = of_windows(samples, theme, &title);
+    for values in &mut values {
+        values.sort_unstable();
+    }
     let lowest = values.iter().filter_map(|values| values.first()).min();
     let highest = values.iter().filter_map(|values| values.last()).max();
     let (Some(&min), Some(&max)) = (lowest, highest) else {
@@ -63,9 +65,9 @@ fn curve(sheet: &mut Sheet, plot: &Plot, sorted: &[i64], place: usize) {
         // to the left and above; the second sample takes the other side.
         let fits = at + 12.0 + pen.width(&mark.text) < plot.right;
         let (at, anchor) = if fits && place.is_multiple_of(2) {
-            ((at + 10.0, y + 8.0), Anchor::Start)
+            ((at + 10.0, y + 8.0), START)
         } else {
-            ((at - 10.0, y - 8.0), Anchor::End)
+            ((at - 10.0, y - 8.0), END)
         };
         sheet.write(&mark.text, at, anchor, pen);
     }

@@ -2,7 +2,7 @@
 
 use super::Sample;
 use super::axis::{Axis, round_step};
-use super::sheet::{Anchor, Pen, Plot, Point, Sheet, WIDTH};
+use super::sheet::{Pen, Plot, Point, START, Sheet, WIDTH};
 use super::theme::{Colour, Fill, Theme};
 use crate::model::{DEFAULT_WINDOW, Run};
 use crate::render::micro;
@@ -22,7 +22,7 @@ const FINEST: f64 = 0.001;
 /// The default window.
 pub(super) fn draw(samples: &[Sample<'_>], theme: Theme) -> Sheet {
     let title = format!("Blackout by length, window {DEFAULT_WINDOW}");
-    let (mut sheet, values) = of_windows(samples, theme, 450.0, &title);
+    let (mut sheet, values) = of_windows(samples, theme, &title);
     let colours = colours(samples, theme);
     let area = sheet.rest();
     panel(&mut sheet, area, &values, &colours, DEFAULT_WINDOW);
@@ -34,7 +34,6 @@ pub(super) fn draw(samples: &[Sample<'_>], theme: Theme) -> Sheet {
 pub(super) fn of_windows(
     samples: &[Sample<'_>],
     theme: Theme,
-    height: f64,
     title: &str,
 ) -> (Sheet, Vec<Vec<i64>>) {
     let values = lengths(samples, |run| Some(run.default_window()?.duration_ns));
@@ -50,7 +49,7 @@ pub(super) fn of_windows(
         Some(format!("{name}median {median}{error} (n={n})"))
     });
     let below = figures.collect::<Vec<_>>().join(" · ");
-    let mut sheet = Sheet::new(theme, height, title, &below);
+    let mut sheet = Sheet::new(theme, 450.0, title, &below);
     legend(&mut sheet, samples);
     (sheet, values)
 }
@@ -74,7 +73,7 @@ pub(super) fn draw_phases(samples: &[Sample<'_>], theme: Theme) -> Sheet {
         let medians: Vec<String> = medians.map(|s| micro(&brief(s.median))).collect();
         let pen = Pen::label(theme.ink()).bold();
         let title = pen.fit(&format!("{id}, {}", medians.join(" and ")), PANEL.0 - 50.0);
-        sheet.write(&title, (left + 38.0, top + 9.5), Anchor::Start, pen);
+        sheet.write(&title, (left + 38.0, top + 9.5), START, pen);
         let area = ((left, top + 24.0), (left + PANEL.0, top + PANEL.1 - 6.0));
         let colours = match samples {
             [_] => vec![theme.phase(id)],
@@ -204,7 +203,7 @@ impl Mark {
         };
         let (start, end) = ((from - 2.0, y - 1.0), (from + wide + 2.0, y + 14.0));
         sheet.bar(start, end, Fill::Solid(sheet.theme.paper()));
-        sheet.write(&self.text, (from, y + 7.0), Anchor::Start, pen);
+        sheet.write(&self.text, (from, y + 7.0), START, pen);
     }
 }
 

@@ -19,6 +19,11 @@ const LINE: f64 = 19.0;
 /// Points of the whole width.
 pub(super) const WIDTH: f64 = 800.0;
 
+/// The start, the middle or the end of a text is at its point.
+pub(super) const START: &str = "start";
+pub(super) const MIDDLE: &str = "middle";
+pub(super) const END: &str = "end";
+
 /// A point, in points from the upper left corner.
 pub(super) type Point = (f64, f64);
 
@@ -35,20 +40,12 @@ pub(super) struct Sheet {
     hatched: HashSet<String>,
 }
 
-/// Which end of a text is at its point.
-#[derive(Clone, Copy)]
-pub(super) enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
 /// How text is written.
 #[derive(Clone, Copy)]
 pub(super) struct Pen {
     pub(super) colour: Colour,
-    pub(super) points: f64,
-    pub(super) bold: bool,
+    points: f64,
+    bold: bool,
 }
 
 impl Pen {
@@ -97,17 +94,12 @@ impl Sheet {
             svg: String::new(),
             hatched: HashSet::new(),
         };
-        let bold = Pen {
-            colour: theme.ink(),
-            points: TITLE,
-            bold: true,
-        };
-        for (text, y, pen) in [
-            (title, 26.0, bold),
-            (below, 47.0, Pen::label(theme.muted())),
-        ] {
+        let mut bold = Pen::label(theme.ink()).bold();
+        bold.points = TITLE;
+        let muted = Pen::label(theme.muted());
+        for (text, y, pen) in [(title, 26.0, bold), (below, 47.0, muted)] {
             let text = pen.fit(text, WIDTH - 2.0 * MARGIN);
-            sheet.write(&text, (MARGIN, y), Anchor::Start, pen);
+            sheet.write(&text, (MARGIN, y), START, pen);
         }
         sheet
     }
@@ -123,22 +115,13 @@ impl Sheet {
         )
     }
 
-    /// Writes text; `at` is at half its height.
-    pub(super) fn write(&mut self, text: &str, (x, y): Point, anchor: Anchor, pen: Pen) {
+    /// Writes text whose `anchor` is at a point, at half its height.
+    pub(super) fn write(&mut self, text: &str, (x, y): Point, anchor: &str, pen: Pen) {
         if text.is_empty() {
             return;
         }
-        let Pen {
-            colour,
-            points,
-            bold,
-        } = pen;
-        let anchor = match anchor {
-            Anchor::Start => "start",
-            Anchor::Middle => "middle",
-            Anchor::End => "end",
-        };
-        let weight = if bold { "bold" } else { "normal" };
+        let (colour, points) = (pen.colour, pen.points);
+        let weight = if pen.bold { "bold" } else { "normal" };
         let (y, text) = (y + 0.35 * points, xml(&font::printable(text)));
         let _ = writeln!(
             self.svg,
@@ -207,7 +190,7 @@ impl Sheet {
             }
             let top = self.top;
             self.bar((x, top), (x + 12.0, top + 12.0), fill);
-            self.write(&text, (x + 18.0, top + 6.5), Anchor::Start, pen);
+            self.write(&text, (x + 18.0, top + 6.5), START, pen);
             x += wide + 18.0;
         }
         self.top += LINE + 4.0;
@@ -227,46 +210,37 @@ impl Sheet {
     ) -> Plot {
         let (theme, pen) = (self.theme, Pen::label(self.theme.muted()));
         let widest = y.ticks.iter().map(|(_, label)| pen.width(label));
-        let titles = (
-            if x.title.is_empty() { 28.0 } else { 48.0 },
-            if y.title.is_empty() { 8.0 } else { 26.0 },
-        );
+        let room = if y.title.is_empty() { 8.0 } else { 26.0 };
         let plot = Plot {
-            left: left + MARGIN + widest.fold(0.0, f64::max) + titles.1,
+            left: left + MARGIN + widest.fold(0.0, f64::max) + room,
             right: right - MARGIN,
             top: top + 8.0,
-            bottom: bottom - titles.0,
+            bottom: bottom - 48.0,
             x: x.range,
             y: y.range,
         };
         for (value, label) in &y.ticks {
             let at = plot.y(*value);
             self.lines(&[(plot.left, at), (plot.right, at)], theme.grid(), "");
-            self.write(label, (plot.left - 8.0, at), Anchor::End, pen);
+            self.write(label, (plot.left - 8.0, at), END, pen);
         }
         let ends = [(plot.left, plot.bottom), (plot.right, plot.bottom)];
         self.lines(&ends, theme.muted(), "");
         for (value, label) in &x.ticks {
             let at = plot.x(*value);
-            self.lines(
-                &[(at, plot.bottom), (at, plot.bottom + 5.0)],
-                theme.muted(),
-                "",
-            );
+            let ends = [(at, plot.bottom), (at, plot.bottom + 5.0)];
+            self.lines(&ends, theme.muted(), "");
             // Moved inwards where it would leave the area.
             let half = pen.width(label) / 2.0 + 2.0;
             let at = at.clamp(left + half, (right - half).max(left + half));
-            self.write(label, (at, plot.bottom + 15.0), Anchor::Middle, pen);
+            self.write(label, (at, plot.bottom + 15.0), MIDDLE, pen);
         }
         let middle = (plot.left.midpoint(plot.right), bottom - 11.0);
-        self.write(&x.title, middle, Anchor::Middle, pen);
-        let middle = (left + MARGIN + 2.0, plot.top.midpoint(plot.bottom));
-        let _ = writeln!(
-            self.svg,
-            "<g transform=\"rotate(-90 {:.1} {:.1})\">",
-            middle.0, middle.1
-        );
-        self.write(&y.title, middle, Anchor::Middle, pen);
+        self.write(&x.title, middle, MIDDLE, pen);
+        let (x, middle) = (left + MARGIN + 2.0, plot.top.midpoint(plot.bottom));
+        let turned = format!("<g transform=\"rotate(-90 {x:.1} {middle:.1})\">\n");
+        self.svg.push_str(&turned);
+        self.write(&y.title, (x, middle), MIDDLE, pen);
         self.svg.push_str("</g>\n");
         plot
     }

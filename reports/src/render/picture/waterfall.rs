@@ -1,7 +1,7 @@
 //! One run on the time axis.
 
 use super::axis::Axis;
-use super::sheet::{Anchor, LABEL, MARGIN, Pen, Plot, Sheet, WIDTH};
+use super::sheet::{END, LABEL, MARGIN, MIDDLE, Pen, Plot, START, Sheet, WIDTH};
 use super::stacked::ends;
 use super::theme::{Fill, Theme};
 use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span, Window};
@@ -24,30 +24,18 @@ pub(super) fn draw(run: &Run, theme: Theme) -> Sheet {
         return Sheet::new(theme, AROUND, DEFAULT_WINDOW, "not measured");
     };
     let functions = functions(run, window);
-    let old = run.old_kernel.as_ref();
-    let (old, new) = (
-        old.map_or("unknown", |k| &k.release),
-        &run.new_kernel.release,
-    );
+    let old = run.old_kernel.as_ref().map_or("unknown", |k| &k.release);
+    let (new, at) = (&run.new_kernel.release, &run.captured_at);
     let length = micro(&brief(window.duration_ns));
-    let rows = (run.phases.len() + functions.len()) as f64;
-    let mut sheet = Sheet::new(
-        theme,
-        AROUND + ROW * rows,
-        &format!("{DEFAULT_WINDOW} {length}: where it went"),
-        &format!(
-            "kernel {old} to {new}, run of {}; hatched: derived, no clock runs there",
-            run.captured_at
-        ),
-    );
+    let title = format!("{DEFAULT_WINDOW} {length}: where it went");
+    let below =
+        format!("kernel {old} to {new}, run of {at}; hatched: derived, no clock runs there");
+    let height = AROUND + ROW * (run.phases.len() + functions.len()) as f64;
+    let mut sheet = Sheet::new(theme, height, &title, &below);
     let (first, last) = ends(run);
-    let (from, to) = (first.min(window.start), last.max(window.end));
-    let x = Axis::time(
-        "since the entry of kernel_kexec",
-        from as f64,
-        to as f64,
-        7.0,
-    );
+    let from = first.min(window.start) as f64;
+    let to = last.max(window.end) as f64;
+    let x = Axis::time("since the entry of kernel_kexec", from, to, 7.0);
     let ((_, top), corner) = sheet.rest();
     let area = ((NAMES - MARGIN - 8.0, top), corner);
     let plot = sheet.axes(area, &x, &Axis::whole("", (0.0, 1.0), 0..0));
@@ -65,43 +53,28 @@ pub(super) fn draw(run: &Run, theme: Theme) -> Sheet {
             Source::Derived => ", derived",
             _ => "",
         };
-        let (length, share) = (
-            phase.duration_ns,
-            ratio(phase.duration_ns, window.duration_ns),
-        );
-        let text = format!("{}, {}{derived}", micro(&brief(length)), percent(share));
+        let length = micro(&brief(phase.duration_ns));
+        let share = percent(ratio(phase.duration_ns, window.duration_ns));
+        let text = format!("{length}, {share}{derived}");
+        let (pen, fill) = (Pen::label(theme.ink()), theme.fill(phase));
         let ends = [(phase.start_t, phase.end_t())];
-        rows.row(
-            &phase.id,
-            Pen::label(theme.ink()),
-            &ends,
-            theme.fill(phase),
-            &text,
-        );
+        rows.row(&phase.id, pen, &ends, fill, &text);
     }
     rows.top += 10.0;
     for calls in &functions {
-        let calls_made = match calls.len() {
-            1 => String::new(),
-            n => format!(" ×{n}"),
+        let name = match calls.as_slice() {
+            [one] => one.name.clone(),
+            several => format!("{} ×{}", several[0].name, several.len()),
         };
         let colour = theme.phase(match calls[0].kernel {
             KernelSide::Old => "old.shutdown",
             KernelSide::New => "new.initcalls",
         });
-        let ends = calls
-            .iter()
-            .map(|call| (call.start_t, call.end_t().unwrap_or(call.start_t)));
-        let ends: Vec<(i64, i64)> = ends.collect();
-        let name = format!("{}{calls_made}", calls[0].name);
+        let ends = |call: &&Span| (call.start_t, call.end_t().unwrap_or(call.start_t));
+        let ends: Vec<(i64, i64)> = calls.iter().map(ends).collect();
+        let (pen, fill) = (Pen::label(theme.muted()), Fill::Solid(colour));
         let length = micro(&brief(total(calls)));
-        rows.row(
-            &name,
-            Pen::label(theme.muted()),
-            &ends,
-            Fill::Solid(colour),
-            &length,
-        );
+        rows.row(&name, pen, &ends, fill, &length);
     }
     rows.sheet
 }
@@ -154,7 +127,7 @@ impl Rows {
         let Self { sheet, plot, top } = self;
         let middle = *top + ROW / 2.0;
         let name = pen.fit(name, NAMES - MARGIN - 8.0);
-        sheet.write(&name, (NAMES - 8.0, middle), Anchor::End, pen);
+        sheet.write(&name, (NAMES - 8.0, middle), END, pen);
         let (mut first, mut last) = (f64::MAX, f64::MIN);
         for (from, to) in ends {
             // At least two points wide.
@@ -174,15 +147,15 @@ impl Rows {
         let pen = Pen::label(sheet.theme.ink());
         let wide = pen.width(text);
         let (x, anchor) = if to + 6.0 + wide <= WIDTH - 4.0 {
-            (to + 6.0, Anchor::Start)
+            (to + 6.0, START)
         } else if from - 6.0 - wide >= plot.left {
-            (from - 6.0, Anchor::End)
+            (from - 6.0, END)
         } else {
             let (at, half) = (from.midpoint(to), (wide / 2.0 + 4.0, LABEL / 2.0 + 2.0));
             let start = (at - half.0, middle - half.1);
             let paper = Fill::Solid(sheet.theme.paper());
             sheet.bar(start, (at + half.0, middle + half.1), paper);
-            (at, Anchor::Middle)
+            (at, MIDDLE)
         };
         sheet.write(text, (x, middle), anchor, pen);
     }

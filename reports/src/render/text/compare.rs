@@ -66,12 +66,8 @@ pub(crate) fn sentence(row: &Row) -> String {
 
 /// How it was compared, in one sentence.
 pub(crate) fn method(compared: &Compared) -> String {
-    let exact = compared
-        .rows
-        .iter()
-        .flat_map(|row| &row.test)
-        .all(|test| test.exact);
-    let exact = if exact {
+    let mut tests = compared.rows.iter().flat_map(|row| &row.test);
+    let exact = if tests.all(|test| test.exact) {
         "exact"
     } else {
         "normal approximation"
@@ -120,40 +116,28 @@ fn table(page: &mut Page, compared: &Compared) {
         if before.is_some_and(|b| b.gated != row.gated || b.kind != row.kind) {
             page.gap();
         }
-        let name = row.item.to_string();
+        let mut name = row.item.to_string();
         if name.len() > NAME {
-            page.line(&name);
-            page.line(&line(row, ""));
-        } else {
-            page.line(&line(row, &name));
+            page.line(&std::mem::take(&mut name));
         }
+        page.line(&line(row, &name));
         before = Some(row);
     }
 }
 
 /// A name that is too long for its column stands above its figures.
 fn line(row: &Row, name: &str) -> String {
-    let length = |summary: &Option<Summary>| {
-        summary
-            .as_ref()
-            .map_or_else(|| "-   ".to_owned(), |s| column(s.median))
+    let length = |summary: &Option<Summary>| match summary {
+        Some(summary) => column(summary.median),
+        None => "-   ".to_owned(),
     };
     let median = row.base.as_ref().map_or(0, |b| b.median);
-    let shift = row
-        .test
-        .as_ref()
-        .map_or_else(String::new, |t| plus(t.shift, column(t.shift)));
-    let interval = row.test.as_ref().and_then(|t| t.interval);
-    let interval = interval.map_or_else(
-        || "-      ".to_owned(),
-        |(low, high)| {
-            format!(
-                "{}..{}",
-                bare_relative(low, median),
-                bare_relative(high, median)
-            )
-        },
-    );
+    let test = row.test.as_ref();
+    let shift = test.map_or_else(String::new, |t| plus(t.shift, column(t.shift)));
+    let interval = match test.and_then(|test| test.interval) {
+        Some((low, high)) => [low, high].map(|ns| bare_relative(ns, median)).join(".."),
+        None => "-      ".to_owned(),
+    };
     let p = row.adjusted_p.map_or_else(|| "-".to_owned(), p_value);
     format!(
         "{name:<NAME$} {:>8} {:>8} {shift:>9} {interval:>14} {p:>6} {}",

@@ -25,8 +25,7 @@ pub fn render_history(entries: &[Entry], metric: &str) -> String {
         .collect();
     let values: Vec<i64> = series.iter().map(|(_, median)| *median).collect();
     let found = changes(&values);
-    let sets = count(series.len(), "set");
-    let changed = count(found.len(), "change");
+    let (sets, changed) = (count(series.len(), "set"), count(found.len(), "change"));
     page.line(&format!(
         "luo-trace history: {metric} over {sets}, {changed}"
     ));
@@ -39,10 +38,8 @@ pub fn render_history(entries: &[Entry], metric: &str) -> String {
     let apart = entries.len() - series.len();
     if apart > 0 {
         let sets = count(apart, "set");
-        let (mode, workload) = (
-            &last.mode,
-            last.workload.as_deref().unwrap_or("no workload"),
-        );
+        let workload = last.workload.as_deref().unwrap_or("no workload");
+        let mode = &last.mode;
         page.item(&format!(
             "{sets} left out: without {metric}, or not {mode} with {workload} as the last"
         ));
@@ -61,11 +58,8 @@ fn trend(page: &mut Page, series: &[(&Entry, i64)], found: &[Step]) {
         let name: String = entry.name().chars().take(12).collect();
         let length = i128::from(*median) * BAR / i128::from(longest.max(1));
         let bar = "#".repeat(usize::try_from(length).unwrap_or(0));
-        let n = entry.n;
-        page.line(&format!(
-            "{day:<10} {name:<12} {n:>4} {} {bar}",
-            column(*median)
-        ));
+        let (n, median) = (entry.n, column(*median));
+        page.line(&format!("{day:<10} {name:<12} {n:>4} {median} {bar}"));
     }
     if hidden > 0 {
         page.line(&format!("{} before these", count(hidden, "set")));
@@ -73,22 +67,16 @@ fn trend(page: &mut Page, series: &[(&Entry, i64)], found: &[Step]) {
 }
 
 fn sentence(series: &[(&Entry, i64)], change: &Step) -> String {
-    let Step {
-        at,
-        before,
-        after,
-        p,
-    } = change;
-    let (name, time) = series
-        .get(*at)
-        .map_or(("?", "?"), |(entry, _)| (entry.name(), entry.time.as_str()));
-    let last = at.checked_sub(1).and_then(|place| series.get(place));
-    let last = last.map_or("?", |(entry, _)| entry.name());
+    // A step is between two entries.
+    let (last, entry) = (series[change.at - 1].0, series[change.at].0);
     format!(
-        "{} -> {} ({}) from {name} on, {time}; the last before it is {last}; p {}",
-        brief(*before),
-        brief(*after),
-        relative(after - before, *before),
-        p_value(*p)
+        "{} -> {} ({}) from {} on, {}; the last before it is {}; p {}",
+        brief(change.before),
+        brief(change.after),
+        relative(change.after - change.before, change.before),
+        entry.name(),
+        entry.time,
+        last.name(),
+        p_value(change.p)
     )
 }

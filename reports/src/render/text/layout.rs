@@ -39,21 +39,15 @@ fn facts(page: &mut Page, facts: &[Fact]) {
 fn table(page: &mut Page, table: &Table) {
     let columns = &table.columns;
     if columns.iter().any(|column| !column.title.is_empty()) {
-        let titles = columns.iter().map(
-            |Column {
-                 title,
-                 width,
-                 align,
-                 ..
-             }| {
-                if *width < 20 || *align != Align::Right {
-                    return title.clone();
-                }
-                let (width, ends) = (*width, width.midpoint(title.len()));
-                format!("{:<width$}", format!("{title:>ends$}"))
-            },
-        );
-        page.line(&laid_out(columns, titles));
+        let title = |column: &Column| {
+            let (title, width) = (&column.title, column.width);
+            if width < 20 || column.align != Align::Right {
+                return title.clone();
+            }
+            let ends = width.midpoint(title.len());
+            format!("{:<width$}", format!("{title:>ends$}"))
+        };
+        page.line(&laid_out(columns, columns.iter().map(title)));
     }
     for (number, group) in table.groups.iter().enumerate() {
         match &group.title {
@@ -64,19 +58,17 @@ fn table(page: &mut Page, table: &Table) {
         for line in &group.lines {
             let cells = line.cells.iter().zip(columns);
             let mut texts: Vec<String> = cells.map(|(cell, column)| text(cell, column)).collect();
-            if let Some(first) = texts
-                .first_mut()
-                .filter(|_| columns[0].align == Align::Left)
-            {
-                first.insert_str(0, &"  ".repeat(line.depth));
+            if columns[0].align == Align::Left && !texts.is_empty() {
+                texts[0].insert_str(0, &"  ".repeat(line.depth));
             }
-            let sentence = columns.last().filter(|column| column.align == Align::Wrap);
-            match sentence.and_then(|_| texts.pop()) {
-                Some(sentence) => {
-                    let before = laid_out(columns, texts.into_iter());
-                    page.wrapped(&before, before.len() + 2, &sentence);
-                }
-                None => page.line(&laid_out(columns, texts.into_iter())),
+            let wraps = columns
+                .last()
+                .is_some_and(|column| column.align == Align::Wrap);
+            let sentence = if wraps { texts.pop() } else { None };
+            let before = laid_out(columns, texts.into_iter());
+            match sentence {
+                Some(sentence) => page.wrapped(&before, before.len() + 2, &sentence),
+                None => page.line(&before),
             }
         }
     }

@@ -77,12 +77,3 @@ pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
 pub fn render_matrix(matrix: &Matrix) -> String {
     whole(&of_matrix(matrix))
 }
-
-#[cfg(test)]
-fn assert_mail_ready(text: &str) {
-    for line in text.lines() {
-        assert!(line.len() <= page::WIDTH, "{} columns: {line}", line.len());
-        assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{line:?}");
-        assert!(!line.ends_with(' '), "{line:?}");
-    }
-}

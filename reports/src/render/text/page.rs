@@ -133,7 +133,11 @@ mod tests {
                 page.wrapped(text, column, text);
                 page.gap();
             }
-            super::super::assert_mail_ready(&page.finish());
+            for line in page.finish().lines() {
+                prop_assert!(line.len() <= WIDTH, "{} columns: {line}", line.len());
+                prop_assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{line:?}");
+                prop_assert!(!line.ends_with(' '), "{line:?}");
+            }
         }
     }
 }
