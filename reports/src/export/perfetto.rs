@@ -130,14 +130,15 @@ impl Writer {
         u64::try_from(t.saturating_add(self.offset)).unwrap_or(0)
     }
 
-    /// Makes a track below another (0 is none), ordered by `rank`; returns its id.
-    fn track(&mut self, name: &str, parent: u64, rank: u64) -> u64 {
+    /// Makes a track below another (0 is none), in the order of their ids; returns its id.
+    fn track(&mut self, name: &str, parent: u64) -> u64 {
         self.tracks += 1;
         let mut descriptor = Message::default().int(1, self.tracks).text(2, name);
         if parent > 0 {
             descriptor = descriptor.int(5, parent);
         }
-        let descriptor = descriptor.int(11, 3).int(12, rank);
+        // Ordered by their rank.
+        let descriptor = descriptor.int(11, 3).int(12, self.tracks);
         self.packet(Message::default().bytes(60, &descriptor.0));
         self.tracks
     }
@@ -150,27 +151,22 @@ impl Writer {
 
     fn slice(&mut self, (from, to): (i64, i64), track: u64, event: Message) {
         self.event(from, BEGIN, track, event);
-        self.event(to, END, track, Message::default());
+        self.end(to, track);
+    }
+
+    fn end(&mut self, t: i64, track: u64) {
+        self.event(t, END, track, Message::default());
     }
 
     fn run(&mut self, run: &Run, number: u64) {
-        let root = self.track(&format!("run {}", run.id), 0, 0);
-        let windows = self.track("windows and marks", root, 0);
-        let [old, gap, new] = [("old kernel", 1), ("gap", 2), ("new kernel", 3)]
-            .map(|(name, rank)| self.track(name, root, rank));
-        for (rank, window) in (0..).zip(&run.windows) {
-            let name = window.title();
-            let track = self.track(&format!("window {name}"), windows, rank);
-            let event = int(
-                named(&name, "window"),
-                "error_ns",
-                window.error_ns.cast_signed(),
-            );
-            self.slice(
-                (window.start, window.start + window.duration_ns),
-                track,
-                event,
-            );
+        let root = self.track(&format!("run {}", run.id), 0);
+        let [windows, old, gap, new] = ["windows and marks", "old kernel", "gap", "new kernel"]
+            .map(|name| self.track(name, root));
+        for window in &run.windows {
+            let (name, error) = (window.title(), window.error_ns.cast_signed());
+            let track = self.track(&format!("window {name}"), windows);
+            let event = int(named(&name, "window"), "error_ns", error);
+            self.slice((window.start, window.end), track, event);
         }
         for mark in &run.marks {
             self.event(mark.t, INSTANT, windows, named(&mark.text, "mark"));
@@ -185,62 +181,50 @@ impl Writer {
             let event = int(event, "error_ns", phase.error_ns.cast_signed());
             self.slice((phase.start_t, phase.end_t()), track, event);
         }
-        let flows = flows(run);
+        let flows = flows(run, number);
         let mut tasks = BTreeMap::<(KernelSide, u32, &str), Vec<(&Span, i64)>>::new();
         for span in &run.spans {
             let end = span.end_t().unwrap_or_else(|| end_of(run, span.kernel));
             let task = tasks.entry((span.kernel, span.pid, &span.comm));
             task.or_default().push((span, end.max(span.start_t)));
         }
-        let mut rank = 0;
         for ((kernel, pid, comm), mut calls) in tasks {
             let parent = match kernel {
                 KernelSide::Old => old,
                 KernelSide::New => new,
             };
             calls.sort_by_key(|(span, end)| (span.start_t, Reverse(*end), span.id));
-            let event = |span: &Span| {
-                // Arrows of one run do not meet those of another.
-                begin(span, flows.get(&span.id).map(|flow| (number << 32) | flow))
-            };
-            self.task(&format!("{comm} {pid}"), parent, &mut rank, &calls, event);
+            self.task(&format!("{comm} {pid}"), parent, &calls, &flows);
         }
     }
 
     /// The calls of a task and where they end, dealt out to as many tracks as it
     /// takes for them to nest; the inner call ends first.
-    fn task(
-        &mut self,
-        name: &str,
-        parent: u64,
-        rank: &mut u64,
-        calls: &[(&Span, i64)],
-        event: impl Fn(&Span) -> Message,
-    ) {
+    fn task(&mut self, name: &str, parent: u64, calls: &[(&Span, i64)], flows: &HashMap<u32, u64>) {
         let mut tracks: Vec<(u64, Vec<i64>)> = Vec::new();
         for (span, end) in calls {
             for (track, open) in &mut tracks {
                 while let Some(end) = open.pop_if(|end| *end <= span.start_t) {
-                    self.event(end, END, *track, Message::default());
+                    self.end(end, *track);
                 }
             }
             let fits = |(_, open): &(u64, Vec<i64>)| open.last().is_none_or(|last| last >= end);
             let place = tracks.iter().position(fits).unwrap_or_else(|| {
-                *rank += 1;
                 let name = match tracks.len() {
                     0 => name.to_owned(),
                     n => format!("{name} ({})", n + 1),
                 };
-                tracks.push((self.track(&name, parent, *rank), Vec::new()));
+                tracks.push((self.track(&name, parent), Vec::new()));
                 tracks.len() - 1
             });
             let (track, open) = &mut tracks[place];
-            self.event(span.start_t, BEGIN, *track, event(span));
+            let event = begin(span, flows.get(&span.id).copied());
+            self.event(span.start_t, BEGIN, *track, event);
             open.push(*end);
         }
         for (track, open) in tracks {
             for end in open.into_iter().rev() {
-                self.event(end, END, track, Message::default());
+                self.end(end, track);
             }
         }
     }
@@ -259,7 +243,8 @@ fn end_of(run: &Run, kernel: KernelSide) -> i64 {
 
 /// The arrows, by the id of the spans at both ends: from the first call in the
 /// old kernel that names a session's token to the first one in the new kernel.
-fn flows(run: &Run) -> HashMap<u32, u64> {
+/// Those of run `number` do not meet those of another.
+fn flows(run: &Run, number: u64) -> HashMap<u32, u64> {
     let mut ends = BTreeMap::<(String, String), [Option<u32>; 2]>::new();
     for span in &run.spans {
         let (session, token) = (span.args.get("session"), span.args.get("token"));
@@ -272,10 +257,9 @@ fn flows(run: &Run) -> HashMap<u32, u64> {
     }
     let whole = ends.into_values();
     let whole = whole.filter_map(|[old, new]| Some([old?, new?]));
-    let numbered = (1..).zip(whole);
-    numbered
-        .flat_map(|(number, pair)| pair.map(|id| (id, number)))
-        .collect()
+    let flows = ((number << 32) | 1..).zip(whole);
+    let flows = flows.flat_map(|(flow, pair)| pair.map(|id| (id, flow)));
+    flows.collect()
 }
 
 /// An event with its name and category.

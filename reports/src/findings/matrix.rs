@@ -1,6 +1,6 @@
 //! What is worth saying of a matrix.
 
-use super::{Align, Body, Cell, Column, Fact, Findings, Line, LineGroup, Role, Section, Table};
+use super::{Body, Cell, Fact, Findings, Line, Role, Section};
 use crate::matrix::{Against, Change, Matrix, Outcome, Pair};
 use crate::model::DEFAULT_WINDOW;
 use crate::units::{bytes, count, p_value, relative, signed};
@@ -79,40 +79,22 @@ fn about(matrix: &Matrix) -> Vec<Fact> {
     facts
 }
 
-fn column(title: &str, width: usize, align: Align) -> Column {
-    Column {
-        title: title.to_owned(),
-        width,
-        align,
-        only_mail: false,
-    }
-}
-
-fn table(title: &str, columns: Vec<Column>, lines: Vec<Line>) -> Section {
-    let groups = vec![LineGroup { title: None, lines }];
-    Section::new(title, Role::Lead, Body::Table(Table { columns, groups }))
-}
-
 /// Each pair: whether the data survived, and how long the blackout is.
 fn grid(matrix: &Matrix) -> Section {
     let line = |pair: &Pair| {
         let window = pair.window(DEFAULT_WINDOW).map(|figure| &figure.summary);
-        let word = Cell::Text(pair.outcome.as_str().to_owned());
+        let word = Cell::text(pair.outcome.as_str());
         let cells = [
             Cell::Text(format!("{} -> {}", pair.old, pair.new)),
             Cell::Text(format!("{} of {}", pair.intact, matrix.updates)),
-            window.map_or(word, |window| Cell::Length(window.median.into())),
-            window.map_or(Cell::Unknown, |w| Cell::Range(w.ci_low, w.ci_high)),
+            window.map_or(word, |window| Cell::length(window.median)),
+            Cell::known(window, |w| Cell::Range(w.ci_low, w.ci_high)),
         ];
-        Line::new(0, cells)
+        Line::of(cells)
     };
-    let columns = vec![
-        column("old -> new", 29, Align::Left),
-        column("intact", 8, Align::Right),
-        column("restore ", 8, Align::Right),
-        column("95 % interval", 20, Align::Right),
-    ];
-    table("", columns, matrix.pairs.iter().map(line).collect())
+    let columns = "old -> new <29|intact >8|restore  >8|95 % interval >20";
+    let lines = matrix.pairs.iter().map(line).collect();
+    Section::lines("", Role::Lead, columns, lines)
 }
 
 /// What differs from a pair of one of its kernels with itself, and what does not.
@@ -126,21 +108,13 @@ fn differences(pair: &Pair, against: &Against) -> [Section; 2] {
             p_value(change.p),
             change.verdict.clone(),
         ];
-        let lengths = [change.base_ns, change.head_ns].map(|ns| Cell::Length(ns.into()));
+        let lengths = [change.base_ns, change.head_ns].map(Cell::length);
         let name = [Cell::Name(change.item.clone())];
         let cells = name.into_iter().chain(lengths).chain(words.map(Cell::Text));
-        Line::new(0, cells.collect::<Vec<_>>())
+        Line::of(cells.collect::<Vec<_>>())
     };
     let lines: Vec<Line> = against.changes.iter().filter(differs).map(line).collect();
-    let columns = vec![
-        column("", 13, Align::Left),
-        column("itself", 8, Align::Right),
-        column("pair", 8, Align::Right),
-        column("shift", 9, Align::Right),
-        column("of it", 8, Align::Right),
-        column("p", 6, Align::Right),
-        column("verdict", 7, Align::Left),
-    ];
+    let columns = "<13|itself >8|pair >8|shift >9|of it >8|p >6|verdict <7";
     let alike = against
         .changes
         .iter()
@@ -159,7 +133,7 @@ fn differences(pair: &Pair, against: &Against) -> [Section; 2] {
     // The list goes on where there is a table, and else has its title.
     let below = if lines.is_empty() { title.as_str() } else { "" };
     [
-        table(&title, columns, lines),
+        Section::lines(&title, Role::Lead, columns, lines),
         Section::new(below, Role::Lead, Body::Items(items)),
     ]
 }

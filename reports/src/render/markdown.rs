@@ -22,9 +22,8 @@ const TOP: usize = 5;
 #[must_use]
 pub fn render_run(run: &Run) -> String {
     let mut findings = of_run(run, TOP_OF_RUN);
-    findings
-        .sections
-        .retain(|section| section.role == Role::Lead);
+    let lead = |section: &Section| section.role == Role::Lead;
+    findings.sections.retain(lead);
     let mut page = page(&findings);
     // A fence longer than any in the text cannot be closed by it.
     let _ = write!(
@@ -43,12 +42,8 @@ pub fn render_set(set: &Set) -> String {
     if groups.len() > 1 {
         parts.push(several_setups(set, groups.len()) + ".\n");
     }
-    parts.extend(
-        groups
-            .iter()
-            .filter_map(|group| of_group(group, TOP))
-            .map(|findings| page(&findings)),
-    );
+    let setups = groups.iter().filter_map(|group| of_group(group, TOP));
+    parts.extend(setups.map(|findings| page(&findings)));
     let mut skipped = String::new();
     section(&mut skipped, &of_skipped(set));
     parts.push(skipped);

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::escape::plain as harmless;
 use crate::files::set::Keep;
-use crate::findings::provenance;
+use crate::findings::{Fact, provenance};
 use crate::model::calls::by_length;
-use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
+use crate::model::{DEFAULT_WINDOW, KernelSide, Mark, Phase, Run, Source, Span};
 use crate::stats::group::Group;
 use crate::units::count;
 
@@ -73,6 +73,10 @@ impl Words {
         self.known.insert(word.to_owned(), number);
         number
     }
+
+    fn numbers(&mut self, words: impl Iterator<Item = String>) -> Vec<usize> {
+        words.map(|word| self.number(&word)).collect()
+    }
 }
 
 impl<'a> Data<'a> {
@@ -117,26 +121,19 @@ fn run_data<'a>(
     most: usize,
     words: &mut Words,
 ) -> RunData<'a> {
-    let phases = run.phases.iter().map(|phase| {
-        let derived = u8::from(phase.source == Source::Derived);
-        (
-            words.number(&phase.id),
-            phase.start_t,
-            phase.duration_ns,
-            derived,
-        )
-    });
-    let p = phases.collect();
-    let facts = provenance(run).into_iter();
-    let facts = facts.map(|fact| (words.number(&fact.label), words.number(&fact.text)));
-    let f = facts.collect();
+    let phase = |p: &Phase| {
+        let derived = u8::from(p.source == Source::Derived);
+        (words.number(&p.id), p.start_t, p.duration_ns, derived)
+    };
+    let p = run.phases.iter().map(phase).collect();
+    let fact = |fact: Fact| (words.number(&fact.label), words.number(&fact.text));
+    let f = provenance(run).into_iter().map(fact).collect();
+    let mark = |mark: &Mark| (mark.t, words.number(&mark.text));
+    let m = run.marks.iter().map(mark).collect();
     let lints = run.lints.iter();
-    let lints = lints.map(|l| words.number(&format!("{} {}: {}", l.severity, l.id, l.text)));
-    let lints = lints.collect();
+    let lints = lints.map(|lint| format!("{} {}: {}", lint.severity, lint.id, lint.text));
     let holes = run.holes.iter();
-    let holes = holes.map(|hole| words.number(&format!("{}: {}", hole.r#where, hole.why)));
-    let holes = holes.collect();
-    let marks = run.marks.iter();
+    let holes = holes.map(|hole| format!("{}: {}", hole.r#where, hole.why));
     RunData {
         id: &run.id,
         at: &run.captured_at,
@@ -144,11 +141,9 @@ fn run_data<'a>(
         w: run.default_window().map(|w| (w.start, w.duration_ns)),
         p,
         f,
-        lints,
-        holes,
-        m: marks
-            .map(|mark| (mark.t, words.number(&mark.text)))
-            .collect(),
+        m,
+        lints: words.numbers(lints),
+        holes: words.numbers(holes),
         s: spans(run, most, words),
         n: calls,
     }

@@ -40,17 +40,12 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
     let data = data::Data::of(&groups);
     // `<` in JSON is only found in strings; escaped, no string ends the element.
     let json = escape::json(&serde_json::to_string(&data)?).replace('<', "\\u003c");
-    let setups: Vec<Findings> = groups
-        .iter()
-        .filter_map(|group| of_group(group, TOP))
-        .collect();
+    let setups = groups.iter().filter_map(|group| of_group(group, TOP));
+    let setups: Vec<Findings> = setups.collect();
+    let runs = count(set.runs.len(), "run");
     let title = match setups.as_slice() {
         [one] => format!("luo-trace: {}", one.headline),
-        several => format!(
-            "luo-trace: {} of {} setups",
-            count(set.runs.len(), "run"),
-            several.len()
-        ),
+        several => format!("luo-trace: {runs} of {} setups", several.len()),
     };
     let body = html! {
         noscript { p.note { "The charts need JavaScript; the tables do not." } }
