@@ -92,7 +92,7 @@ fn grid(matrix: &Matrix) -> Section {
         ];
         Line::of(cells)
     };
-    let columns = "old -> new <29|intact >8|restore  >8|95 % interval >20";
+    let columns = "old -> new <29|intact >8|restore >8|95 % interval >20";
     let lines = matrix.pairs.iter().map(line).collect();
     Section::lines("", Role::Lead, columns, lines)
 }
