@@ -58,7 +58,9 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let set = options.strict.read(&options.runs, format.keep)?;
     report::warn_of_skipped(&set);
-    let bytes = format.export(&set, options.functions).map_err(Failure::bad_input)?;
+    let bytes = format
+        .export(&set, options.functions)
+        .map_err(Failure::bad_input)?;
     output.write(&bytes)?;
     Ok(Exit::Success)
 }
