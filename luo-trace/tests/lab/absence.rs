@@ -1,8 +1,8 @@
 //! What a run lacks without a probe is what the probe table says.
 
-use reports::model::{Run, Source};
+use reports::model::{Hole, KernelSide, Run, Source};
 
-use super::support::{KERNEL_BTF, lab};
+use super::support::{KERNEL, KERNEL_BTF, lab};
 
 fn without(probes: &[&str]) -> Run {
     let left_out = probes.iter().map(|probe| format!("--without {probe}"));
@@ -51,4 +51,25 @@ fn without_an_end_of_the_window_there_is_none() {
     // The boot trace has the other one, too.
     let run = without(&["luo_session_ioctl"]);
     assert_eq!(run.phase("new.restore").unwrap().source, Source::Ftrace);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_window_without_session_names_still_ends_with_the_last_file() {
+    let args = "--without luo_session_alloc --workload memfd=4x64K,between=400ms";
+    for more in ["--detail --no-boot-trace", "--detail", ""] {
+        let run = lab(KERNEL, &format!("{args} {more}")).succeeded().run(1);
+        let retrieves = run.spans.iter().filter(|s| {
+            s.kernel == KernelSide::New
+                && s.comm == "lab-agent"
+                && s.args.get("cmd") == Some(&"RETRIEVE_FD".into())
+        });
+        assert_eq!(retrieves.count(), 4, "{more}");
+        let said = |hole: &Hole| hole.why.contains("whose names were not recorded");
+        assert!(run.holes.iter().any(said), "{:?}", run.holes);
+        // The lab itself fails where the witness and the window disagree; without a boot
+        // trace there are no marks to tell its bytes by.
+        let marked = !more.contains("--no-boot-trace");
+        assert_eq!(run.witness.is_some(), marked, "{:?}", run.holes);
+    }
 }

@@ -165,7 +165,8 @@ impl Campaign {
     /// Whether the host's clock bears witness. It says nothing about counted instructions.
     pub(super) fn has_witness(&self) -> bool {
         let machine = &self.machine;
-        !machine.no_trace && !machine.deterministic && self.scenario.is_none()
+        let whole = self.scenario.as_ref().is_none_or(Scenario::is_whole);
+        !machine.no_trace && !machine.deterministic && whole
     }
 }
 

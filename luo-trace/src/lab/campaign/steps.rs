@@ -101,6 +101,11 @@ impl FromStr for Scenario {
 }
 
 impl Scenario {
+    /// Whether all comes back, only in another order.
+    pub(super) fn is_whole(&self) -> bool {
+        self.0 == "restored-first"
+    }
+
     /// Whether the kernels are to lack `/dev/liveupdate`.
     pub fn lacks_liveupdate(&self) -> bool {
         self.0 == "no-liveupdate"
