@@ -96,18 +96,6 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let ending = Ending::catch()?;
     // The clock may bend while the probes are placed.
     let before = Anchor::sample();
-    let mut waiting = Some(ready);
-    let mut announce = || {
-        let ready = waiting.take().map(Ready::announce);
-        let told = Waited {
-            ready_ns: started.elapsed_ns(),
-            ready_boot_ns: boot_ns(),
-        };
-        ready
-            .unwrap_or(Ok(()))
-            .context("whoever waits on --ready-fd is gone")
-            .map(|()| told)
-    };
     // Else the boot trace has the marks, at no cost here.
     let marks = matches!(config.until, Until::Mark(_)).then(Marks::open);
     let marks = marks.transpose().unwrap_or_else(|error| {
@@ -116,18 +104,21 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     });
     let boot_events = BootEvents::take_over();
     let nobody_waits = boot_events.is_some() && !config.detail;
-    let early = nobody_waits.then(&mut announce).transpose()?;
-    if nobody_waits {
+    let (early, late) = if nobody_waits {
+        let early = announce(ready, started)?;
         BootEvents::step_back();
-    }
+        (Some(early), None)
+    } else {
+        (None, Some(ready))
+    };
     let probes = Probes::arm_for_restore(&config.selection).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
     // So that whatever the agent does after this lies after an anchor.
     let anchors = vec![before, Anchor::sample()];
-    let waited = early.map_or_else(announce, Ok)?;
+    let late = late.map(|ready| announce(ready, started)).transpose()?;
     let armed = Armed {
         attach_ns,
-        waited,
+        waited: early.or(late).unwrap_or_default(),
         slept: facts::slept_ns(),
     };
     let watched = Watch::new(probes, boot_events, marks, anchors, config).run(&ending)?;
@@ -140,6 +131,27 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     }
     summary(&run, &config.output);
     Ok(if found { Exit::Success } else { Exit::Partial })
+}
+
+/// Says that `collect` is ready; returns how long it was waited for.
+fn announce(ready: Ready, started: Started) -> anyhow::Result<Waited> {
+    let awaited = ready.is_awaited();
+    ready
+        .announce()
+        .context("whoever waits on --ready-fd is gone")?;
+    let (now, since) = (boot_ns(), started.elapsed_ns());
+    Ok(if awaited {
+        Waited {
+            ready_ns: since,
+            ready_boot_ns: now,
+            used_ns: cpu_ns(),
+        }
+    } else {
+        Waited {
+            ready_boot_ns: now.saturating_sub(since),
+            ..Waited::default()
+        }
+    })
 }
 
 /// How `collect` got ready, and when.

@@ -63,6 +63,11 @@ impl Ready {
         Ok(Self { fd })
     }
 
+    /// Whether somebody waits for it.
+    pub fn is_awaited(&self) -> bool {
+        self.fd.is_some() || std::env::var_os("NOTIFY_SOCKET").is_some()
+    }
+
     /// Announces, once; an error where nobody listens any more.
     pub fn announce(self) -> io::Result<()> {
         if let Some(fd) = self.fd {

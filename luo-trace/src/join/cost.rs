@@ -77,7 +77,8 @@ pub(super) fn measure(joined: &Joined<'_>, windows: &[Window]) -> SelfCost {
     let competing = if new.host.cpus > 1 {
         retrieve_inside
     } else {
-        retrieve_inside.max(used_between(&new.used, timeline, ready, end))
+        let used = used_by(&new.used, timeline, end);
+        retrieve_inside.max(used.saturating_sub(new.waited.used_ns))
     };
     let hits = window.map_or(0, |window| hits(joined, window));
     SelfCost {
@@ -109,18 +110,13 @@ fn hits(joined: &Joined<'_>, window: &Window) -> u64 {
     (old.count() + new.count()) as u64 + 2 * hot.sum::<u64>()
 }
 
-/// CPU time of `collect` from one moment to another, from the last sample before each,
-/// ns.
-fn used_between(used: &[(u64, u64)], timeline: &Timeline<'_>, from: i64, to: i64) -> u64 {
-    let by = |t: i64| {
-        let before = used
-            .iter()
-            .rfind(|(boot_ns, _)| New::place(timeline, BootNs::stamped(*boot_ns)) <= t);
-        before.map(|(_, cpu_ns)| *cpu_ns)
-    };
-    let first = used.first().map(|(_, cpu_ns)| *cpu_ns);
-    let start = by(from).or(first).unwrap_or(0);
-    by(to).unwrap_or(start).saturating_sub(start)
+/// CPU time that `collect` had used by its last sample before `end`, ns.
+fn used_by(used: &[(u64, u64)], timeline: &Timeline<'_>, end: i64) -> u64 {
+    let mut before = used
+        .iter()
+        .rev()
+        .skip_while(|(boot_ns, _)| New::place(timeline, BootNs::stamped(*boot_ns)) > end);
+    before.next().map_or(0, |(_, cpu_ns)| *cpu_ns)
 }
 
 fn ns<K: Copy>(call: &Call<K>) -> Option<u64> {

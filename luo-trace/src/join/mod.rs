@@ -98,8 +98,10 @@ pub struct NewHalf {
 pub struct Waited {
     /// From its exec to its being ready, ns.
     pub ready_ns: u64,
-    /// When it was, new kernel's boot clock.
+    /// When it was, new kernel's boot clock; where nobody waited, when it was executed.
     pub ready_boot_ns: u64,
+    /// CPU time that it had used by then, ns.
+    pub used_ns: u64,
 }
 
 /// The two halves and the clock that joins them.

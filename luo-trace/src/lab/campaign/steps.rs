@@ -20,7 +20,7 @@ const BLANK: &str = "\u{a0}";
 const SCRIPTS: &str = "
 update
   record; preserve; pack; kexec
-  collect; restore; wait collect 0
+  watch; restore; wait collect 0
 untraced
   preserve; pack; plain-kexec
   restore
@@ -161,6 +161,7 @@ fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
     };
     match verb {
         "start" => Step::Start { name, args },
+        "beside" => Step::Beside { name, args },
         "run" => status(None),
         "ensure" => status(Some(0)),
         "wait" => Step::Wait {
@@ -196,10 +197,13 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
                 "jump kexec kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced}"
             )
         }
-        "collect" => {
+        "collect" | "watch" => {
             let keep = flag(machine.keep_carriers, "--keep-carrier /run/out/{n}.carrier");
             let (run, detail) = (run_file(number), flag(machine.detail, "--detail"));
-            format!("start collect collect -o {OUT}/{run} {more} {keep} {detail}{without}")
+            // With the boot trace nobody has to wait for it.
+            let beside = verb == "watch" && !machine.no_boot_trace && !machine.detail;
+            let start = if beside { "beside" } else { "start" };
+            format!("{start} collect collect -o {OUT}/{run} {more} {keep} {detail}{without}")
         }
         "restore" => {
             let (name, us) = (verify_name(number), machine.handicap.as_micros());

@@ -68,6 +68,7 @@ impl VmSummary {
             files: campaign.machine.workload.files().into(),
             bytes: campaign.machine.workload.bytes(),
             mismatches: 0,
+            ..Verified::default()
         };
         for number in (self.first_update..).take(boots - 1) {
             let name = verify_name(number);
@@ -78,6 +79,10 @@ impl VmSummary {
             let verified = self.verified.get(&number);
             let verified =
                 verified.ok_or_else(|| anyhow!("update {number}: nothing was verified"))?;
+            let whole = Verified {
+                restored_boot_ns: verified.restored_boot_ns,
+                ..whole
+            };
             ensure!(
                 *verified == whole,
                 "update {number}: of {whole:?} there was {verified:?}"

@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::refusal;
 use crate::exit::Exit;
+use crate::host::ready::boot_ns;
 use crate::lab::wire::results::Verified;
 use crate::lab::witness;
 use crate::lab::workload::Workload;
@@ -161,6 +162,7 @@ pub fn restore(task: &Restore) -> Result<Exit> {
         files.push((number, token, session.retrieve_fd(token)?));
     }
 
+    let restored_boot_ns = boot_ns();
     if task.witness
         && let Err(error) = witness::testify()
     {
@@ -168,6 +170,7 @@ pub fn restore(task: &Restore) -> Result<Exit> {
     }
 
     let mut verified = Verified {
+        restored_boot_ns,
         sessions: sessions.len() as u64,
         ..Verified::default()
     };

@@ -131,6 +131,10 @@ impl Stage {
                 }
                 (None, None)
             }
+            Step::Beside { name, args } => {
+                processes.beside(name, args)?;
+                (None, None)
+            }
             Step::Run { name, args, expect } => (Some(processes.run(name, args)?), *expect),
             Step::Wait { name, expect } => (Some(processes.end(name)?), *expect),
             Step::Stop { name, signal } => (Some(processes.stop(name, *signal)?), None),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, setpriority_process};
 
 use crate::lab::wire::results::Ended;
 
@@ -61,6 +61,13 @@ impl Processes {
         }
         let ended = self.end(name)?;
         Err(self.unexpected(name, ended, "before it was ready"))
+    }
+
+    /// Starts a process that gets what others leave of the CPUs, as a service manager
+    /// may do (`Nice=19`).
+    pub fn beside(&mut self, name: &str, args: &[String]) -> Result<()> {
+        self.spawn(name, args)?;
+        setpriority_process(Some(self.pid(name)?), 19).with_context(|| name.to_owned())
     }
 
     /// Runs a process to its end.

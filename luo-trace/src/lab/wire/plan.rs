@@ -25,6 +25,8 @@ pub struct Plan {
 pub enum Step {
     /// Start this program with `--ready-fd N` and go on when it says that it is ready.
     Start { name: String, args: Vec<String> },
+    /// Start this program beside the next steps, which come first.
+    Beside { name: String, args: Vec<String> },
     /// Run this program to its end.
     Run {
         name: String,
@@ -55,6 +57,7 @@ impl Step {
     pub fn name(&self) -> &str {
         match self {
             Self::Start { name, .. }
+            | Self::Beside { name, .. }
             | Self::Run { name, .. }
             | Self::Wait { name, .. }
             | Self::Stop { name, .. }

@@ -83,6 +83,10 @@ impl std::fmt::Display for Ended {
 /// What the agent found in the new kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
+    /// When the last file was back, ns of the new kernel's `CLOCK_BOOTTIME`: known without
+    /// any trace.
+    #[serde(default)]
+    pub restored_boot_ns: u64,
     /// Sessions retrieved and finished.
     pub sessions: u64,
     /// Files retrieved.
