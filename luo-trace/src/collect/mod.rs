@@ -116,12 +116,13 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     // So that whatever the agent does after this lies after an anchor.
     let anchors = vec![before, Anchor::sample()];
     let late = late.map(|ready| announce(ready, started)).transpose()?;
+    let (waited, used) = early.or(late).unwrap_or_default();
     let armed = Armed {
         attach_ns,
-        waited: early.or(late).unwrap_or_default(),
+        waited,
         slept: facts::slept_ns(),
     };
-    let watched = Watch::new(probes, boot_events, marks, anchors, config).run(&ending)?;
+    let watched = Watch::new(probes, boot_events, marks, anchors, used, config).run(&ending)?;
     let (run, session) = finish(config, &armed, watched);
     let found = run.old_kernel.is_some();
     output::write(&run, &config.output, config.timeout, &ending)?;
@@ -133,25 +134,22 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     Ok(if found { Exit::Success } else { Exit::Partial })
 }
 
+/// CPU time that this process had used by then: boot clock and CPU time, ns.
+type Used = Vec<(u64, u64)>;
+
 /// Says that `collect` is ready; returns how long it was waited for.
-fn announce(ready: Ready, started: Started) -> anyhow::Result<Waited> {
+fn announce(ready: Ready, started: Started) -> anyhow::Result<(Waited, Used)> {
     let awaited = ready.is_awaited();
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
     let (now, since) = (boot_ns(), started.elapsed_ns());
-    Ok(if awaited {
-        Waited {
-            ready_ns: since,
-            ready_boot_ns: now,
-            used_ns: cpu_ns(),
-        }
-    } else {
-        Waited {
-            ready_boot_ns: now.saturating_sub(since),
-            ..Waited::default()
-        }
-    })
+    let executed = now.saturating_sub(since);
+    let waited = Waited {
+        ready_ns: if awaited { since } else { 0 },
+        ready_boot_ns: if awaited { now } else { executed },
+    };
+    Ok((waited, vec![(executed, 0), (now, cpu_ns())]))
 }
 
 /// How `collect` got ready, and when.
@@ -164,7 +162,7 @@ struct Armed {
 
 /// What the watch ended with.
 struct Watched {
-    used: Vec<(u64, u64)>,
+    used: Used,
     probes: Probes,
     events: Vec<Event>,
     counters: Counters,
@@ -185,8 +183,7 @@ struct Watch<'o> {
     arrival: Arrival,
     marks: Option<Marks>,
     boot_events: Option<BootEvents>,
-    /// CPU time that this process had used by then: boot clock and CPU time, ns.
-    used: Vec<(u64, u64)>,
+    used: Used,
 }
 
 impl<'o> Watch<'o> {
@@ -195,6 +192,7 @@ impl<'o> Watch<'o> {
         boot_events: Option<BootEvents>,
         marks: Option<Marks>,
         anchors: Vec<Anchor>,
+        used: Used,
         config: &'o Config,
     ) -> Self {
         let mut device = DeviceWatch::new(&probes);
@@ -206,7 +204,7 @@ impl<'o> Watch<'o> {
             probes,
             config,
             boot_events,
-            used: Vec::new(),
+            used,
             events: Vec::new(),
             counters: Counters::default(),
             anchors,

@@ -4,7 +4,7 @@ use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::{DEFAULT_WINDOW, SelfCost, Window};
 
 use super::calls::{Call, Calls};
-use super::{Joined, NewHalf, Side as _, Timeline, is_call};
+use super::{Joined, NewHalf, Side as _, is_call};
 use crate::carrier::Meta;
 use crate::clock::{BootNs, New, Old};
 
@@ -77,8 +77,12 @@ pub(super) fn measure(joined: &Joined<'_>, windows: &[Window]) -> SelfCost {
     let competing = if new.host.cpus > 1 {
         retrieve_inside
     } else {
-        let used = used_by(&new.used, timeline, end);
-        retrieve_inside.max(used.saturating_sub(new.waited.used_ns))
+        let place = |(boot_ns, cpu_ns): &(u64, u64)| {
+            (New::place(timeline, BootNs::stamped(*boot_ns)), *cpu_ns)
+        };
+        let samples: Vec<_> = new.used.iter().map(place).collect();
+        let used = used_by(&samples, end).saturating_sub(used_by(&samples, ready));
+        retrieve_inside.max(used)
     };
     let hits = window.map_or(0, |window| hits(joined, window));
     SelfCost {
@@ -110,13 +114,19 @@ fn hits(joined: &Joined<'_>, window: &Window) -> u64 {
     (old.count() + new.count()) as u64 + 2 * hot.sum::<u64>()
 }
 
-/// CPU time that `collect` had used by its last sample before `end`, ns.
-fn used_by(used: &[(u64, u64)], timeline: &Timeline<'_>, end: i64) -> u64 {
-    let mut before = used
-        .iter()
-        .rev()
-        .skip_while(|(boot_ns, _)| New::place(timeline, BootNs::stamped(*boot_ns)) > end);
-    before.next().map_or(0, |(_, cpu_ns)| *cpu_ns)
+/// CPU time that `collect` had used by then, ns: between two samples on the line through
+/// both.
+fn used_by(samples: &[(i64, u64)], at: i64) -> u64 {
+    let after = samples.partition_point(|(t, _)| *t <= at);
+    let Some(last) = after.checked_sub(1).map(|last| samples[last]) else {
+        return 0;
+    };
+    let Some(next) = samples.get(after) else {
+        return last.1;
+    };
+    let part = i128::from(next.1.saturating_sub(last.1)) * i128::from(at - last.0);
+    let part = part / i128::from(next.0 - last.0);
+    last.1 + u64::try_from(part).unwrap_or(0)
 }
 
 fn ns<K: Copy>(call: &Call<K>) -> Option<u64> {
@@ -194,5 +204,13 @@ mod tests {
         assert_eq!(ours(&["vm"], 2), Some(0), "a broker made it");
         assert_eq!(ours(&["vm"], 3), None, "which of the two?");
         assert_eq!(ours(&["ours", "vm"], 1), None, "a record was lost");
+    }
+
+    #[test]
+    fn cpu_time_is_that_of_the_samples_and_of_the_line_between_them() {
+        let samples = [(100, 0), (200, 50), (200, 60), (400, 100)];
+        let used = [0, 100, 150, 200, 300, 400, 900].map(|at| used_by(&samples, at));
+        assert_eq!(used, [0, 0, 25, 60, 80, 100, 100]);
+        assert_eq!(used_by(&[], 5), 0);
     }
 }

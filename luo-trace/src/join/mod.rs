@@ -100,8 +100,6 @@ pub struct Waited {
     pub ready_ns: u64,
     /// When it was, new kernel's boot clock; where nobody waited, when it was executed.
     pub ready_boot_ns: u64,
-    /// CPU time that it had used by then, ns.
-    pub used_ns: u64,
 }
 
 /// The two halves and the clock that joins them.

@@ -136,7 +136,6 @@ pub(super) fn halves() -> Halves {
         waited: crate::join::Waited {
             ready_ns: 7,
             ready_boot_ns: 2_000_000_000,
-            used_ns: 0,
         },
         used: Vec::new(),
         boot: Boot {

@@ -2,7 +2,7 @@
 
 use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source};
 
-use super::support::{KERNEL, KERNEL_BTF, lab};
+use super::support::{KERNEL, KERNEL_BTF, Lab, lab};
 
 fn scenario(name: &str, args: &str) -> Run {
     lab(KERNEL, &format!("--scenario {name} {args}"))
@@ -333,4 +333,31 @@ fn probes_and_boot_trace_agree_on_every_call() {
         "{:?}",
         run.clock
     );
+}
+
+/// System calls are traced for as long as `collect` needs that, whatever ends it.
+#[test]
+#[ignore = "boots a VM"]
+fn nothing_is_left_on_whatever_ends_collect() {
+    let off = |lab: &Lab| {
+        let doctor = lab.log("0001-doctor");
+        let line = doctor.lines().find(|line| line.contains("boot trace"));
+        assert!(
+            line.is_some_and(|line| !line.contains("calls on LUO")),
+            "{doctor}"
+        );
+    };
+    let killed = lab(KERNEL, "--scenario collect-killed").succeeded();
+    off(&killed);
+    let twice = lab(KERNEL, "--scenario collected-twice").succeeded();
+    off(&twice);
+    assert_eq!(
+        twice.exits()["0001-second"],
+        3,
+        "{}",
+        twice.log("0001-second")
+    );
+    let said = twice.log("0001-second");
+    assert!(said.contains("no session named 'luo-trace'"), "{said}");
+    assert!(twice.run(1).default_window().is_some());
 }

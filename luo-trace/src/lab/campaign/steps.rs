@@ -53,6 +53,13 @@ broker
 restored-first
   record; preserve; pack; kexec
   restore; collect --timeout 6s; wait collect
+collect-killed
+  record; preserve; pack; kexec
+  collect; kill collect; restore; run doctor doctor
+collected-twice
+  record; preserve; pack; kexec
+  collect; restore; wait collect 0; \
+  start second collect --timeout 6s -o /run/out/second.run.json; wait second; run doctor doctor
 aborted
   record; preserve; refused-kexec; pack; kexec
   collect; restore; wait collect
