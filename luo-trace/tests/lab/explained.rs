@@ -347,7 +347,13 @@ fn nothing_is_left_on_whatever_ends_collect() {
             "{doctor}"
         );
     };
-    let killed = lab(KERNEL, "--scenario collect-killed").succeeded();
+    // A killed collect leaves no run, which the lab calls a failure.
+    let killed = lab(KERNEL, "--scenario collect-killed");
+    assert!(
+        killed.stderr().contains("collect left no run"),
+        "{}",
+        killed.stderr()
+    );
     off(&killed);
     let twice = lab(KERNEL, "--scenario collected-twice").succeeded();
     off(&twice);
