@@ -27,7 +27,7 @@ pub enum LoadError {
     #[error("{} is no kernel image that this kernel can load", kernel.display())]
     NotAKernel { kernel: PathBuf },
     /// `EBUSY`.
-    #[error("another process is loading a kernel at this moment; try again")]
+    #[error("kexec_file_load: the kernel is busy (EBUSY); try again")]
     Busy,
     #[error("kexec_file_load of {} failed: {source}", kernel.display())]
     Other { kernel: PathBuf, source: io::Error },

@@ -1,12 +1,20 @@
 //! Sessions: named containers of preserved files.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::uapi::{self, Finish, GetName, SESSION_NAME_LENGTH, TokenFd};
 use super::{Error, SessionName, sys};
 
-/// How /proc shows a session (`luo_session_getfile`, v7.3).
-const SESSION_LINK: &str = "anon_inode:[luo_session]";
+/// Whether /proc shows a session so: `anon_inode:[luo_session] NAME`
+/// (`luo_session_getfile`, v7.3).
+fn is_session(link: &OsStr) -> bool {
+    let rest = link
+        .as_bytes()
+        .strip_prefix(b"anon_inode:[luo_session]".as_slice());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b" "))
+}
 
 /// `EINVAL` of what only a session of the old kernel can do.
 const OUTGOING: &str = "this session was made in this kernel; only a retrieved one can do that";
@@ -33,7 +41,7 @@ impl Session {
     pub fn from_fd(fd: OwnedFd) -> Result<Self, NotASession> {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         let link = link.map_err(|e| NotASession(format!("something unknown ({e})")))?;
-        if link.as_os_str() == SESSION_LINK {
+        if is_session(link.as_os_str()) {
             Ok(Self { fd })
         } else {
             Err(NotASession(link.display().to_string()))
@@ -151,6 +159,23 @@ impl AsFd for Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_is_known_by_its_link_whatever_its_name() {
+        let of = |link: &str| is_session(OsStr::new(link));
+        assert!(of("anon_inode:[luo_session]"));
+        assert!(of("anon_inode:[luo_session] vm-0"));
+        assert!(of("anon_inode:[luo_session] a b (deleted)"));
+        for other in [
+            "anon_inode:[luo_session]x",
+            "anon_inode:[luo_sessions] vm-0",
+            "/anon_inode:[luo_session] vm-0",
+            "anon_inode:[eventfd]",
+            "",
+        ] {
+            assert!(!of(other), "{other}");
+        }
+    }
 
     #[test]
     fn a_descriptor_that_is_no_session_is_refused_before_any_ioctl() {
