@@ -7,7 +7,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::uapi::{self, NamedSession};
+use luo_trace_ebpf::Command;
+
+use super::uapi::NamedSession;
 use super::{Error, Holder, Session, SessionName, sys};
 
 /// Where the device is.
@@ -50,7 +52,7 @@ impl Device {
 
     /// Makes a session to preserve files in.
     pub fn create_session(&self, name: &SessionName) -> Result<Session, Error> {
-        self.session("CREATE_SESSION", uapi::CREATE_SESSION, name, |errno| {
+        self.session(Command::CreateSession, name, |errno| {
             Some(match errno {
                 libc::EEXIST => {
                     format!("a session named '{name}' exists already; choose another name")
@@ -63,7 +65,7 @@ impl Device {
 
     /// Takes back a session that the old kernel had.
     pub fn retrieve_session(&self, name: &SessionName) -> Result<Session, Error> {
-        self.session("RETRIEVE_SESSION", uapi::RETRIEVE_SESSION, name, |errno| {
+        self.session(Command::RetrieveSession, name, |errno| {
             Some(match errno {
                 libc::ENOENT => format!("no session named '{name}' came from the old kernel"),
                 libc::EINVAL => {
@@ -76,8 +78,7 @@ impl Device {
 
     fn session(
         &self,
-        ioctl: &'static str,
-        request: u32,
+        command: Command,
         name: &SessionName,
         why: impl FnOnce(i32) -> Option<String>,
     ) -> Result<Session, Error> {
@@ -86,9 +87,9 @@ impl Device {
             fd: -1,
             name: name.to_kernel(),
         };
-        sys::ioctl_for_fd(self.file.as_fd(), request, &mut argument)
+        sys::ioctl_for_fd(self.file.as_fd(), command, &mut argument)
             .map(Session::made)
-            .map_err(|error| Error::of(ioctl, error, why))
+            .map_err(|error| Error::of(command, error, why))
     }
 }
 
@@ -108,7 +109,7 @@ fn open_error(path: &Path, waited: Duration, source: io::Error) -> Error {
         },
         Some(libc::EIO) => Error::Deserialize { path },
         _ => Error::Other {
-            call: "open /dev/liveupdate",
+            call: format!("open {}", path.display()),
             source,
         },
     }

@@ -7,6 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use luo_trace_ebpf::Command;
+
 use super::{Holder, NameError};
 
 /// A call on the device or a session that failed.
@@ -47,12 +49,12 @@ pub enum Error {
     #[error("GET_NAME: this kernel cannot tell the name of a session")]
     NameUnsupported,
     /// An ioctl, for a reason that its errno tells.
-    #[error("{ioctl}: {why}")]
-    Refused { ioctl: &'static str, why: String },
+    #[error("{command}: {why}")]
+    Refused { command: Command, why: String },
     /// What the above do not cover: `open`, or an ioctl.
     #[error("{call}: {source}")]
     Other {
-        call: &'static str,
+        call: String,
         source: io::Error,
     },
 }
@@ -60,7 +62,7 @@ pub enum Error {
 impl Error {
     /// What `source` means on an ioctl: `why` knows the errnos that are its own.
     pub(super) fn of(
-        ioctl: &'static str,
+        command: Command,
         source: io::Error,
         why: impl FnOnce(i32) -> Option<String>,
     ) -> Self {
@@ -76,9 +78,9 @@ impl Error {
             })
         };
         match why(errno).or_else(of_any) {
-            Some(why) => Self::Refused { ioctl, why },
+            Some(why) => Self::Refused { command, why },
             None => Self::Other {
-                call: ioctl,
+                call: command.to_string(),
                 source,
             },
         }

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::uapi::{self, Finish, GetName, SESSION_NAME_LENGTH, TokenFd};
+use luo_trace_ebpf::Command;
+
+use super::uapi::{Finish, GetName, SESSION_NAME_LENGTH, TokenFd};
 use super::{Error, SessionName, sys};
 
 /// Whether /proc shows a session so: `anon_inode:[luo_session] NAME`
@@ -63,9 +65,9 @@ impl Session {
             fd: fd.as_raw_fd(),
             token,
         };
-        let result = sys::ioctl(self.fd.as_fd(), uapi::PRESERVE_FD, &mut argument);
+        let result = sys::ioctl(self.fd.as_fd(), Command::PreserveFd, &mut argument);
         result.map_err(|error| {
-            Error::of("PRESERVE_FD", error, |errno| {
+            Error::of(Command::PreserveFd, error, |errno| {
                 Some(match errno {
                     libc::EEXIST => format!("token {token:#x} is in use in this session"),
                     libc::EBUSY => format!(
@@ -101,9 +103,9 @@ impl Session {
             fd: -1,
             token,
         };
-        let result = sys::ioctl_for_fd(self.fd.as_fd(), uapi::RETRIEVE_FD, &mut argument);
+        let result = sys::ioctl_for_fd(self.fd.as_fd(), Command::RetrieveFd, &mut argument);
         result.map_err(|error| {
-            Error::of("RETRIEVE_FD", error, |errno| {
+            Error::of(Command::RetrieveFd, error, |errno| {
                 Some(match errno {
                     libc::ENOENT => format!("no file with token {token:#x} is in this session"),
                     // Every further try fails alike.
@@ -121,9 +123,9 @@ impl Session {
     /// not retrieved are discarded.
     pub fn finish(&self) -> Result<(), Error> {
         let mut argument = Finish::default();
-        let result = sys::ioctl(self.fd.as_fd(), uapi::FINISH, &mut argument);
+        let result = sys::ioctl(self.fd.as_fd(), Command::Finish, &mut argument);
         result.map_err(|error| {
-            Error::of("FINISH", error, |errno| {
+            Error::of(Command::Finish, error, |errno| {
                 Some(match errno {
                     libc::EBUSY => {
                         "a file of the session is not ready to be finished; try again".to_owned()
@@ -142,10 +144,10 @@ impl Session {
             reserved: 0,
             name: [0; SESSION_NAME_LENGTH],
         };
-        match sys::ioctl(self.fd.as_fd(), uapi::GET_NAME, &mut argument) {
+        match sys::ioctl(self.fd.as_fd(), Command::GetName, &mut argument) {
             Ok(()) => Ok(SessionName::from_kernel(&argument.name)),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(Error::NameUnsupported),
-            Err(error) => Err(Error::of("GET_NAME", error, |_| None)),
+            Err(error) => Err(Error::of(Command::GetName, error, |_| None)),
         }
     }
 }

@@ -6,19 +6,30 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use bytemuck::Pod;
+use luo_trace_ebpf::Command;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use super::uapi::{NamedSession, TokenFd};
 
 /// Issues a LUO ioctl with a struct that has its size first, which is set here.
-pub(super) fn ioctl<T: Pod>(fd: BorrowedFd<'_>, request: u32, argument: &mut T) -> io::Result<()> {
+pub(super) fn ioctl<T: Pod>(
+    fd: BorrowedFd<'_>,
+    command: Command,
+    argument: &mut T,
+) -> io::Result<()> {
     let bytes = bytemuck::bytes_of_mut(argument);
     let size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     bytes[..4].copy_from_slice(&size.to_ne_bytes());
     // SAFETY: `fd` is open; the bytes are exclusive, the kernel stays within the size
     // in the first four of them, and any bytes are a value of a Pod. On a file that is
     // not LUO's the request is refused, type 0xBA being LUO's.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), bytes.as_mut_ptr()) };
+    let result = unsafe {
+        libc::ioctl(
+            fd.as_raw_fd(),
+            command.number().into(),
+            bytes.as_mut_ptr(),
+        )
+    };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -47,10 +58,10 @@ impl ReturnsFd for TokenFd {
 /// Issues an ioctl that returns a new descriptor: those that create or retrieve.
 pub(super) fn ioctl_for_fd<T: ReturnsFd>(
     fd: BorrowedFd<'_>,
-    request: u32,
+    command: Command,
     argument: &mut T,
 ) -> io::Result<OwnedFd> {
-    ioctl(fd, request, argument)?;
+    ioctl(fd, command, argument)?;
     if argument.fd() < 0 {
         return Err(io::Error::other("the kernel returned no descriptor"));
     }

@@ -1,4 +1,5 @@
-//! The structs and request numbers of `<linux/liveupdate.h>`, v7.3.
+//! The structs of `<linux/liveupdate.h>`, v7.3; [`Command`](luo_trace_ebpf::Command) has the
+//! request numbers.
 
 use std::mem::offset_of;
 
@@ -6,20 +7,6 @@ use bytemuck::{Pod, Zeroable};
 
 /// Bytes of a session name, the terminating NUL included.
 pub(super) const SESSION_NAME_LENGTH: usize = 64;
-
-/// On the device: make a session. This and the others are `_IO(0xBA, …)`, without
-/// direction and size.
-pub(super) const CREATE_SESSION: u32 = 0xba00;
-/// On the device: take back a session of the old kernel.
-pub(super) const RETRIEVE_SESSION: u32 = 0xba01;
-/// On an outgoing session: preserve a file.
-pub(super) const PRESERVE_FD: u32 = 0xba40;
-/// On an incoming session: take back a file.
-pub(super) const RETRIEVE_FD: u32 = 0xba41;
-/// On an incoming session: end the restoration.
-pub(super) const FINISH: u32 = 0xba42;
-/// On any session: its full name.
-pub(super) const GET_NAME: u32 = 0xba43;
 
 /// `struct liveupdate_ioctl_create_session` and its twin `..._retrieve_session`.
 #[repr(C)]
