@@ -24,5 +24,5 @@ pub mod probes;
 pub use event::{Event, Kind};
 pub use ioctl::Command;
 pub use probes::{
-    Activity, Capture, NeededBy, PROBES, Probe, ProbeId, Retention, Returns, Series, Site,
+    Activity, Capture, PROBES, Probe, ProbeId, Retention, Returns, Series, Site,
 };

@@ -190,21 +190,6 @@ impl Returns {
     }
 }
 
-/// Who cannot do without a probe. The others add detail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NeededBy {
-    /// Nobody: without it a run has fewer spans or names.
-    Detail,
-    /// Its entry begins every window.
-    Windows,
-    /// The end of the phase with this id, as the run file has it; a nearby stamp
-    /// stands in for it, or the phase is not told from the next.
-    EndOf(&'static str),
-    /// `collect`, to know that the device was opened and is free again, and what
-    /// has come back; it asks the kernel in other ways, more slowly, without it.
-    Collect,
-}
-
 /// What the kernel is doing when it calls the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Activity {
@@ -241,10 +226,10 @@ pub struct Probe {
     pub since: Series,
     /// Last series of Linux that has it so, where it is gone.
     pub until: Option<Series>,
+    /// The one architecture that has it, as Rust names it; none where all do.
+    pub arch: Option<&'static str>,
     /// What the kernel does meanwhile.
     pub activity: Activity,
-    /// Who cannot do without it.
-    pub needed_by: NeededBy,
     /// What is captured.
     pub capture: Capture,
     /// How hits are kept.
@@ -294,6 +279,12 @@ impl Probe {
         self.since <= series && self.until.is_none_or(|last| series <= last)
     }
 
+    /// Whether kernels of this architecture have it.
+    #[must_use]
+    pub fn is_on(&self, arch: &str) -> bool {
+        self.arch.is_none_or(|only| only == arch)
+    }
+
     /// All symbols to try, best first.
     pub fn symbols(&self) -> impl Iterator<Item = &'static str> {
         core::iter::once(self.name).chain(self.alternatives.iter().copied())
@@ -330,8 +321,8 @@ const fn row(
         proto,
         since: LUO,
         until: None,
+        arch: None,
         activity,
-        needed_by: NeededBy::Detail,
         capture: Capture::Args,
         retention: Retention::WhileRoom,
         returns: returned(proto),
@@ -347,13 +338,8 @@ impl Probe {
         self
     }
     /// Ends a phase of the way down, or begins the window.
-    const fn boundary(mut self, needed_by: NeededBy) -> Self {
+    const fn boundary(mut self) -> Self {
         self.retention = Retention::Always;
-        self.needed_by = needed_by;
-        self
-    }
-    const fn needed_by(mut self, needed_by: NeededBy) -> Self {
-        self.needed_by = needed_by;
         self
     }
     const fn summed(mut self) -> Self {
@@ -370,6 +356,10 @@ impl Probe {
     }
     const fn alternatives(mut self, symbols: &'static [&'static str]) -> Self {
         self.alternatives = symbols;
+        self
+    }
+    const fn x86(mut self) -> Self {
+        self.arch = Some("x86_64");
         self
     }
     const fn tracepoint(mut self) -> Self {
@@ -414,20 +404,18 @@ const KHO: &str = "kernel/liveupdate/kexec_handover.c";
 pub const PROBES: &[Probe] = &[
     row(ProbeId::LuoOpen, "luo_open", CORE,
         "int luo_open(struct inode *inodep, struct file *filep)",
-        Activity::Restore, "the start of new.restore: the first LUO ioctl stands in for it")
-        .needed_by(NeededBy::EndOf("new.userspace")),
+        Activity::Restore, "the start of new.restore: the first LUO ioctl stands in for it"),
     row(ProbeId::LuoRelease, "luo_release", CORE,
         "int luo_release(struct inode *inodep, struct file *filep)",
-        Activity::Restore, "when the device became free: collect polls for it").needed_by(NeededBy::Collect),
+        Activity::Restore, "when the device became free: collect polls for it"),
     row(ProbeId::LuoIoctl, "luo_ioctl", CORE,
         "long luo_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
         Activity::Restore, "the ioctls of the device; luo_session_create and luo_session_retrieve still name the sessions")
-        .capture(Capture::DeviceIoctl).needed_by(NeededBy::Collect),
+        .capture(Capture::DeviceIoctl),
     row(ProbeId::LuoSessionIoctl, "luo_session_ioctl", SESSION,
         "long luo_session_ioctl(struct file *filep, unsigned int cmd, unsigned long arg)",
         Activity::Restore, "the preserve, retrieve and finish ioctls with their tokens: \
-         no window has an end").capture(Capture::SessionIoctl)
-        .needed_by(NeededBy::EndOf("new.restore")),
+         no window has an end").capture(Capture::SessionIoctl),
     row(ProbeId::LuoSessionCreate, "luo_session_create", SESSION,
         "int luo_session_create(const char *name, struct file **filep)",
         Activity::Preserve, "the cost of creating a session").capture(Capture::KernelName),
@@ -543,10 +531,10 @@ pub const PROBES: &[Probe] = &[
 
     row(ProbeId::KernelKexec, "kernel_kexec", "kernel/kexec_core.c",
         "int kernel_kexec(void)",
-        Activity::Freeze, "the start of every window: nothing can be measured").boundary(NeededBy::Windows),
+        Activity::Freeze, "the start of every window: nothing can be measured").boundary(),
     row(ProbeId::LiveupdateReboot, "liveupdate_reboot", CORE,
         "int liveupdate_reboot(void)",
-        Activity::Freeze, "the end of old.freeze: it includes old.shutdown").boundary(NeededBy::EndOf("old.freeze")),
+        Activity::Freeze, "the end of old.freeze: it includes old.shutdown").boundary(),
     row(ProbeId::KernelRestartPrepare, "kernel_restart_prepare", "kernel/reboot.c",
         "void kernel_restart_prepare(char *cmd)",
         Activity::Shutdown, "the share of reboot notifiers and devices in old.shutdown"),
@@ -558,29 +546,29 @@ pub const PROBES: &[Probe] = &[
         Activity::Shutdown, "the wait for the reboot CPU"),
     row(ProbeId::SyscoreShutdown, "syscore_shutdown", "drivers/base/syscore.c",
         "void syscore_shutdown(void)",
-        Activity::Shutdown, "the end of old.shutdown: it includes old.stop").boundary(NeededBy::EndOf("old.shutdown")),
+        Activity::Shutdown, "the end of old.shutdown: it includes old.stop").boundary(),
     row(ProbeId::MachineShutdown, "machine_shutdown", "arch/x86/kernel/reboot.c",
         "void machine_shutdown(void)",
         Activity::Stop, "the share of the machine's shutdown in old.stop"),
     row(ProbeId::NativeMachineShutdown, "native_machine_shutdown", "arch/x86/kernel/reboot.c",
         "void native_machine_shutdown(void)",
-        Activity::Stop, "the share of the machine's shutdown in old.stop (x86)"),
+        Activity::Stop, "the share of the machine's shutdown in old.stop").x86(),
     row(ProbeId::NativeStopOtherCpus, "native_stop_other_cpus", "arch/x86/kernel/smp.c",
         "void native_stop_other_cpus(int wait)",
-        Activity::Stop, "the wait for the other CPUs (x86)").alternatives(&["smp_send_stop"]),
+        Activity::Stop, "the wait for the other CPUs").x86(),
     row(ProbeId::LapicShutdown, "lapic_shutdown", "arch/x86/kernel/apic/apic.c",
         "void lapic_shutdown(void)",
-        Activity::Stop, "the local APIC's shutdown (x86)"),
+        Activity::Stop, "the local APIC's shutdown").x86(),
     row(ProbeId::HpetDisable, "hpet_disable", "arch/x86/kernel/hpet.c",
         "void hpet_disable(void)",
-        Activity::Stop, "the HPET's shutdown (x86)"),
+        Activity::Stop, "the HPET's shutdown").x86(),
     row(ProbeId::KmsgDumpDesc, "kmsg_dump_desc", "kernel/printk/printk.c",
         "void kmsg_dump_desc(enum kmsg_dump_reason reason, const char *desc)",
         Activity::Stop, "the cost of kmsg dumpers (pstore)"),
     row(ProbeId::MachineKexec, "machine_kexec", "arch/x86/kernel/machine_kexec_64.c",
         "void machine_kexec(struct kimage *image)",
         Activity::Stop, "the end of old.stop: it is part of gap.handoff, and unknown")
-        .boundary(NeededBy::EndOf("old.stop")).returns(Returns::Never),
+        .boundary().returns(Returns::Never),
 
     row(ProbeId::BlockingNotifierCallChain, "blocking_notifier_call_chain", "kernel/notifier.c",
         "int blocking_notifier_call_chain(struct blocking_notifier_head *nh, unsigned long val, void *v)",
@@ -643,6 +631,16 @@ mod tests {
             assert!(!probe.absence.is_empty() && probe.proto.contains('('));
             assert!(probe.until.is_none_or(|until| probe.since <= until));
         }
+    }
+
+    #[test]
+    fn what_one_architecture_has_is_not_looked_for_on_another() {
+        let x86 = |probe: &&Probe| !probe.is_on("aarch64");
+        for probe in PROBES.iter().filter(x86) {
+            assert!(probe.is_on("x86_64") && probe.file.starts_with("arch/x86/"));
+        }
+        assert_eq!(PROBES.iter().filter(x86).count(), 4);
+        assert!(Probe::of(ProbeId::MachineKexec).is_on("aarch64"));
     }
 
     #[test]

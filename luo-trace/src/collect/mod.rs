@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use luo_trace_ebpf::Event;
+use luo_trace_ebpf::{Event, ProbeId};
 use reports::model::{KernelSide, Run};
 
 use crate::carrier::Counters;
@@ -417,8 +417,12 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
     if config.first {
         holes.push(join::hole(
             "new.restore",
-            "collect opened the device before the agent (--first): luo_session_deserialize is in its \
-             call of luo_open, not in the agent's",
+            format!(
+                "collect opened the device before the agent (--first): {} is in its call of {}, not in \
+                 the agent's",
+                ProbeId::LuoSessionDeserialize.name(),
+                ProbeId::LuoOpen.name()
+            ),
         ));
     }
     let samples = old_anchors.len() + anchors.len();

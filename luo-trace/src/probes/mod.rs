@@ -121,7 +121,8 @@ impl Probes {
 
     fn arm_rows(selection: &Selection, of: fn(&Probe) -> bool) -> Result<Self, ArmError> {
         let left_out = |p: &&Probe| selection.without.iter().any(|out| out.id == p.id);
-        let (out, rows): (Vec<_>, Vec<_>) = PROBES.iter().filter(|p| of(p)).partition(left_out);
+        let here = |p: &&Probe| of(p) && p.is_on(std::env::consts::ARCH);
+        let (out, rows): (Vec<_>, Vec<_>) = PROBES.iter().filter(here).partition(left_out);
         let mut armed = attach::arm(selection.mechanism, &rows)?;
         armed.missing.extend(out.into_iter().map(|probe| Missing {
             probe,
