@@ -183,8 +183,9 @@ mod tests {
     }
 
     /// A call as the probes saw it, a us inside of each stamp.
-    fn probed(log: &mut Log, command: u64) {
-        log.call(ProbeId::LuoSessionIoctl, [command, 7, 1], 0, |_| {});
+    fn probed(log: &mut Log) {
+        let retrieve = Command::RetrieveFd.number().into();
+        log.call(ProbeId::LuoSessionIoctl, [retrieve, 7, 1], 0, |_| {});
     }
 
     const RETRIEVE: Called = Called::Ioctl(Command::RetrieveFd);
@@ -192,8 +193,8 @@ mod tests {
     #[test]
     fn what_a_probe_saw_is_told_from_what_it_did_not_see() {
         let mut log = Log::from(100_000);
-        probed(&mut log, 0xba41);
-        probed(&mut log, 0xba41);
+        probed(&mut log);
+        probed(&mut log);
         let probes = Calls::of(&log.events, None);
         let tid = log.events[0].tid;
         let own = Own::of_process(1);
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn stamps_that_contradict_each_other_are_a_warning() {
         let mut log = Log::from(100_000);
-        probed(&mut log, 0xba41);
+        probed(&mut log);
         let probes = Calls::of(&log.events, None);
         let (tid, at) = (log.events[0].tid, log.events[0].boot_ns.cast_signed());
         let own = Own::of_process(1);

@@ -10,12 +10,13 @@ mod loss;
 mod marks;
 #[cfg(test)]
 mod oracle;
+mod outstanding;
 mod phases;
 mod sessions;
 mod spans;
 
 use luo_trace_ebpf::maps::HotStats;
-use luo_trace_ebpf::{Event, Kind, Probe};
+use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 use reports::model::{
     Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Run, SCHEMA,
 };
@@ -25,7 +26,7 @@ use crate::clock::{BootNs, Bridge, New, Old};
 pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
 pub use calls::Calls;
-pub use sessions::Outstanding;
+pub use outstanding::Outstanding;
 
 #[cfg(test)]
 mod tests;
@@ -202,7 +203,7 @@ pub fn join(halves: Halves) -> Run {
     if old.is_some() && kexec.is_none() {
         holes.push(hole(
             DEFAULT_WINDOW,
-            "the entry of kernel_kexec was not seen",
+            format!("the entry of {} was not seen", ProbeId::KernelKexec.name()),
         ));
     }
     let joined = Joined {

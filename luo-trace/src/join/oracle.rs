@@ -684,7 +684,8 @@ fn check_whole(run: &Run, drawn: &Drawn, seen: &Rendered) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    // Or more, by PROPTEST_CASES.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(512)))]
 
     #[test]
     fn the_join_gives_the_truth_back_or_says_what_it_lacks(drawn in drawn()) {

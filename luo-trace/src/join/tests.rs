@@ -1,6 +1,6 @@
 //! Cases that the oracle does not draw, and what they are built from.
 
-use luo_trace_ebpf::{Event, Kind, ProbeId};
+use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 use proptest::prelude::*;
 use reports::model::{Attach, Host, Kernel, KernelSide, Run, Source};
 
@@ -279,7 +279,8 @@ fn a_lost_end_costs_no_other_call_its_own() {
     let mut log = Log::from(0);
     // The ioctl around it was lost, and that it returned.
     log.push(ProbeId::LuoSessionRetrieveFd, Kind::Entry, [0; 3]);
-    log.call(ProbeId::LuoSessionIoctl, [0xba41, 1, 2], 0, |log| {
+    let retrieve = Command::RetrieveFd.number().into();
+    log.call(ProbeId::LuoSessionIoctl, [retrieve, 1, 2], 0, |log| {
         log.call(ProbeId::LuoSessionRetrieveFd, [0; 3], 0, |_| {});
     });
     let calls = Calls::<Old>::of(&log.events, None);

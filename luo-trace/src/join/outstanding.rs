@@ -1,0 +1,105 @@
+//! What is still to come back.
+
+use std::collections::BTreeSet;
+
+use luo_trace_ebpf::{Command, ProbeId};
+
+use super::calls::{Call, Calls};
+use crate::clock::{New, Old};
+
+/// What the old kernel preserved and the new one has not given back yet.
+#[derive(Debug, Default)]
+pub struct Outstanding {
+    /// `None` until it is known.
+    preserved: Option<BTreeSet<(String, u64)>>,
+    /// Files of sessions whose names were not recorded.
+    unnamed: usize,
+    retrieved: BTreeSet<(String, u64)>,
+    finished: BTreeSet<String>,
+}
+
+impl Outstanding {
+    /// What the calls of the old kernel preserved, without `own` session and what process
+    /// `recorder` did, is to come back.
+    pub fn expect(&mut self, old: &Calls<Old>, own: &str, recorder: u32) {
+        let mut files = BTreeSet::new();
+        let theirs = |c: &&Call<Old>| c.session.as_deref() != Some(own) && c.pid != recorder;
+        for call in old.iter().filter(theirs) {
+            if let Some((session, token)) = call.file(Command::PreserveFd) {
+                files.insert((session.to_owned(), token));
+            } else if call.command == Some(Command::PreserveFd) && call.succeeded() {
+                self.unnamed += 1;
+            } else if call.is(ProbeId::LuoSessionRelease) && call.succeeded() {
+                files.retain(|(session, _)| call.session.as_ref() != Some(session));
+            }
+        }
+        self.preserved = Some(files);
+    }
+
+    /// Takes note of a call of the new kernel that has returned.
+    pub fn saw(&mut self, call: &Call<New>) {
+        if let Some((session, token)) = call.file(Command::RetrieveFd) {
+            self.retrieved.insert((session.to_owned(), token));
+        }
+        let ends = call.command == Some(Command::Finish) || call.is(ProbeId::LuoSessionRelease);
+        if let (true, true, Some(session)) = (ends, call.succeeded(), &call.session) {
+            self.finished.insert(session.clone());
+        }
+    }
+
+    /// Whether it is known what is to come back, by name.
+    pub fn is_known(&self) -> bool {
+        self.preserved.is_some() && self.unnamed == 0
+    }
+
+    /// Files that are to come back, of sessions whose names were not recorded.
+    pub fn unnamed(&self) -> usize {
+        self.unnamed
+    }
+
+    /// How many files are to come back, of how many sessions, if that is known.
+    pub fn expected(&self) -> Option<(usize, usize)> {
+        let files = self.preserved.as_ref()?;
+        let sessions: BTreeSet<_> = files.iter().map(|(session, _)| session).collect();
+        Some((files.len() + self.unnamed, sessions.len()))
+    }
+
+    /// Files that were preserved and not retrieved, by session and token.
+    pub fn files(&self) -> impl Iterator<Item = &(String, u64)> {
+        let preserved = self.preserved.iter().flatten();
+        preserved.filter(|file| !self.retrieved.contains(*file))
+    }
+
+    /// Sessions with preserved files that were not finished.
+    pub fn sessions(&self) -> BTreeSet<&str> {
+        let preserved = self.preserved.iter().flatten();
+        let sessions = preserved.filter(|(session, _)| !self.finished.contains(session));
+        sessions.map(|(session, _)| session.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::tests::Log;
+
+    #[test]
+    fn files_of_a_session_without_a_name_are_not_forgotten() {
+        let preserve = Command::PreserveFd.number().into();
+        let mut log = Log::from(0);
+        log.call(ProbeId::LuoSessionIoctl, [preserve, 5, 9], 0, |_| {});
+        let agent = log.events[0].tgid;
+        let calls = Calls::of(&log.events, None);
+        let mut outstanding = Outstanding::default();
+        outstanding.expect(&calls, "luo-trace", agent + 1);
+        assert!(!outstanding.is_known());
+        assert_eq!(
+            (outstanding.unnamed(), outstanding.expected()),
+            (1, Some((1, 0)))
+        );
+        // Those of the recorder itself are not the agent's.
+        let mut own = Outstanding::default();
+        own.expect(&calls, "luo-trace", agent);
+        assert!(own.is_known() && own.files().next().is_none());
+    }
+}
