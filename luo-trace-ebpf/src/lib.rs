@@ -23,6 +23,4 @@ pub mod probes;
 
 pub use event::{Event, Kind};
 pub use ioctl::Command;
-pub use probes::{
-    Activity, Capture, PROBES, Probe, ProbeId, Retention, Returns, Series, Site,
-};
+pub use probes::{Activity, Capture, PROBES, Probe, ProbeId, Retention, Returns, Series, Site};

@@ -46,14 +46,23 @@ impl<'a> Seen<'a> {
             .map(|call| call.start)
     }
 
-    /// When the last file came back that no probe saw.
+    /// When the last file came back, of those that no probe saw come back.
     pub(super) fn last_retrieve(&self) -> Option<Stamp> {
-        let retrieves = self
-            .unprobed()
-            .filter(|call| call.what == Called::Ioctl(Command::RetrieveFd) && call.ret == Some(0));
-        retrieves
-            .filter_map(|call| call.end)
+        let unseen = self.calls.iter().filter(|(call, probed)| {
+            call.what == Called::Ioctl(Command::RetrieveFd)
+                && call.ret == Some(0)
+                && probed.is_none_or(|probed| probed.end.is_none())
+        });
+        unseen
+            .filter_map(|(call, _)| call.end)
             .max_by_key(|end| end.boot_ns)
+    }
+
+    /// Whether the kernel's own trace saw the end of this call.
+    pub(super) fn ended(&self, call: &Call<New>) -> bool {
+        let is = |probed: &Call<New>| std::ptr::eq(probed, call);
+        let mut ended = self.calls.iter().filter(|(call, _)| call.end.is_some());
+        ended.any(|(_, probed)| probed.is_some_and(is))
     }
 
     /// What is not known of the calls that no probe saw.

@@ -705,6 +705,12 @@ proptest! {
             return Ok(());
         }
         check_phases(&run, &ends, seen.old_rate);
+        if last_retrieve(&truth.new) > ends[7].1 {
+            let one_lost = drawn.missing.is_empty() && seen.new.len() + 1 == truth.new.len();
+            prop_assert!(run.holes.iter().any(|h| {
+                h.why.starts_with("the end of a retrieve") || (h.r#where == "records" && !one_lost)
+            }), "{:?}", run.holes);
+        }
         if whole {
             check_whole(&run, &drawn, &seen);
         }

@@ -94,7 +94,19 @@ pub(super) fn find(
     found.windows.push(window(DEFAULT_WINDOW, end));
     found.windows.extend_from_slice(workloads);
     partition(&input, end.t, &mut found);
+    found.holes.extend(input.unended(end.t));
     found
+}
+
+/// The old kernel's record that ends a phase.
+fn of_old(phase: PhaseId) -> Option<(ProbeId, Kind)> {
+    Some(match phase {
+        PhaseId::OldPause => (ProbeId::KernelKexec, Kind::Entry),
+        PhaseId::OldFreeze => (ProbeId::LiveupdateReboot, Kind::Return),
+        PhaseId::OldShutdown => (ProbeId::SyscoreShutdown, Kind::Return),
+        PhaseId::OldStop => (ProbeId::MachineKexec, Kind::Entry),
+        _ => return None,
+    })
 }
 
 fn window(name: &str, end: At) -> Window {
@@ -113,10 +125,10 @@ impl Input<'_> {
     fn end(&self, phase: PhaseId) -> Option<At> {
         let boot = &self.joined.new.boot;
         match phase {
-            PhaseId::OldPause => Some(self.kexec()),
-            PhaseId::OldFreeze => self.old(ProbeId::LiveupdateReboot, Kind::Return),
-            PhaseId::OldShutdown => self.old(ProbeId::SyscoreShutdown, Kind::Return),
-            PhaseId::OldStop => self.old(ProbeId::MachineKexec, Kind::Entry),
+            PhaseId::OldPause | PhaseId::OldFreeze | PhaseId::OldShutdown | PhaseId::OldStop => {
+                let (id, kind) = of_old(phase)?;
+                self.old(id, kind)
+            }
             PhaseId::GapHandoff => self.boot(boot.first_stamp),
             PhaseId::NewEarly => self.boot(boot.first_initcall),
             PhaseId::NewInitcalls => self.boot(boot.exec_init),
@@ -197,6 +209,32 @@ impl Input<'_> {
         let traced = self.boot(self.seen.last_retrieve());
         probed.into_iter().chain(traced).max_by_key(|at| at.t)
     }
+
+    /// What is said of retrieves that may have ended after the window.
+    fn unended(&self, window_end: i64) -> Option<Hole> {
+        let calls = &self.joined.new_calls;
+        let after = |at| New::place(&self.joined.timeline, at) > window_end;
+        // A thread's next ioctl begins where this one is over.
+        let is_over = |call: &Call<New>| {
+            let next = calls
+                .each(ProbeId::LuoSessionIoctl)
+                .find(|next| next.tid == call.tid && next.start > call.start);
+            next.is_some_and(|next| !after(next.start)) || self.seen.ended(call)
+        };
+        let mut theirs = calls.iter().filter(|call| !self.joined.own.new_call(call));
+        let unended = theirs.any(|call| match call.end {
+            None => call.command == Some(Command::RetrieveFd) && !is_over(call),
+            // It was inside an ioctl of which no record tells.
+            Some(end) => call.is(ProbeId::LuoSessionRetrieveFd) && call.succeeded() && after(end),
+        });
+        unended.then(|| {
+            hole(
+                PhaseId::NewRestore.as_str(),
+                "the end of a retrieve was not seen: the restore may have lasted longer than the \
+                 window says",
+            )
+        })
+    }
 }
 
 fn mark(t: i64) -> At {
@@ -252,9 +290,10 @@ fn partition(input: &Input<'_>, window_end: i64, found: &mut Found) {
         });
         found.holes.extend(missing.drain(..).map(|(phase, why)| {
             let until = phase.facts().until;
+            let by = of_old(phase).map_or(String::new(), |(id, _)| format!(" ({})", id.name()));
             hole(
                 phase.as_str(),
-                format!("{until} {why}: what it bounds is counted in {id}"),
+                format!("{until}{by} {why}: what it bounds is counted in {id}"),
             )
         }));
         open.clear();

@@ -6,7 +6,7 @@ use reports::model::{Attach, Host, Kernel, KernelSide, Run, Source};
 
 use super::calls::{Call, Calls, Detail};
 use super::oracle::plain;
-use super::{Boot, Halves, NewHalf, OldHalf, Stamp, join};
+use super::{Boot, BootCall, Called, Halves, NewHalf, OldHalf, Stamp, join};
 use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Old};
 
@@ -183,7 +183,8 @@ fn a_boundary_that_is_missing_or_out_of_order_is_told_by_name() {
         (hole.r#where.as_str(), hole.why.as_str()),
         (
             "old.stop",
-            "the entry of machine_kexec was not seen: what it bounds is counted in gap.handoff"
+            "the jump out of the old kernel (machine_kexec) was not seen: what it bounds is counted in \
+             gap.handoff"
         )
     );
 
@@ -202,6 +203,51 @@ fn a_boundary_that_is_missing_or_out_of_order_is_told_by_name() {
     assert!((run.coverage.measured + run.coverage.unknown - 1.0).abs() < 1e-6);
     let why = &run.holes[0].why;
     assert!(why.contains("is out of order"), "{why}");
+}
+
+#[test]
+fn a_window_whose_last_retrieve_has_no_end_says_so_unless_the_boot_trace_has_it() {
+    let told = |run: &Run| {
+        let mut holes = run.holes.iter().filter(|h| h.r#where == "new.restore");
+        holes.any(|h| h.why.starts_with("the end of a retrieve"))
+    };
+    let duration = |run: &Run| run.default_window().unwrap().duration_ns;
+    let whole = joined(plain());
+    assert!(!told(&whole));
+    let ioctl = |e: &&Event, kind: Kind| {
+        e.probe == ProbeId::LuoSessionIoctl as u8 && e.kind == kind as u8 && e.tgid != COLLECT
+    };
+    let events = plain().new.events;
+    let retrieve = |e: &&Event| Command::from_register(e.a) == Command::RetrieveFd;
+    let mut entries = events.iter().filter(|e| ioctl(e, Kind::Entry));
+    let start = *entries.rfind(retrieve).unwrap();
+    let mut returns = events.iter().filter(|e| ioctl(e, Kind::Return));
+    let end = *returns.find(|e| e.boot_ns > start.boot_ns).unwrap();
+    for lost in [start, end] {
+        let mut halves = plain();
+        halves.new.events.retain(|e| *e != lost);
+        let run = joined(halves.clone());
+        assert!(duration(&run) < duration(&whole));
+        assert!(told(&run), "{:?}", run.holes);
+
+        let at = |event: &Event| Stamp {
+            boot_ns: BootNs::stamped(event.boot_ns),
+            error_ns: 0,
+            source: Source::Ftrace,
+        };
+        halves.new.boot.calls.push(BootCall {
+            what: Called::Ioctl(Command::RetrieveFd),
+            cpu: 0,
+            tid: start.tid,
+            comm: "agent".into(),
+            start: at(&start),
+            end: Some(at(&end)),
+            ret: Some(0),
+        });
+        let run = joined(halves);
+        assert_eq!(duration(&run), duration(&whole));
+        assert!(!told(&run), "{:?}", run.holes);
+    }
 }
 
 #[test]

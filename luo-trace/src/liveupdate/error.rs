@@ -53,10 +53,7 @@ pub enum Error {
     Refused { command: Command, why: String },
     /// What the above do not cover: `open`, or an ioctl.
     #[error("{call}: {source}")]
-    Other {
-        call: String,
-        source: io::Error,
-    },
+    Other { call: String, source: io::Error },
 }
 
 impl Error {

@@ -23,13 +23,8 @@ pub(super) fn ioctl<T: Pod>(
     // SAFETY: `fd` is open; the bytes are exclusive, the kernel stays within the size
     // in the first four of them, and any bytes are a value of a Pod. On a file that is
     // not LUO's the request is refused, type 0xBA being LUO's.
-    let result = unsafe {
-        libc::ioctl(
-            fd.as_raw_fd(),
-            command.number().into(),
-            bytes.as_mut_ptr(),
-        )
-    };
+    let result =
+        unsafe { libc::ioctl(fd.as_raw_fd(), command.number().into(), bytes.as_mut_ptr()) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

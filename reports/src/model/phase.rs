@@ -82,13 +82,13 @@ const RESTORE: &[&str] = &[DEFAULT_WINDOW, WORKLOAD];
 
 phases! {
     OldPause: "old.pause" Old,
-        until "the entry of kernel_kexec", in AROUND, 0x008a_6d3b / 0x00b0_8d57;
+        until "the start of the kexec", in AROUND, 0x008a_6d3b / 0x00b0_8d57;
     OldFreeze: "old.freeze" Old,
-        until "the return of liveupdate_reboot", in KERNEL, 0x00e6_9f00 / 0x00f0_b429;
+        until "the end of the freeze", in KERNEL, 0x00e6_9f00 / 0x00f0_b429;
     OldShutdown: "old.shutdown" Old,
-        until "the return of syscore_shutdown", in KERNEL, 0x00d5_5e00 / 0x00e8_762c;
+        until "the end of the shutdown", in KERNEL, 0x00d5_5e00 / 0x00e8_762c;
     OldStop: "old.stop" Old,
-        until "the entry of machine_kexec", in KERNEL, 0x00e8_d83a / 0x00f0_e442;
+        until "the jump out of the old kernel", in KERNEL, 0x00e8_d83a / 0x00f0_e442;
     GapHandoff: "gap.handoff" Gap,
         until "the new kernel's first stamp", in KERNEL, 0x008b_949e / 0x008b_949e;
     NewEarly: "new.early" New,
