@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use luo_trace_ebpf::{Event, ProbeId};
-use reports::model::{KernelSide, Run};
+use reports::model::{Hole, KernelSide, Run};
 
 use crate::carrier::Counters;
 use crate::clock::trust::Sides;
@@ -168,7 +168,7 @@ struct Watched {
     counters: Counters,
     anchors: Vec<Anchor>,
     arrival: Arrival,
-    holes: Vec<reports::model::Hole>,
+    holes: Vec<Hole>,
 }
 
 /// The watch over a restore.
@@ -306,7 +306,7 @@ impl<'o> Watch<'o> {
 
     /// `what` ends the watch early: take the carrier now if it is not here yet, so
     /// that what was seen is written.
-    fn give_up(&mut self, what: &str) -> Vec<reports::model::Hole> {
+    fn give_up(&mut self, what: &str) -> Vec<Hole> {
         self.drain();
         let mut holes = Vec::new();
         if matches!(self.arrival, Arrival::Awaited) {
@@ -415,15 +415,7 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         ));
     }
     if config.first {
-        holes.push(join::hole(
-            "new.restore",
-            format!(
-                "collect opened the device before the agent (--first): {} is in its call of {}, not in \
-                 the agent's",
-                ProbeId::LuoSessionDeserialize.name(),
-                ProbeId::LuoOpen.name()
-            ),
-        ));
+        holes.push(opened_first());
     }
     let samples = old_anchors.len() + anchors.len();
     let new = NewHalf {
@@ -454,6 +446,19 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         anchors: u32::try_from(samples).unwrap_or(u32::MAX),
     });
     (run, session)
+}
+
+/// What `--first` moves from the agent to us.
+fn opened_first() -> Hole {
+    join::hole(
+        "new.restore",
+        format!(
+            "collect opened the device before the agent (--first): {} is in its call of {}, not in the \
+             agent's",
+            ProbeId::LuoSessionDeserialize.name(),
+            ProbeId::LuoOpen.name()
+        ),
+    )
 }
 
 /// What a hit costs, ns: the cheapest call that is probed on both ends, with the
