@@ -42,7 +42,7 @@ pub struct Event {
     pub kind: u8,
     /// [`Event::checksum`] over everything above.
     pub check: u32,
-    /// Zero; reserved.
+    /// Room for more: 0, or the record is not whole.
     pub reserved: u32,
 }
 
@@ -53,7 +53,7 @@ const _: () = assert!(size_of::<Event>() == 72);
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Named {
-    /// The record.
+    /// The record of the call that the name belongs to.
     pub event: Event,
     /// The name, NUL-terminated.
     pub name: [u8; SESSION_NAME_LEN],

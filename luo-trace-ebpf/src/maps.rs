@@ -76,13 +76,13 @@ impl From<[u64; CPU_STATS_WORDS]> for CpuStats {
 pub struct TailTarget {
     /// Address of slot 0 in that thread's memory.
     pub base: u64,
-    /// Slots there.
+    /// Records that fit there.
     pub slots: u32,
     /// Thread id, 0 while nobody is armed.
     pub tid: u32,
     /// Next free slot.
     pub next: u32,
-    /// Zero.
+    /// Fills the last word; 0.
     pub reserved: u32,
 }
 

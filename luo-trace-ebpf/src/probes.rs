@@ -212,7 +212,7 @@ pub enum Activity {
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
-    /// Its number.
+    /// Its number in records and carriers.
     pub id: ProbeId,
     /// Its name everywhere: the symbol it has in the reference series, v7.3.
     pub name: &'static str,

@@ -206,7 +206,7 @@ pub(super) const fn flags(state: u64) -> Option<u32> {
 pub(super) struct RingHead {
     /// Slots ever written; moves after the slot is whole.
     pub written: u64,
-    /// Zero.
+    /// Room for more; 0 until a later minor version takes of it.
     pub reserved: [u64; 7],
 }
 

@@ -67,7 +67,7 @@ impl Mapping {
         self.word(offset).store(value, Ordering::Release);
     }
 
-    /// Stores zeros.
+    /// Blanks `len` bytes, so that what lay there is not taken for a slot.
     ///
     /// # Panics
     /// As [`Mapping::store`].

@@ -10,15 +10,15 @@ use crate::clock::ClockFacts;
 pub struct Meta {
     /// Version of luo-trace that wrote it.
     pub luo_trace: String,
-    /// The machine.
+    /// The machine that was recorded on.
     pub host: Host,
-    /// The old kernel.
+    /// The kernel that `record` ran in.
     pub kernel: Kernel,
     /// Kexecs that this kernel itself was the result of, as KHO counts; 0 after a cold boot.
     pub kexec_count: u64,
     /// Process id of `record`.
     pub pid: u32,
-    /// LUO session that holds the carrier.
+    /// Name of the LUO session that holds the carrier.
     pub session: String,
     /// How the probes were attached.
     pub attach: Attach,

@@ -231,7 +231,7 @@ struct Slots<'a> {
 /// What two copies of a value amount to.
 enum Twin<'a> {
     Whole(&'a [u8]),
-    /// Never written.
+    /// Neither copy was ever written.
     Blank,
     Damaged,
 }

@@ -23,7 +23,6 @@ pub enum AttachTo {
     KprobeSession,
     /// One link, entry or return of many functions.
     KprobeMulti,
-    /// A tracepoint.
     Tracepoint,
     /// Nothing: it is run by [`run_syscall`].
     Syscall,
@@ -95,7 +94,7 @@ pub fn run_syscall<T: bytemuck::Pod>(program: BorrowedFd<'_>, context: &mut T) -
 pub enum Functions<'a> {
     /// By name: the kernel walks its symbol table for them.
     Named(&'a [&'a CStr]),
-    /// By address.
+    /// By address, which needs no walk.
     At(&'a [u64]),
 }
 
@@ -213,7 +212,7 @@ unsafe fn info<T>(object: BorrowedFd<'_>) -> io::Result<T> {
     }
 }
 
-/// An instruction.
+/// An instruction as the kernel takes it; its registers share a byte.
 pub fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
     bpf_insn {
         code,

@@ -31,7 +31,7 @@ pub fn kernel() -> Kernel {
     }
 }
 
-/// The machine.
+/// The machine; `unknown` or 0 for what it does not tell.
 #[must_use]
 pub fn host() -> Host {
     let cpuinfo = cpuinfo();
@@ -63,7 +63,7 @@ pub fn lockdown() -> Option<String> {
     Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
 
-/// The clocksource in use.
+/// Name of the clocksource that the kernel keeps time by now.
 #[must_use]
 pub fn clocksource() -> String {
     read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource")

@@ -29,7 +29,7 @@ pub struct Message {
     pub level: u8,
     /// The kernel's own stamp, us.
     pub stamp_us: u64,
-    /// What it says.
+    /// The message without its stamp and level.
     pub text: String,
 }
 
@@ -332,6 +332,7 @@ fn open(write: bool) -> io::Result<File> {
 
 /// `prio,seq,stamp,flags[,…];text`, then ` KEY=value` lines
 /// (Documentation/ABI/testing/dev-kmsg).
+#[must_use]
 pub fn parse(record: &str) -> Option<Message> {
     let (prefix, text) = record.split_once(';')?;
     let mut fields = prefix.split(',');

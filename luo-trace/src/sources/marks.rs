@@ -41,7 +41,7 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Makes it.
+    /// A trace instance of this process that marks are copied into.
     ///
     /// # Errors
     /// tracefs is not there, or this kernel copies no marks.

@@ -87,17 +87,17 @@ impl Boot {
 /// A call that the kernel's own trace saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootCall {
-    /// What was called.
+    /// Which function or system call.
     pub what: Called,
-    /// CPU.
+    /// CPU that it began on.
     pub cpu: u32,
     /// Thread: 0 and 1 are the kernel's own way up.
     pub tid: u32,
-    /// Task name.
+    /// Name of the task, at most 15 bytes.
     pub comm: String,
-    /// Start.
+    /// When it was entered.
     pub start: Stamp,
-    /// End, if it was seen.
+    /// When it returned, if that was seen.
     pub end: Option<Stamp>,
     /// Return value, with the end.
     pub ret: Option<i64>,
@@ -106,9 +106,9 @@ pub struct BootCall {
 /// What a [`BootCall`] called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Called {
-    /// An initcall.
+    /// A function that the kernel initialises a part of itself by.
     Initcall {
-        /// The function.
+        /// Its symbol.
         function: String,
         /// Its level (`core`, `subsys`, …); `None` for those called by themselves.
         level: Option<String>,
@@ -130,13 +130,13 @@ impl Called {
 /// A mark in the boot trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootMark {
-    /// When.
+    /// When it was written.
     pub at: Stamp,
-    /// Text.
+    /// What was written, without the end of the line.
     pub text: String,
-    /// Thread id.
+    /// Thread that wrote it.
     pub tid: u32,
-    /// Task name.
+    /// Name of that thread.
     pub comm: String,
 }
 
@@ -147,7 +147,7 @@ pub struct Stamp {
     pub boot_ns: BootNs<New>,
     /// Bound on its error, ns.
     pub error_ns: u64,
-    /// Where it comes from.
+    /// What it was read from.
     pub source: Source,
 }
 

@@ -32,17 +32,17 @@ pub fn file(name: &str) -> io::Result<PathBuf> {
 /// `… stamp: sys_name(arguments)` and `… stamp: sys_name -> result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Task name.
+    /// Name of the task; `<...>` where the trace does not remember it.
     pub comm: &'a str,
-    /// Thread id.
+    /// Thread that was running.
     pub tid: u32,
-    /// CPU.
+    /// CPU that it ran on.
     pub cpu: u32,
     /// Stamp as the trace's clock prints it.
     pub stamp: &'a str,
-    /// Event.
+    /// Name of the event or of the system call.
     pub event: &'a str,
-    /// The rest.
+    /// What follows the event's name.
     pub text: &'a str,
 }
 
