@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
+use prost::Message as _;
 use serde_json::Value;
 
 use super::{ExportError, Exporter};
@@ -22,53 +23,101 @@ pub(super) static EXPORTER: Exporter = Exporter {
 };
 
 /// A clock of ours: ns since the entry of `kernel_kexec`, moved by whole seconds.
-const CLOCK: u64 = 128;
+const CLOCK: u32 = 128;
 /// Perfetto's builtin boot clock, on which its viewer shows time.
-const BOOTTIME: u64 = 6;
+const BOOTTIME: u32 = 6;
 /// All packets are of one sequence.
-const SEQUENCE: u64 = 1;
+const SEQUENCE: u32 = 1;
 /// Types of events: a slice begins, ends; something happens.
-const BEGIN: u64 = 1;
-const END: u64 = 2;
-const INSTANT: u64 = 3;
+const BEGIN: i32 = 1;
+const END: i32 = 2;
+const INSTANT: i32 = 3;
 
-/// A message of `perfetto_trace.proto` in protobuf's wire format: fields by their
-/// numbers there.
-#[derive(Clone, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value.to_le_bytes()[0]);
+/// The messages of `perfetto_trace.proto` that we write, with its numbers.
+mod proto {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Trace {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) packet: Vec<TracePacket>,
     }
 
-    fn int(mut self, field: u64, value: u64) -> Self {
-        self.varint(field << 3);
-        self.varint(value);
-        self
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct TracePacket {
+        #[prost(uint64, optional, tag = "8")]
+        pub(super) timestamp: Option<u64>,
+        #[prost(uint32, optional, tag = "10")]
+        pub(super) trusted_packet_sequence_id: Option<u32>,
+        #[prost(uint32, optional, tag = "13")]
+        pub(super) sequence_flags: Option<u32>,
+        #[prost(uint32, optional, tag = "58")]
+        pub(super) timestamp_clock_id: Option<u32>,
+        #[prost(message, optional, tag = "6")]
+        pub(super) clock_snapshot: Option<ClockSnapshot>,
+        #[prost(message, optional, tag = "11")]
+        pub(super) track_event: Option<TrackEvent>,
+        #[prost(message, optional, tag = "60")]
+        pub(super) track_descriptor: Option<TrackDescriptor>,
     }
 
-    fn fixed(mut self, field: u64, value: u64) -> Self {
-        self.varint(field << 3 | 1);
-        self.0.extend(value.to_le_bytes());
-        self
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct ClockSnapshot {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) clocks: Vec<Clock>,
     }
 
-    fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend(bytes);
-        self
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Clock {
+        #[prost(uint32, optional, tag = "1")]
+        pub(super) clock_id: Option<u32>,
+        #[prost(uint64, optional, tag = "2")]
+        pub(super) timestamp: Option<u64>,
     }
 
-    fn text(self, field: u64, text: &str) -> Self {
-        self.bytes(field, text.as_bytes())
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct TrackDescriptor {
+        #[prost(uint64, optional, tag = "1")]
+        pub(super) uuid: Option<u64>,
+        #[prost(string, optional, tag = "2")]
+        pub(super) name: Option<String>,
+        #[prost(uint64, optional, tag = "5")]
+        pub(super) parent_uuid: Option<u64>,
+        /// 3 is by `sibling_order_rank`.
+        #[prost(int32, optional, tag = "11")]
+        pub(super) child_ordering: Option<i32>,
+        #[prost(int32, optional, tag = "12")]
+        pub(super) sibling_order_rank: Option<i32>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct TrackEvent {
+        #[prost(message, repeated, tag = "4")]
+        pub(super) debug_annotations: Vec<DebugAnnotation>,
+        #[prost(int32, optional, tag = "9")]
+        pub(super) r#type: Option<i32>,
+        #[prost(uint64, optional, tag = "11")]
+        pub(super) track_uuid: Option<u64>,
+        #[prost(string, repeated, tag = "22")]
+        pub(super) categories: Vec<String>,
+        #[prost(string, optional, tag = "23")]
+        pub(super) name: Option<String>,
+        #[prost(fixed64, repeated, packed = "false", tag = "47")]
+        pub(super) flow_ids: Vec<u64>,
+        #[prost(fixed64, repeated, packed = "false", tag = "48")]
+        pub(super) terminating_flow_ids: Vec<u64>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct DebugAnnotation {
+        #[prost(int64, optional, tag = "4")]
+        pub(super) int_value: Option<i64>,
+        #[prost(string, optional, tag = "6")]
+        pub(super) string_value: Option<String>,
+        #[prost(string, optional, tag = "10")]
+        pub(super) name: Option<String>,
     }
 }
+
+use proto::{DebugAnnotation, TracePacket, TrackEvent};
 
 /// The runs as one trace, all with their kexec at the same time.
 fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
@@ -76,7 +125,7 @@ fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
         return Err(ExportError::Nothing);
     }
     let mut writer = Writer {
-        trace: Message::default(),
+        trace: proto::Trace::default(),
         offset: offset(&set.runs),
         tracks: 0,
     };
@@ -84,7 +133,7 @@ fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
     for (number, run) in (0..).zip(&set.runs) {
         writer.run(run, number);
     }
-    Ok(writer.trace.0)
+    Ok(writer.trace.encode_to_vec())
 }
 
 /// Moves times so that the earliest of all runs is not negative, in whole seconds.
@@ -102,70 +151,88 @@ fn offset(runs: &[Run]) -> i64 {
 }
 
 struct Writer {
-    trace: Message,
+    trace: proto::Trace,
     offset: i64,
     /// Tracks so far; each has its number for an id.
     tracks: u64,
 }
 
 impl Writer {
-    fn packet(&mut self, packet: Message) {
-        let packet = packet.int(10, SEQUENCE);
-        self.trace = std::mem::take(&mut self.trace).bytes(1, &packet.0);
+    fn packet(&mut self, packet: TracePacket) {
+        self.trace.packet.push(TracePacket {
+            trusted_packet_sequence_id: Some(SEQUENCE),
+            ..packet
+        });
     }
 
     /// Both clocks at the kexec.
     fn clock(&mut self) {
-        let kexec = self.time(0);
-        let snapshot = [BOOTTIME, CLOCK]
-            .into_iter()
-            .fold(Message::default(), |all, id| {
-                all.bytes(1, &Message::default().int(1, id).int(2, kexec).0)
-            });
-        // The state of the sequence begins here.
-        self.packet(Message::default().int(13, 1).bytes(6, &snapshot.0));
+        let timestamp = Some(self.time(0));
+        let clocks = [BOOTTIME, CLOCK].map(|id| proto::Clock {
+            clock_id: Some(id),
+            timestamp,
+        });
+        self.packet(TracePacket {
+            clock_snapshot: Some(proto::ClockSnapshot {
+                clocks: clocks.to_vec(),
+            }),
+            // The state of the sequence begins here.
+            sequence_flags: Some(1),
+            ..TracePacket::default()
+        });
     }
 
     fn time(&self, t: i64) -> u64 {
         u64::try_from(t.saturating_add(self.offset)).unwrap_or(0)
     }
 
-    /// Makes a track below another (0 is none), in the order of their ids; returns its id.
-    fn track(&mut self, name: &str, parent: u64) -> u64 {
+    /// Makes a track below another, in the order of their ids; returns its id.
+    fn track(&mut self, name: &str, parent: Option<u64>) -> u64 {
         self.tracks += 1;
-        let mut descriptor = Message::default().int(1, self.tracks).text(2, name);
-        if parent > 0 {
-            descriptor = descriptor.int(5, parent);
-        }
-        // Ordered by their rank.
-        let descriptor = descriptor.int(11, 3).int(12, self.tracks);
-        self.packet(Message::default().bytes(60, &descriptor.0));
+        self.packet(TracePacket {
+            track_descriptor: Some(proto::TrackDescriptor {
+                uuid: Some(self.tracks),
+                name: Some(name.to_owned()),
+                parent_uuid: parent,
+                child_ordering: Some(3),
+                sibling_order_rank: i32::try_from(self.tracks).ok(),
+            }),
+            ..TracePacket::default()
+        });
         self.tracks
     }
 
-    fn event(&mut self, t: i64, kind: u64, track: u64, event: Message) {
-        let event = event.int(9, kind).int(11, track);
-        let packet = Message::default().int(8, self.time(t)).int(58, CLOCK);
-        self.packet(packet.bytes(11, &event.0));
+    fn event(&mut self, t: i64, kind: i32, track: u64, event: TrackEvent) {
+        self.packet(TracePacket {
+            timestamp: Some(self.time(t)),
+            timestamp_clock_id: Some(CLOCK),
+            track_event: Some(TrackEvent {
+                r#type: Some(kind),
+                track_uuid: Some(track),
+                ..event
+            }),
+            ..TracePacket::default()
+        });
     }
 
-    fn slice(&mut self, (from, to): (i64, i64), track: u64, event: Message) {
+    fn slice(&mut self, (from, to): (i64, i64), track: u64, event: TrackEvent) {
         self.event(from, BEGIN, track, event);
         self.end(to, track);
     }
 
     fn end(&mut self, t: i64, track: u64) {
-        self.event(t, END, track, Message::default());
+        self.event(t, END, track, TrackEvent::default());
     }
 
     fn run(&mut self, run: &Run, number: u64) {
-        let root = self.track(&format!("run {}", run.id), 0);
+        let root = self.track(&format!("run {}", run.id), None);
         let [windows, old, gap, new] = ["windows and marks", "old kernel", "gap", "new kernel"]
-            .map(|name| self.track(name, root));
+            .map(|name| self.track(name, Some(root)));
         for window in &run.windows {
             let (name, error) = (window.title(), window.error_ns.cast_signed());
-            let track = self.track(&format!("window {name}"), windows);
-            let event = int(named(&name, "window"), "error_ns", error);
+            let track = self.track(&format!("window {name}"), Some(windows));
+            let mut event = named(&name, "window");
+            event.debug_annotations.push(int("error_ns", error));
             self.slice((window.start, window.end), track, event);
         }
         for mark in &run.marks {
@@ -177,8 +244,11 @@ impl Writer {
                 Some("gap") => gap,
                 _ => new,
             };
-            let event = text(named(&phase.id, "phase"), "source", phase.source.as_str());
-            let event = int(event, "error_ns", phase.error_ns.cast_signed());
+            let mut event = named(&phase.id, "phase");
+            event.debug_annotations = vec![
+                text("source", phase.source.as_str()),
+                int("error_ns", phase.error_ns.cast_signed()),
+            ];
             self.slice((phase.start_t, phase.end_t()), track, event);
         }
         let flows = flows(run, number);
@@ -214,7 +284,7 @@ impl Writer {
                     0 => name.to_owned(),
                     n => format!("{name} ({})", n + 1),
                 };
-                tracks.push((self.track(&name, parent), Vec::new()));
+                tracks.push((self.track(&name, Some(parent)), Vec::new()));
                 tracks.len() - 1
             });
             let (track, open) = &mut tracks[place];
@@ -263,43 +333,52 @@ fn flows(run: &Run, number: u64) -> HashMap<u32, u64> {
 }
 
 /// An event with its name and category.
-fn named(name: &str, category: &str) -> Message {
-    Message::default().text(22, category).text(23, name)
+fn named(name: &str, category: &str) -> TrackEvent {
+    TrackEvent {
+        name: Some(name.to_owned()),
+        categories: vec![category.to_owned()],
+        ..TrackEvent::default()
+    }
 }
 
 /// A call, and the arrow that begins or ends at it.
-fn begin(span: &Span, flow: Option<u64>) -> Message {
+fn begin(span: &Span, flow: Option<u64>) -> TrackEvent {
     let mut event = named(&span.name, "call");
-    for (name, value) in &span.args {
-        event = match value {
-            Value::String(word) => text(event, name, word),
-            value => match value.as_i64() {
-                Some(number) => int(event, name, number),
-                None => text(event, name, &value.to_string()),
-            },
-        };
+    let args = span.args.iter().map(|(name, value)| argument(name, value));
+    event.debug_annotations.extend(args);
+    event.debug_annotations.push(int("cpu", span.cpu.into()));
+    match (span.ret, span.duration_ns) {
+        (_, None) => event.debug_annotations.push(text("returned", "no")),
+        (Some(ret), _) => event.debug_annotations.push(int("ret", ret)),
+        _ => {}
     }
-    event = int(event, "cpu", span.cpu.into());
-    event = match (span.ret, span.duration_ns) {
-        (_, None) => text(event, "returned", "no"),
-        (Some(ret), _) => int(event, "ret", ret),
-        _ => event,
-    };
-    match (flow, span.kernel) {
-        (None, _) => event,
-        (Some(flow), KernelSide::Old) => event.fixed(47, flow),
-        (Some(flow), KernelSide::New) => event.fixed(48, flow),
+    match span.kernel {
+        KernelSide::Old => event.flow_ids.extend(flow),
+        KernelSide::New => event.terminating_flow_ids.extend(flow),
+    }
+    event
+}
+
+fn int(name: &str, value: i64) -> DebugAnnotation {
+    DebugAnnotation {
+        name: Some(name.to_owned()),
+        int_value: Some(value),
+        ..DebugAnnotation::default()
     }
 }
 
-/// The event with an argument that is a number.
-fn int(event: Message, name: &str, value: i64) -> Message {
-    let argument = Message::default().text(10, name);
-    event.bytes(4, &argument.int(4, value.cast_unsigned()).0)
+fn text(name: &str, value: &str) -> DebugAnnotation {
+    DebugAnnotation {
+        name: Some(name.to_owned()),
+        string_value: Some(value.to_owned()),
+        ..DebugAnnotation::default()
+    }
 }
 
-/// The event with an argument that is text.
-fn text(event: Message, name: &str, value: &str) -> Message {
-    let argument = Message::default().text(10, name);
-    event.bytes(4, &argument.text(6, value).0)
+fn argument(name: &str, value: &Value) -> DebugAnnotation {
+    match (value.as_i64(), value.as_str()) {
+        (Some(number), _) => int(name, number),
+        (_, Some(word)) => text(name, word),
+        _ => text(name, &value.to_string()),
+    }
 }

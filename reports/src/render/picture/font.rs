@@ -1,15 +1,15 @@
-//! The font that every picture carries, and what is measured and drawn with it.
+//! The font that every picture carries, and the dots that are drawn with it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use plotters::style::{FontStyle, register_font};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::fontdb::{Database, Source};
 use resvg::usvg::{Options, Tree};
-use ttf_parser::Face;
 
-/// Its name in the SVG.
+/// Its name, in the SVG and in the drawing library.
 pub(super) const FAMILY: &str = "Roboto";
 /// Roboto Regular, cut to what reports write.
 const REGULAR: &[u8] = include_bytes!("../font/Roboto-Regular.ttf");
@@ -18,20 +18,11 @@ const MEDIUM: &[u8] = include_bytes!("../font/Roboto-Medium.ttf");
 /// Dots to the point.
 const ZOOM: f32 = 2.0;
 
-/// Both weights, the bold one second.
-static FACES: LazyLock<Option<[Face<'static>; 2]>> = LazyLock::new(|| {
-    let face = |bytes| Face::parse(bytes, 0).ok();
-    Some([face(REGULAR)?, face(MEDIUM)?])
-});
-
-/// How wide text is, in ems.
-pub(super) fn width(text: &str, bold: bool) -> f64 {
-    FACES.as_ref().map_or(0.0, |faces| {
-        let face = &faces[usize::from(bold)];
-        let advance = |c| face.glyph_hor_advance(face.glyph_index(c)?);
-        let units: u32 = text.chars().filter_map(advance).map(u32::from).sum();
-        f64::from(units) / f64::from(face.units_per_em())
-    })
+/// Makes the font known to the drawing library, which measures text with it.
+pub(super) fn register() -> Result<(), &'static str> {
+    let known = register_font(FAMILY, FontStyle::Normal, REGULAR)
+        .and_then(|()| register_font(FAMILY, FontStyle::Bold, MEDIUM));
+    known.map_err(|_| "its font is no font")
 }
 
 /// Whether the font has a glyph for it.
@@ -45,8 +36,8 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(show).collect()
 }
 
-/// The font as a style sheet.
-pub(super) fn style() -> String {
+/// The SVG with the font, and with words for those who do not see it.
+pub(super) fn embed(svg: &str, about: &str) -> String {
     let face = |weight: &str, bytes: &[u8]| {
         format!(
             "@font-face{{font-family:{FAMILY};font-weight:{weight};\
@@ -55,7 +46,14 @@ pub(super) fn style() -> String {
         )
     };
     let (normal, bold) = (face("normal", REGULAR), face("bold", MEDIUM));
-    format!("<style>{normal}{bold}</style>\n")
+    let about = crate::escape::xml(about);
+    let head = format!("<title>{about}</title>\n<style>{normal}{bold}</style>\n");
+    let end = svg.find(">\n").map_or(0, |at| at + 2);
+    let (open, rest) = svg.split_at(end);
+    let open = open.replacen("<svg ", "<svg role=\"img\" ", 1);
+    let family = format!("font-family=\"{FAMILY}\"");
+    let fallback = format!("font-family=\"{FAMILY}, Helvetica, Arial, sans-serif\"");
+    format!("{open}{head}{}", rest.replace(&family, &fallback))
 }
 
 /// The dots of an SVG, with this font and no other, as a PNG.
@@ -83,7 +81,8 @@ mod tests {
 
     #[test]
     fn both_weights_have_every_character_that_is_let_through() {
-        for face in FACES.as_ref().unwrap() {
+        for font in [REGULAR, MEDIUM] {
+            let face = ttf_parser::Face::parse(font, 0).unwrap();
             let lacking = |c: &char| has(*c) && face.glyph_index(*c).is_none();
             let missing: Vec<char> = ('\0'..='\u{2fff}').filter(lacking).collect();
             assert_eq!(missing, Vec::<char>::new());

@@ -1,18 +1,21 @@
 //! How many runs took how long, and how many took how long in each phase.
 
-use super::Sample;
+use plotters::style::RGBColor;
+use plotters::style::text_anchor::HPos;
+
 use super::axis::{Axis, round_step};
-use super::sheet::{Pen, Plot, Point, START, Sheet, WIDTH};
-use super::theme::{Colour, Fill, Theme};
+use super::frame::{Frame, Pen, Plot, Point, WIDTH};
+use super::theme::{Fill, Theme};
+use super::{Drawn, Fallible, Sample};
 use crate::model::{DEFAULT_WINDOW, Run};
 use crate::render::micro;
 use crate::stats::{Summary, table};
 use crate::units::{brief, count, percent};
 
 /// Points of a panel of a phase.
-const PANEL: Point = (WIDTH / 2.0, 220.0);
+const PANEL: Point = (WIDTH / 2, 220);
 /// Points from one line of marks to the next.
-const MARK_LINE: f64 = 16.0;
+const MARK_LINE: i32 = 16;
 /// Most bins.
 const MOST_BINS: f64 = 40.0;
 /// A bin is not narrower than this share of the largest value: figures have
@@ -20,22 +23,20 @@ const MOST_BINS: f64 = 40.0;
 const FINEST: f64 = 0.001;
 
 /// The default window.
-pub(super) fn draw(samples: &[Sample<'_>], theme: Theme) -> Sheet {
+pub(super) fn draw(frame: &mut Frame<'_>, samples: &[Sample<'_>]) -> Drawn {
     let title = format!("Blackout by length, window {DEFAULT_WINDOW}");
-    let (mut sheet, values) = of_windows(samples, theme, &title);
-    let colours = colours(samples, theme);
-    let area = sheet.rest();
-    panel(&mut sheet, area, &values, &colours, DEFAULT_WINDOW);
-    sheet
+    let values = of_windows(frame, samples, &title)?;
+    let colours = colours(samples, frame.theme);
+    panel(frame, frame.rest(), &values, &colours, DEFAULT_WINDOW)
 }
 
-/// A sheet with the figure of each sample, as people quote it; and the lengths of
-/// their default windows, ns.
+/// Writes a head with the figure of each sample, as people quote it, and returns
+/// the lengths of their default windows, ns.
 pub(super) fn of_windows(
+    frame: &mut Frame<'_>,
     samples: &[Sample<'_>],
-    theme: Theme,
     title: &str,
-) -> (Sheet, Vec<Vec<i64>>) {
+) -> Fallible<Vec<Vec<i64>>> {
     let values = lengths(samples, |run| Some(run.default_window()?.duration_ns));
     let figures = samples.iter().zip(&values).filter_map(|(sample, values)| {
         let summary = Summary::of(values)?;
@@ -49,39 +50,42 @@ pub(super) fn of_windows(
         Some(format!("{name}median {median}{error} (n={n})"))
     });
     let below = figures.collect::<Vec<_>>().join(" · ");
-    let mut sheet = Sheet::new(theme, 450.0, title, &below);
-    legend(&mut sheet, samples);
-    (sheet, values)
+    frame.head(title, &below)?;
+    legend(frame, samples)?;
+    Ok(values)
+}
+
+/// Points of the picture of the phases of these runs.
+pub(super) fn height_of_phases(runs: &[&Run]) -> i32 {
+    95 + table::phases(runs).len().div_ceil(2) as i32 * PANEL.1
 }
 
 /// A panel for each phase, in the order of time.
-pub(super) fn draw_phases(samples: &[Sample<'_>], theme: Theme) -> Sheet {
-    let runs: Vec<&Run> = samples.iter().flat_map(|s| s.runs.clone()).collect();
-    let phases = table::phases(&runs);
+pub(super) fn draw_phases(frame: &mut Frame<'_>, samples: &[Sample<'_>], runs: &[&Run]) -> Drawn {
+    let theme = frame.theme;
     let below = count(runs.len(), "run") + "; every phase has a scale of its own";
-    let height = 95.0 + phases.len().div_ceil(2) as f64 * PANEL.1;
-    let mut sheet = Sheet::new(theme, height, "Phases of the blackout by length", &below);
-    legend(&mut sheet, samples);
-    for (place, phase) in phases.iter().enumerate() {
+    frame.head("Phases of the blackout by length", &below)?;
+    legend(frame, samples)?;
+    for (place, phase) in table::phases(runs).iter().enumerate() {
         let id = &phase.name;
         let values = lengths(samples, |run| Some(run.phase(id)?.duration_ns));
-        let left = (place % 2) as f64 * PANEL.0;
-        let top = sheet.top + (place / 2) as f64 * PANEL.1;
+        let left = (place % 2) as i32 * PANEL.0;
+        let top = frame.top + (place / 2) as i32 * PANEL.1;
         let swatch = Fill::Solid(theme.phase(id));
-        sheet.bar((left + 20.0, top + 3.0), (left + 32.0, top + 15.0), swatch);
+        frame.bar((left + 20, top + 3), (left + 32, top + 15), swatch)?;
         let medians = values.iter().filter_map(|values| Summary::of(values));
         let medians: Vec<String> = medians.map(|s| micro(&brief(s.median))).collect();
         let pen = Pen::label(theme.ink()).bold();
-        let title = pen.fit(&format!("{id}, {}", medians.join(" and ")), PANEL.0 - 50.0);
-        sheet.write(&title, (left + 38.0, top + 9.5), START, pen);
-        let area = ((left, top + 24.0), (left + PANEL.0, top + PANEL.1 - 6.0));
+        let title = pen.fit(&format!("{id}, {}", medians.join(" and ")), PANEL.0 - 50);
+        frame.write(&title, (left + 38, top + 9), HPos::Left, pen)?;
+        let area = ((left, top + 24), (left + PANEL.0, top + PANEL.1 - 6));
         let colours = match samples {
             [_] => vec![theme.phase(id)],
             several => colours(several, theme),
         };
-        panel(&mut sheet, area, &values, &colours, "");
+        panel(frame, area, &values, &colours, "")?;
     }
-    sheet
+    Ok(())
 }
 
 fn lengths(samples: &[Sample<'_>], of: impl Fn(&Run) -> Option<i64>) -> Vec<Vec<i64>> {
@@ -89,38 +93,39 @@ fn lengths(samples: &[Sample<'_>], of: impl Fn(&Run) -> Option<i64>) -> Vec<Vec<
     samples.iter().map(lengths).collect()
 }
 
-fn colours(samples: &[Sample<'_>], theme: Theme) -> Vec<Colour> {
+fn colours(samples: &[Sample<'_>], theme: Theme) -> Vec<RGBColor> {
     let places = 0..samples.len();
     places.map(|place| theme.sample(place)).collect()
 }
 
 /// Names the samples, where there are several.
-fn legend(sheet: &mut Sheet, samples: &[Sample<'_>]) {
-    if samples.len() > 1 {
-        let fills = colours(samples, sheet.theme).into_iter().map(Fill::Solid);
-        sheet.legend(samples.iter().map(|sample| sample.name.clone()).zip(fills));
+fn legend(frame: &mut Frame<'_>, samples: &[Sample<'_>]) -> Drawn {
+    if samples.len() < 2 {
+        return Ok(());
     }
+    let fills = colours(samples, frame.theme).into_iter().map(Fill::Solid);
+    frame.legend(samples.iter().map(|sample| sample.name.clone()).zip(fills))
 }
 
 /// Draws a histogram with its marks into an area.
 fn panel(
-    sheet: &mut Sheet,
+    frame: &Frame<'_>,
     area: (Point, Point),
     values: &[Vec<i64>],
-    colours: &[Colour],
+    colours: &[RGBColor],
     title: &str,
-) {
+) -> Drawn {
     let Some(bins) = Bins::of(&values.concat()) else {
-        return;
+        return Ok(());
     };
     let (wide, high) = (area.1.0 - area.0.0, area.1.1 - area.0.1);
     let counts: Vec<Vec<usize>> = values.iter().map(|values| bins.counts(values)).collect();
-    let most = counts.iter().flatten().copied().max().unwrap_or(1).max(1) as f64;
+    let most = counts.iter().flatten().copied().max().unwrap_or(1).max(1);
     let room = bins.width as f64 / 2.0;
     let (from, to) = (bins.start(0) - room, bins.start(bins.count) + room);
-    let x = Axis::time(title, from, to, wide / 95.0);
+    let x = Axis::time(title, from, to, f64::from(wide / 95));
     let inks = match colours {
-        [_] => vec![sheet.theme.ink()],
+        [_] => vec![frame.theme.ink()],
         several => several.to_vec(),
     };
     let marked = values.iter().zip(inks).flat_map(|(values, ink)| {
@@ -131,32 +136,35 @@ fn panel(
         }
         marks.into_iter().map(move |mark| (mark, ink))
     });
-    let marked: Vec<(Mark, Colour)> = marked.collect();
+    let marked: Vec<(Mark, RGBColor)> = marked.collect();
     // The marks stand above the tallest bar.
-    let head = MARK_LINE * marked.len() as f64 + 6.0;
-    let top = most * (high - 48.0) / (high - 56.0 - head).max(40.0);
-    let step = round_step(most / 6.0) as usize;
-    let ticks = (0..=most as usize).step_by(step);
-    let plot = sheet.axes(area, &x, &Axis::whole("runs", (0.0, top), ticks));
+    let head = MARK_LINE * marked.len() as i32 + 6;
+    let top = most as f64 * f64::from(high - 48) / f64::from((high - 56 - head).max(40));
+    let step = round_step(most as f64 / 6.0) as usize;
+    let ticks = (0..=most).step_by(step);
+    let plot = frame.axes(area, &x, &Axis::whole("runs", (0.0, top), ticks))?;
     for (place, (counts, colour)) in counts.iter().zip(colours).enumerate() {
         for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
             // The bars of several samples stand side by side in their bin.
             let (from, to) = (plot.x(bins.start(bin)), plot.x(bins.start(bin + 1)));
-            let share = (to - from) / values.len() as f64;
-            let from = from + share * place as f64;
-            let (top, to) = (plot.y(*count as f64), from + share - 1.0);
-            sheet.bar((from + 1.0, top), (to, plot.bottom), Fill::Solid(*colour));
+            let share = (to - from) / values.len() as i32;
+            let from = from + share * place as i32;
+            let (top, to) = (plot.y(*count as f64), from + share - 1);
+            frame.bar((from + 1, top), (to, plot.bottom), Fill::Solid(*colour))?;
         }
     }
-    let line_of = |line: usize| plot.top + line as f64 * MARK_LINE;
+    let line_of = |line: usize| plot.top + line as i32 * MARK_LINE;
     for (line, (mark, _)) in marked.iter().enumerate() {
         let at = plot.x(mark.value as f64);
-        let (ends, ink) = ([(at, line_of(line)), (at, plot.bottom)], sheet.theme.ink());
-        sheet.lines(&ends, ink, "stroke-dasharray=\"4 3\"");
+        for from in (line_of(line)..plot.bottom).step_by(7) {
+            let dash = [(at, from), (at, (from + 4).min(plot.bottom))];
+            frame.lines(&dash, frame.theme.ink(), 1)?;
+        }
     }
     for (line, (mark, ink)) in marked.iter().enumerate() {
-        mark.write(sheet, &plot, line_of(line), *ink);
+        mark.write(frame, &plot, line_of(line), *ink)?;
     }
+    Ok(())
 }
 
 /// A value worth a line.
@@ -193,17 +201,17 @@ pub(super) fn marks(values: &[i64]) -> Vec<Mark> {
 
 impl Mark {
     /// Its word beside its line, on a line of its own and on clean paper.
-    fn write(&self, sheet: &mut Sheet, plot: &Plot, y: f64, colour: Colour) {
+    fn write(&self, frame: &Frame<'_>, plot: &Plot, y: i32, colour: RGBColor) -> Drawn {
         let pen = Pen::label(colour).bold();
         let (x, wide) = (plot.x(self.value as f64), pen.width(&self.text));
-        let from = if x + 6.0 + wide <= plot.right + 12.0 {
-            x + 5.0
+        let from = if x + 6 + wide <= plot.right + 12 {
+            x + 5
         } else {
-            x - 5.0 - wide
+            x - 5 - wide
         };
-        let (start, end) = ((from - 2.0, y - 1.0), (from + wide + 2.0, y + 14.0));
-        sheet.bar(start, end, Fill::Solid(sheet.theme.paper()));
-        sheet.write(&self.text, (from, y + 7.0), START, pen);
+        let (start, end) = ((from - 2, y - 1), (from + wide + 2, y + 14));
+        frame.bar(start, end, Fill::Solid(frame.theme.paper()))?;
+        frame.write(&self.text, (from, y + 7), HPos::Left, pen)
     }
 }
 

@@ -6,6 +6,7 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "points of a picture: small, and rounded on purpose"
 )]
@@ -13,8 +14,8 @@
 mod axis;
 mod cumulative;
 mod font;
+mod frame;
 mod histogram;
-mod sheet;
 mod stacked;
 mod theme;
 mod waterfall;
@@ -22,7 +23,7 @@ mod waterfall;
 use std::fmt;
 
 use crate::model::{DEFAULT_WINDOW, Run};
-use sheet::Sheet;
+use frame::Frame;
 pub use theme::Theme;
 
 /// What is drawn.
@@ -68,6 +69,10 @@ pub enum PictureError {
     Draw { picture: Picture, why: String },
 }
 
+/// What went wrong inside a picture, before it is named.
+type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Drawn = Fallible<()>;
+
 impl Picture {
     /// All of them.
     pub const ALL: [Self; 5] = [
@@ -87,8 +92,49 @@ impl Picture {
         }
     }
 
-    fn draw(self, samples: &[Sample<'_>], theme: Theme) -> Result<Sheet, PictureError> {
+    /// The drawing as SVG without its font, and its title in words.
+    fn draw(self, samples: &[Sample<'_>], theme: Theme) -> Result<(String, String), PictureError> {
         let runs: Vec<&Run> = samples.iter().flat_map(|s| s.runs.clone()).collect();
+        self.check(samples, &runs)?;
+        self.drawn(samples, runs, theme)
+            .map_err(|e| self.failed(&e))
+    }
+
+    fn failed(self, why: &dyn fmt::Display) -> PictureError {
+        PictureError::Draw {
+            picture: self,
+            why: why.to_string(),
+        }
+    }
+
+    fn drawn(
+        self,
+        samples: &[Sample<'_>],
+        runs: Vec<&Run>,
+        theme: Theme,
+    ) -> Fallible<(String, String)> {
+        font::register()?;
+        let height = match self {
+            Self::Histogram | Self::Cumulative => 450,
+            Self::Stacked => 480,
+            Self::Phases => histogram::height_of_phases(&runs),
+            Self::Waterfall => waterfall::height(runs[0]),
+        };
+        let mut text = String::new();
+        let mut frame = Frame::new(&mut text, height, theme)?;
+        match self {
+            Self::Histogram => histogram::draw(&mut frame, samples)?,
+            Self::Phases => histogram::draw_phases(&mut frame, samples, &runs)?,
+            Self::Cumulative => cumulative::draw(&mut frame, samples)?,
+            Self::Stacked => stacked::draw(&mut frame, runs)?,
+            Self::Waterfall => waterfall::draw(&mut frame, runs[0])?,
+        }
+        let about = frame.finish()?;
+        Ok((text, about))
+    }
+
+    /// Whether there is something to draw.
+    fn check(self, samples: &[Sample<'_>], runs: &[&Run]) -> Result<(), PictureError> {
         let too_many = |shows, given: String| PictureError::TooMany {
             picture: self,
             shows,
@@ -104,13 +150,7 @@ impl Picture {
         if !runs.iter().any(drawable) {
             return Err(PictureError::Nothing(DEFAULT_WINDOW));
         }
-        Ok(match self {
-            Self::Histogram => histogram::draw(samples, theme),
-            Self::Phases => histogram::draw_phases(samples, theme),
-            Self::Cumulative => cumulative::draw(samples, theme),
-            Self::Stacked => stacked::draw(runs, theme),
-            Self::Waterfall => waterfall::draw(runs[0], theme),
-        })
+        Ok(())
     }
 }
 
@@ -128,7 +168,8 @@ impl fmt::Display for Picture {
 
 /// Draws a picture as SVG text.
 pub fn svg(picture: Picture, samples: &[Sample<'_>], theme: Theme) -> Result<String, PictureError> {
-    Ok(picture.draw(samples, theme)?.finish(&font::style()))
+    let (drawing, about) = picture.draw(samples, theme)?;
+    Ok(font::embed(&drawing, &about))
 }
 
 /// Draws a picture as the bytes of a PNG, two pixels to the point.
@@ -137,6 +178,6 @@ pub fn png(
     samples: &[Sample<'_>],
     theme: Theme,
 ) -> Result<Vec<u8>, PictureError> {
-    let drawn = picture.draw(samples, theme)?.finish("");
-    font::rasterise(&drawn).map_err(|why| PictureError::Draw { picture, why })
+    let (drawing, _) = picture.draw(samples, theme)?;
+    font::rasterise(&drawing).map_err(|why| picture.failed(&why))
 }

@@ -5,9 +5,9 @@
 //! and the gap, where nothing was seen, hatched in grey. On dark paper they are
 //! lighter.
 
-use std::fmt;
+use plotters::style::RGBColor;
 
-use crate::model::{Phase, PhaseId, Source};
+use crate::model::{KernelSide, Phase, PhaseId, Source};
 
 /// The paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,51 +19,43 @@ pub enum Theme {
     Dark,
 }
 
-/// A colour, RGB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Colour(u32);
-
-impl fmt::Display for Colour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{:06x}", self.0)
-    }
-}
-
 /// How something is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fill {
     /// With a colour.
-    Solid(Colour),
+    Solid(RGBColor),
     /// Hatched: nobody saw it.
-    Hatched(Colour),
+    Hatched(RGBColor),
 }
 
 impl Theme {
-    fn pick(self, light: u32, dark: u32) -> Colour {
-        Colour(match self {
+    fn pick(self, light: u32, dark: u32) -> RGBColor {
+        let [_, r, g, b] = match self {
             Self::Light => light,
             Self::Dark => dark,
-        })
+        }
+        .to_be_bytes();
+        RGBColor(r, g, b)
     }
 
-    pub(super) fn paper(self) -> Colour {
+    pub(super) fn paper(self) -> RGBColor {
         self.pick(0x00ff_ffff, 0x000d_1117)
     }
 
-    pub(super) fn ink(self) -> Colour {
+    pub(super) fn ink(self) -> RGBColor {
         self.pick(0x001f_2328, 0x00e6_edf3)
     }
 
-    pub(super) fn muted(self) -> Colour {
+    pub(super) fn muted(self) -> RGBColor {
         self.pick(0x0059_636e, 0x009d_a7b3)
     }
 
-    pub(super) fn grid(self) -> Colour {
+    pub(super) fn grid(self) -> RGBColor {
         self.pick(0x00e3_e6ea, 0x0026_2c36)
     }
 
     /// The colour of the sample in this place.
-    pub(super) fn sample(self, place: usize) -> Colour {
+    pub(super) fn sample(self, place: usize) -> RGBColor {
         match place % 3 {
             0 => self.pick(0x0000_72b2, 0x0056_b4e9),
             1 => self.pick(0x00d5_5e00, 0x00e6_9f00),
@@ -72,9 +64,18 @@ impl Theme {
     }
 
     /// The colour of the phase with this id.
-    pub(super) fn phase(self, id: &str) -> Colour {
+    pub(super) fn phase(self, id: &str) -> RGBColor {
         let facts = id.parse().unwrap_or(PhaseId::GapHandoff).facts();
         self.pick(facts.light, facts.dark)
+    }
+
+    /// The colour of calls in a kernel: that of its phase with the most of them.
+    pub(super) fn calls(self, kernel: KernelSide) -> RGBColor {
+        let phase = match kernel {
+            KernelSide::Old => PhaseId::OldShutdown,
+            KernelSide::New => PhaseId::NewInitcalls,
+        };
+        self.phase(phase.as_str())
     }
 
     /// How a phase is filled.
