@@ -83,6 +83,13 @@ pub fn json(text: &str) -> String {
     safe
 }
 
+/// Lines for a terminal or the log of a CI system, of which neither obeys one.
+#[must_use]
+pub fn lines(text: &str) -> String {
+    let lines = text.split('\n').map(|line| log_line(&plain(line)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// A line that no CI system takes for a command: GitHub's runner obeys `::` at
 /// the start of a line, after blanks, and `##[` anywhere in it.
 pub(crate) fn log_line(line: &str) -> String {
@@ -116,5 +123,6 @@ mod tests {
             log_line("  :::error::x ##[set-env]"),
             "    :error::x # [set-env]"
         );
+        assert_eq!(lines("a\x1b[2J\n::b\u{9b}\n"), "a [2J\n :b \n");
     }
 }

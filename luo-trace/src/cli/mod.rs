@@ -233,14 +233,10 @@ fn log_to_stderr(quiet: bool, verbose: u8) {
         .filter_level(level)
         .format(|out, record| {
             use std::io::Write as _;
+            let text = reports::escape::lines(&record.args().to_string());
             match record.level() {
-                log::Level::Info => writeln!(out, "luo-trace: {}", record.args()),
-                level => writeln!(
-                    out,
-                    "luo-trace: {}: {}",
-                    level.as_str().to_lowercase(),
-                    record.args()
-                ),
+                log::Level::Info => writeln!(out, "luo-trace: {text}"),
+                level => writeln!(out, "luo-trace: {}: {text}", level.as_str().to_lowercase()),
             }
         })
         .init();

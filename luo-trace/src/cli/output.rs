@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use reports::escape;
 use reports::files::durable::{Output, WriteError};
 use reports::files::set::SUFFIX;
 
@@ -63,9 +64,10 @@ pub(super) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     }
 }
 
-/// Writes a line to standard error, where that is possible.
+/// Writes a line to standard error, where that is possible; what comes from a run
+/// or a path in it moves no cursor.
 pub(super) fn say(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", escape::lines(&line.to_string()));
 }
 
 /// Refuses outputs that would overwrite each other or a file that is read.

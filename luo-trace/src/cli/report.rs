@@ -249,6 +249,6 @@ fn one_setup<'a>(set: &'a Set, name: &str) -> anyhow::Result<Vec<&'a Run>> {
 /// Names what a format has no place for.
 pub(super) fn warn_of_skipped(set: &Set) {
     for (_, error) in &set.skipped {
-        log::warn!("skipped: {}", escape::plain(&error.to_string()));
+        log::warn!("skipped: {error}");
     }
 }
