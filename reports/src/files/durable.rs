@@ -1,11 +1,11 @@
 //! Files that are either whole and on disk, or not there.
 //!
 //! The bytes go to a file without a name in the target's directory, so that no end of this
-//! process leaves it behind; once they are on the disk it is named and renamed over the
-//! target, and the directory is flushed. A run holds what was for root's eyes, so its file is
+//! process leaves it behind; once they are on the disk it is named as the target, or, where
+//! there is one already, beside it and renamed over it; and the directory is flushed. A run holds what was for root's eyes, so its file is
 //! readable by its owner only; figures alone may be for everyone.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -69,11 +69,22 @@ enum Place {
 }
 
 /// Whom a new file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Readers {
     Owner,
     /// As the umask allows.
     Everyone,
+    /// Those of the file that it replaces, whatever the umask.
+    Like(Permissions),
+}
+
+impl Readers {
+    fn admit(&self, file: &File) -> io::Result<()> {
+        match self {
+            Self::Like(permissions) => file.set_permissions(permissions.clone()),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Output {
@@ -91,6 +102,16 @@ impl Output {
         Self::create_for(path, Readers::Everyone)
     }
 
+    /// The same for a file that is written anew again and again: it keeps the mode that
+    /// somebody gave it, and is made for its owner only.
+    pub fn create_like(path: &Path) -> Result<Self, WriteError> {
+        let readers = match fs::metadata(path) {
+            Ok(there) if there.is_file() => Readers::Like(there.permissions()),
+            _ => Readers::Owner,
+        };
+        Self::create_for(path, readers)
+    }
+
     fn create_for(path: &Path, readers: Readers) -> Result<Self, WriteError> {
         let target = follow(path)?;
         let failed = |source| WriteError::Create {
@@ -105,9 +126,9 @@ impl Output {
             Ok(meta) if !meta.is_file() || !is_at(&meta, &target) => {
                 Place::Stream(OpenOptions::new().write(true).open(path).map_err(failed)?)
             }
-            _ => match unnamed_in(&directory_of(&target), readers) {
+            _ => match unnamed_in(&directory_of(&target), &readers) {
                 Some(file) => Place::Unnamed(file),
-                None => Place::Named(named_in(&directory_of(&target), readers).map_err(failed)?),
+                None => Place::Named(named_in(&directory_of(&target), &readers).map_err(failed)?),
             },
         };
         Ok(Self {
@@ -135,10 +156,14 @@ impl Output {
             Place::Stream(mut stream) => stream.write_all(bytes),
             Place::Named(file) => replace(file, &path, bytes),
             Place::Unnamed(mut file) => write_all(&mut file, bytes).and_then(|()| {
-                match give_name(&file, &directory) {
-                    Ok(name) => name.persist(&path).map_err(|failed| failed.error),
+                // Where nothing is to be replaced, no other name is ever seen.
+                if link(&file, &path).is_ok() {
+                    return Ok(());
+                }
+                match named().make_in(&directory, |name| link(&file, name)) {
+                    Ok(name) => name.into_temp_path().persist(&path).map_err(|e| e.error),
                     // No /proc to name it through: once more, with a name from the beginning.
-                    Err(_) => replace(named_in(&directory, readers)?, &path, bytes),
+                    Err(_) => replace(named_in(&directory, &readers)?, &path, bytes),
                 }
             }),
         };
@@ -174,48 +199,48 @@ fn named() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-fn named_in(directory: &Path, readers: Readers) -> io::Result<NamedTempFile> {
+fn named_in(directory: &Path, readers: &Readers) -> io::Result<NamedTempFile> {
     let mut builder = named();
     #[cfg(unix)]
-    if readers == Readers::Everyone {
+    if *readers == Readers::Everyone {
         use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(fs::Permissions::from_mode(0o644));
+        builder.permissions(Permissions::from_mode(0o644));
     }
-    #[cfg(not(unix))]
-    let _ = readers;
-    builder.tempfile_in(directory)
+    let file = builder.tempfile_in(directory)?;
+    readers.admit(file.as_file())?;
+    Ok(file)
 }
 
 /// A file without a name, where the file system can make one.
 #[cfg(target_os = "linux")]
-fn unnamed_in(directory: &Path, readers: Readers) -> Option<File> {
+fn unnamed_in(directory: &Path, readers: &Readers) -> Option<File> {
     use rustix::fs::{Mode, OFlags};
     let mode = match readers {
-        Readers::Owner => Mode::from(0o600),
         Readers::Everyone => Mode::from(0o644),
+        _ => Mode::from(0o600),
     };
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(directory, flags, mode).ok()?;
-    Some(file.into())
+    let file = File::from(rustix::fs::open(directory, flags, mode).ok()?);
+    readers.admit(&file).ok()?;
+    Some(file)
 }
 
-/// Gives a file without a name one that is still not the target's.
+/// Gives a file without a name one that nothing has yet.
 #[cfg(target_os = "linux")]
-fn give_name(file: &File, directory: &Path) -> io::Result<tempfile::TempPath> {
+fn link(file: &File, name: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
     use std::os::fd::AsRawFd as _;
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let link = |name: &Path| Ok(linkat(CWD, &source, CWD, name, AtFlags::SYMLINK_FOLLOW)?);
-    Ok(named().make_in(directory, link)?.into_temp_path())
+    Ok(linkat(CWD, &source, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn unnamed_in(_: &Path, _: Readers) -> Option<File> {
+fn unnamed_in(_: &Path, _: &Readers) -> Option<File> {
     None
 }
 
 #[cfg(not(target_os = "linux"))]
-fn give_name(_: &File, _: &Path) -> io::Result<tempfile::TempPath> {
+fn link(_: &File, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -323,6 +348,17 @@ mod tests {
         output.commit(b"new").unwrap();
         // Any file is made 0666 as far as the umask allows.
         assert_eq!(mode(&path), mode(&usual) & 0o644);
+        for kept in [0o666, 0o640] {
+            fs::set_permissions(&path, Permissions::from_mode(kept)).unwrap();
+            Output::create_like(&path)
+                .unwrap()
+                .commit(b"newer")
+                .unwrap();
+            assert_eq!(mode(&path), kept);
+        }
+        let made = directory.path().join("made");
+        Output::create_like(&made).unwrap().commit(b"new").unwrap();
+        assert_eq!(mode(&made), 0o600);
     }
 
     #[test]
@@ -338,6 +374,25 @@ mod tests {
         drop(output);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(names(directory.path()), ["a.run.json"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_new_file_is_never_seen_under_another_name() {
+        use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.run.json");
+        if unnamed_in(directory.path(), &Readers::Owner).is_none() {
+            return;
+        }
+        let watch = init(CreateFlags::NONBLOCK).unwrap();
+        add_watch(&watch, directory.path(), WatchFlags::CREATE).unwrap();
+        write(&path, b"new").unwrap();
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut seen = Reader::new(&watch, &mut buffer);
+        let event = seen.next().unwrap();
+        assert_eq!(event.file_name(), Some(c"a.run.json"));
+        assert!(seen.next().is_err());
     }
 
     #[cfg(unix)]
@@ -399,7 +454,7 @@ mod tests {
         let [link, secret] = ["out", "secret"].map(|name| directory.path().join(name));
         let shared = directory.path().join("shared");
         fs::create_dir(&shared).unwrap();
-        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::set_permissions(&shared, Permissions::from_mode(0o1777)).unwrap();
         fs::write(&secret, "old").unwrap();
         let planted = shared.join("out");
         for link in [&link, &planted] {
@@ -415,7 +470,7 @@ mod tests {
             assert!(matches!(write(&planted, b"x"), Err(WriteError::Planted(_))));
             assert_eq!(fs::read(&secret).unwrap(), b"old");
             // The directory's mode decides, not the link alone.
-            fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(&shared, Permissions::from_mode(0o755)).unwrap();
             assert!(write(&planted, b"x").is_ok());
         }
         assert!(is_foreign(0o41_777, 0, 12_345, 1_000));
