@@ -12,8 +12,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Entry, SCHEMA, order};
-use crate::files;
-use crate::files::durable::{self, WriteError};
+use crate::files::durable::{Output, WriteError};
+use crate::{escape, files};
 
 /// The columns before the medians.
 const COLUMNS: [&str; 6] = ["time", "commit", "kernels", "mode", "workload", "n"];
@@ -107,7 +107,12 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
 /// Appends one set, making the file if it is not there; what it then holds.
 pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
     let format = Format::of(path)?;
-    let _turn = take_turn(path)?;
+    let output = Output::create_like(path)?;
+    let _turn = take_turn(output.path())?;
+    let entry = match format {
+        Format::Csv => entry.for_csv(),
+        Format::Jsonl => entry,
+    };
     let mut history = match read(path) {
         Err(HistoryError::Unreadable { source, .. })
             if source.kind() == io::ErrorKind::NotFound =>
@@ -127,7 +132,7 @@ pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
         Format::Csv => write_csv(&history.entries),
         Format::Jsonl => write_jsonl(&history.entries),
     };
-    durable::write(path, text.as_bytes())?;
+    output.commit(text.as_bytes())?;
     Ok(history)
 }
 
@@ -220,7 +225,7 @@ fn row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, 
         medians.insert(name.to_owned(), median);
     }
     let n = field("n");
-    Ok(Entry {
+    let entry = Entry {
         time: field("time"),
         commit: optional("commit"),
         kernels: field("kernels"),
@@ -228,9 +233,27 @@ fn row(header: &csv::StringRecord, record: &csv::StringRecord) -> Result<Entry, 
         workload: optional("workload"),
         n: n.parse().map_err(|_| format!("n is {n:?}, no number"))?,
         medians,
-    })
+    };
+    Ok(entry.for_csv())
 }
 
+impl Entry {
+    /// As CSV holds it: no spreadsheet takes a cell of it for a formula.
+    fn for_csv(self) -> Self {
+        let medians = self.medians.into_iter();
+        Self {
+            time: escape::csv(&self.time),
+            commit: self.commit.as_deref().map(escape::csv),
+            kernels: escape::csv(&self.kernels),
+            mode: escape::csv(&self.mode),
+            workload: self.workload.as_deref().map(escape::csv),
+            n: self.n,
+            medians: medians.map(|(name, ns)| (escape::csv(&name), ns)).collect(),
+        }
+    }
+}
+
+/// Entries [for CSV](Entry::for_csv).
 fn write_csv(entries: &[Entry]) -> String {
     let names = entries.iter().flat_map(|entry| entry.medians.keys());
     let names: BTreeSet<&str> = names.map(String::as_str).collect();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use reports::history::{Entry, HistoryError, append, read};
 use reports::render::text::render_history;
@@ -67,6 +68,49 @@ fn what_is_appended_is_read_back_in_either_format() {
         assert!(history.entries == entries, "{name}");
         assert!(!history.torn);
     }
+}
+
+#[test]
+fn a_csv_holds_no_formula_and_its_sets_are_still_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv");
+    let odd = Entry {
+        time: "=NOW()".to_owned(),
+        commit: Some("@SUM(A1)".to_owned()),
+        kernels: "\x1b[2J+1".to_owned(),
+        workload: Some("-1+1".to_owned()),
+        medians: [("=1".to_owned(), 7)].into(),
+        ..entry(0, 0)
+    };
+    append(&path, odd.clone()).unwrap();
+    append(&path, entry(1, 0)).unwrap();
+    let again = append(&path, odd).unwrap_err();
+    assert!(matches!(again, HistoryError::Twice { .. }), "{again}");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!text.contains('\x1b'));
+    for cell in text.lines().flat_map(|line| line.split(',')) {
+        assert!(!cell.trim().starts_with(['=', '+', '-', '@']), "{text}");
+    }
+    assert!(text.contains("'=NOW(),'@SUM(A1), [2J+1,"), "{text}");
+}
+
+/// Whoever appends through a link and whoever appends to the file take turns.
+#[cfg(unix)]
+#[test]
+fn the_directory_of_the_file_is_locked_and_not_that_of_a_link_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let [real, links] = ["real", "links"].map(|name| directory.path().join(name));
+    fs::create_dir(&real).unwrap();
+    fs::create_dir(&links).unwrap();
+    let (path, link) = (real.join("a.csv"), links.join("a.csv"));
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let unrelated = fs::File::open(&links).unwrap();
+    unrelated.lock().unwrap();
+    let (done, turn) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(append(&link, entry(0, 0)).is_ok()));
+    let appended = turn.recv_timeout(Duration::from_mins(1));
+    assert_eq!(appended, Ok(true), "it waits for the directory of the link");
+    assert_eq!(read(&path).unwrap().entries.len(), 1);
 }
 
 #[test]
