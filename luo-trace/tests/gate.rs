@@ -240,6 +240,41 @@ fn bad_input_is_a_sentence_and_2() {
 }
 
 #[test]
+fn nothing_that_a_run_or_a_file_says_moves_the_cursor() {
+    let sets = Sets::with(1.0);
+    sets.write("odd.toml", "phases = [\"\u{1b}[2J\u{9b}2J\"]\n");
+    sets.write("odd.csv", "time,\u{1b}[2J\n");
+    sets.change("head", |run| run["host"]["machine"] = "\u{1b}[2Jx".into());
+    for more in [
+        &["--config", "odd.toml"][..],
+        &["--head", "\u{1b}[2J"],
+        &["--budget", "\u{1b}[2J <= 1s"],
+        &[],
+    ] {
+        let said = sets.refused(more);
+        assert!(!said.contains(['\u{1b}', '\u{9b}']), "{said:?}");
+    }
+    for args in [
+        &["compare", "base", "head"][..],
+        &["compare", "base", "\u{1b}[2J"],
+        &["history", "odd.csv"],
+        &["history", "\u{1b}[2J"],
+        &[
+            "history",
+            "odd.jsonl",
+            "--append",
+            "head",
+            "--metric",
+            "\u{1b}",
+        ],
+    ] {
+        let output = sets.luo_trace(args);
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!said.contains(['\u{1b}', '\u{9b}']), "{said:?}");
+    }
+}
+
+#[test]
 fn a_broken_file_is_refused_or_left_out_by_name_if_asked_for() {
     let sets = Sets::with(1.0);
     sets.write(

@@ -23,7 +23,7 @@ pub(super) static EXPORTER: Exporter = Exporter {
 
 /// One row; the names of the fields are the header.
 #[derive(Clone, Default, Serialize)]
-struct Row {
+struct Record {
     run: String,
     captured_at: String,
     old_kernel: String,
@@ -57,35 +57,35 @@ fn export(set: &Set, functions: bool) -> Result<Vec<u8>, ExportError> {
 }
 
 /// What all rows of a run have in common.
-fn facts(run: &Run) -> Row {
+fn facts(run: &Run) -> Record {
     let old = run.old_kernel.as_ref().map_or("", |kernel| &kernel.release);
     let workload = run.lab.as_ref().map_or("", |lab| &lab.workload);
-    Row {
+    Record {
         run: escape::csv(&run.id),
         captured_at: escape::csv(&run.captured_at),
         old_kernel: escape::csv(old),
         new_kernel: escape::csv(&run.new_kernel.release),
         cpu_model: escape::csv(&run.host.cpu_model),
         workload: escape::csv(workload),
-        ..Row::default()
+        ..Record::default()
     }
 }
 
 /// The windows and phases of a run, and its functions: the time of all calls that
 /// start in a phase; none where one of them did not return.
-fn rows(run: &Run, functions: &[Calls]) -> Vec<Row> {
-    let row = |kind, name: &str| Row {
+fn rows(run: &Run, functions: &[Calls]) -> Vec<Record> {
+    let row = |kind, name: &str| Record {
         kind,
         name: escape::csv(name),
         ..facts(run)
     };
-    let length = |kind, name: &str, start, duration, error| Row {
+    let length = |kind, name: &str, start, duration, error| Record {
         start_ns: Some(start),
         duration_ns: Some(duration),
         error_ns: Some(error),
         ..row(kind, name)
     };
-    let function = |calls: &Calls| Row {
+    let function = |calls: &Calls| Record {
         duration_ns: (calls.lengths.len() == calls.count).then(|| calls.lengths.iter().sum()),
         phase: match calls.place {
             Place::Before => BEFORE.to_owned(),

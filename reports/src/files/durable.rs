@@ -356,9 +356,9 @@ mod tests {
                 .unwrap();
             assert_eq!(mode(&path), kept);
         }
-        let made = directory.path().join("made");
-        Output::create_like(&made).unwrap().commit(b"new").unwrap();
-        assert_eq!(mode(&made), 0o600);
+        let new = directory.path().join("new");
+        Output::create_like(&new).unwrap().commit(b"new").unwrap();
+        assert_eq!(mode(&new), 0o600);
     }
 
     #[test]

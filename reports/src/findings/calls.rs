@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Cell, Line, Role, Section};
+use super::{Cell, Role, Section, TableLine};
 use crate::model::calls::Place;
 use crate::model::{Run, Span};
 use crate::units::{count, exact};
@@ -30,7 +30,7 @@ pub(super) struct Forest<'a>(Vec<Call<'a>>);
 
 /// Calls of one function at one level.
 #[derive(Default)]
-struct Group<'f> {
+struct Alike<'f> {
     members: Vec<&'f Call<'f>>,
     total: i128,
     max: i128,
@@ -63,7 +63,7 @@ impl<'a> Forest<'a> {
             let roots = self.roots(Place::Phase(number));
             if !roots.is_empty() {
                 let length = Cell::length(phase.duration_ns);
-                lines.push(Line::of([Cell::Phase(phase.id.clone()), length]));
+                lines.push(TableLine::of([Cell::Phase(phase.id.clone()), length]));
                 self.level(&mut lines, &roots, 1, top);
             }
         }
@@ -99,7 +99,7 @@ impl<'a> Forest<'a> {
     }
 
     /// The calls directly inside all members that lie in the same zone.
-    fn inside(&self, group: &Group<'_>) -> Vec<&Call<'_>> {
+    fn inside(&self, group: &Alike<'_>) -> Vec<&Call<'_>> {
         let of = |call: &&Call<'_>| {
             let (zone, inside) = (call.zone, call.inside.clone());
             let calls = inside.into_iter().map(|place| &self.0[place]);
@@ -109,7 +109,7 @@ impl<'a> Forest<'a> {
     }
 
     /// One level of calls, and the levels inside it.
-    fn level(&self, lines: &mut Vec<Line>, calls: &[&Call<'_>], depth: usize, top: usize) {
+    fn level(&self, lines: &mut Vec<TableLine>, calls: &[&Call<'_>], depth: usize, top: usize) {
         let groups = together(calls.iter().map(|call| (call.span.name.as_str(), *call)));
         for (_, group) in groups.iter().take(top) {
             let inside = self.inside(group);
@@ -126,7 +126,7 @@ impl<'a> Forest<'a> {
     }
 
     /// What each session's calls took, the costliest first.
-    fn sessions(&self, lines: &mut Vec<Line>, roots: &[&Call<'_>], top: usize) {
+    fn sessions(&self, lines: &mut Vec<TableLine>, roots: &[&Call<'_>], top: usize) {
         let of = |call: &Call<'_>| call.span.args.get("session")?.as_str().map(str::to_owned);
         // By itself or by a call inside it.
         let session = |call: &Call<'_>| {
@@ -150,8 +150,8 @@ impl<'a> Forest<'a> {
 }
 
 /// Calls taken together by their key, the costliest first; equal totals in the order of keys.
-fn together<'f, K: Ord>(calls: impl Iterator<Item = (K, &'f Call<'f>)>) -> Vec<(K, Group<'f>)> {
-    let mut groups = BTreeMap::<K, Group<'f>>::new();
+fn together<'f, K: Ord>(calls: impl Iterator<Item = (K, &'f Call<'f>)>) -> Vec<(K, Alike<'f>)> {
+    let mut groups = BTreeMap::<K, Alike<'f>>::new();
     for (key, call) in calls {
         let group = groups.entry(key).or_default();
         group.members.push(call);
@@ -165,11 +165,11 @@ fn together<'f, K: Ord>(calls: impl Iterator<Item = (K, &'f Call<'f>)>) -> Vec<(
 
 /// A line for all groups after the first `top`.
 fn more<'g, 'f, K>(
-    lines: &mut Vec<Line>,
-    groups: &'g [(K, Group<'f>)],
+    lines: &mut Vec<TableLine>,
+    groups: &'g [(K, Alike<'f>)],
     depth: usize,
     top: usize,
-    text: impl FnOnce(&'g [(K, Group<'f>)]) -> String,
+    text: impl FnOnce(&'g [(K, Alike<'f>)]) -> String,
 ) {
     if let Some(rest) = groups.get(top..).filter(|rest| !rest.is_empty()) {
         let total = rest.iter().map(|(_, group)| group.total).sum();
@@ -177,8 +177,8 @@ fn more<'g, 'f, K>(
     }
 }
 
-impl Group<'_> {
-    fn tell(&self, lines: &mut Vec<Line>, inside: &[&Call<'_>], depth: usize) {
+impl Alike<'_> {
+    fn tell(&self, lines: &mut Vec<TableLine>, inside: &[&Call<'_>], depth: usize) {
         let [first, others @ ..] = self.members.as_slice() else {
             return;
         };
@@ -186,7 +186,10 @@ impl Group<'_> {
             let label = format!("{}{}", first.span.name, details(first.span));
             if first.span.duration_ns.is_none() {
                 let note = Cell::text(" did not return");
-                lines.push(Line::new(depth, [Cell::Text(label), Cell::Unknown, note]));
+                lines.push(TableLine::new(
+                    depth,
+                    [Cell::Text(label), Cell::Unknown, note],
+                ));
                 return;
             }
             // Its own time without the calls inside it.
@@ -238,13 +241,13 @@ impl Call<'_> {
 }
 
 /// Lines of calls: the call, its length, a note.
-fn section(title: &str, lines: Vec<Line>) -> Section {
+fn section(title: &str, lines: Vec<TableLine>) -> Section {
     Section::lines(title, Role::Detail, "<43 | >8 | <19", lines)
 }
 
-fn entry(depth: usize, label: String, ns: i128, note: &str) -> Line {
+fn entry(depth: usize, label: String, ns: i128, note: &str) -> TableLine {
     let note = Cell::Text(format!(" {note}"));
-    Line::new(depth, [Cell::Text(label), Cell::Length(ns), note])
+    TableLine::new(depth, [Cell::Text(label), Cell::Length(ns), note])
 }
 
 fn failed(span: &Span) -> bool {

@@ -1,7 +1,7 @@
 //! Two sets as lists write them: before, after, and the change.
 
 use super::evidence::setting;
-use super::{Body, Cell, Findings, Line, LineGroup, Role, Section};
+use super::{Body, Cell, Findings, LineGroup, Role, Section, TableLine};
 use crate::model::Run;
 use crate::stats::Summary;
 use crate::stats::table::{self, Quantity};
@@ -38,7 +38,7 @@ pub(crate) fn of_change(before: &[&Run], after: &[&Run]) -> Findings {
 }
 
 /// Pairs what two sets have by name, in the order of the first.
-fn lines(before: &[Quantity], after: &[Quantity]) -> Vec<Line> {
+fn lines(before: &[Quantity], after: &[Quantity]) -> Vec<TableLine> {
     fn find<'q>(rows: &'q [Quantity], name: &str) -> Option<&'q Summary> {
         let row = rows.iter().find(|row| row.name == name);
         row.map(|row| &row.summary)
@@ -49,7 +49,7 @@ fn lines(before: &[Quantity], after: &[Quantity]) -> Vec<Line> {
         let quote = |summary| Cell::known(summary, |summary| Cell::Text(quoted(summary)));
         let change = Cell::Text(moved(before, after).unwrap_or_else(|| "-".to_owned()));
         let name = Cell::Name(row.name.clone());
-        Line::of([name, quote(before), quote(after), change])
+        TableLine::of([name, quote(before), quote(after), change])
     };
     before.iter().chain(only_after).map(line).collect()
 }

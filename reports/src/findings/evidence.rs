@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Body, Cell, Fact, Line, Role, Section};
+use super::{Body, Cell, Fact, Role, Section, TableLine};
 use crate::model::{Attach, Coverage, DEFAULT_WINDOW, Host, Loss, Run, SelfCost};
 use crate::stats::ratio;
 use crate::units::{bytes, count, exact, frequency, percent, share};
@@ -155,7 +155,7 @@ pub(super) fn self_cost(run: &Run) -> Section {
     } = run.self_cost;
     let line = |what: &str, ns: Option<i128>, note: String| {
         let length = ns.map_or(Cell::text("not told"), Cell::Length);
-        Line::new(1, [Cell::text(what), length, Cell::Text(note)])
+        TableLine::new(1, [Cell::text(what), length, Cell::Text(note)])
     };
     let mut parts = vec![("attach, new kernel", Some(attach_ns))];
     if attach_old_ns.is_some() {
@@ -170,7 +170,7 @@ pub(super) fn self_cost(run: &Run) -> Section {
         ]);
     }
     let parts = parts.into_iter();
-    let mut lines: Vec<Line> = parts
+    let mut lines: Vec<TableLine> = parts
         .map(|(what, ns)| line(what, ns.map(i128::from), String::new()))
         .collect();
     if let Some(window) = run.default_window() {

@@ -1,6 +1,6 @@
 //! What is worth saying of a matrix.
 
-use super::{Body, Cell, Fact, Findings, Line, Role, Section};
+use super::{Body, Cell, Fact, Findings, Role, Section, TableLine};
 use crate::matrix::{Against, Change, Matrix, Outcome, Pair};
 use crate::model::DEFAULT_WINDOW;
 use crate::units::{bytes, count, p_value, relative, signed};
@@ -90,7 +90,7 @@ fn grid(matrix: &Matrix) -> Section {
             window.map_or(word, |window| Cell::length(window.median)),
             Cell::known(window, |w| Cell::Range(w.ci_low, w.ci_high)),
         ];
-        Line::of(cells)
+        TableLine::of(cells)
     };
     let columns = "old -> new <29|intact >8|restore >8|95 % interval >20";
     let lines = matrix.pairs.iter().map(line).collect();
@@ -111,9 +111,9 @@ fn differences(pair: &Pair, against: &Against) -> [Section; 2] {
         let lengths = [change.base_ns, change.head_ns].map(Cell::length);
         let name = [Cell::Name(change.item.clone())];
         let cells = name.into_iter().chain(lengths).chain(words.map(Cell::Text));
-        Line::of(cells.collect::<Vec<_>>())
+        TableLine::of(cells.collect::<Vec<_>>())
     };
-    let lines: Vec<Line> = against.changes.iter().filter(differs).map(line).collect();
+    let lines: Vec<TableLine> = against.changes.iter().filter(differs).map(line).collect();
     let columns = "<13|itself >8|pair >8|shift >9|of it >8|p >6|verdict <7";
     let alike = against
         .changes

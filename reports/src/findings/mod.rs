@@ -64,11 +64,11 @@ pub(crate) struct Table {
 /// Lines that belong together.
 pub(crate) struct LineGroup {
     pub(crate) title: Option<String>,
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<TableLine>,
 }
 
 /// One line of a table.
-pub(crate) struct Line {
+pub(crate) struct TableLine {
     /// How far its first cell is set in.
     pub(crate) depth: usize,
     pub(crate) cells: Vec<Cell>,
@@ -133,7 +133,7 @@ impl Section {
     }
 
     /// A table of one group.
-    fn lines(title: &str, role: Role, columns: &str, lines: Vec<Line>) -> Self {
+    fn lines(title: &str, role: Role, columns: &str, lines: Vec<TableLine>) -> Self {
         Self::table(title, role, columns, vec![LineGroup { title: None, lines }])
     }
 
@@ -147,7 +147,7 @@ impl Section {
     }
 }
 
-impl Line {
+impl TableLine {
     fn new(depth: usize, cells: impl Into<Vec<Cell>>) -> Self {
         let cells = cells.into();
         Self { depth, cells }

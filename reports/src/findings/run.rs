@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::calls::Forest;
 use super::evidence::{evidence, holes_and_advice, self_cost, setting};
-use super::{Body, Cell, Fact, Findings, Line, Role, Section};
+use super::{Body, Cell, Fact, Findings, Role, Section, TableLine};
 use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, Run, Source, Span, Witness};
 use crate::stats::ratio;
 use crate::units::{brief, bytes, column, count, exact};
@@ -111,7 +111,7 @@ fn windows(run: &Run) -> Section {
             "workload" => ("", "pause, resume marks"),
             _ => ("", ""),
         };
-        Line::of([
+        TableLine::of([
             Cell::Name(window.title() + default),
             Cell::length(window.duration_ns),
             Cell::length(window.error_ns),
@@ -131,7 +131,7 @@ fn phases(run: &Run) -> Section {
         let (start, end) = (phase.start_t, phase.end_t());
         let inside = window.filter(|w| start >= w.start && end <= w.end);
         let share = inside.map(|w| ratio(phase.duration_ns, w.duration_ns));
-        Line::of([
+        TableLine::of([
             Cell::Phase(phase.id.clone()),
             Cell::length(start),
             Cell::length(phase.duration_ns),
@@ -140,11 +140,11 @@ fn phases(run: &Run) -> Section {
             Cell::Bar(place(start), place(end), phase.source == Source::Derived),
         ])
     };
-    let mut lines: Vec<Line> = run.phases.iter().map(line).collect();
+    let mut lines: Vec<TableLine> = run.phases.iter().map(line).collect();
     if let Some(window) = window.filter(|_| !lines.is_empty()) {
         let name = Cell::Text(format!("= {DEFAULT_WINDOW}"));
         let (start, length) = (Cell::length(window.start), Cell::length(window.duration_ns));
-        lines.push(Line::of([name, start, length, Cell::Share(1.0)]));
+        lines.push(TableLine::of([name, start, length, Cell::Share(1.0)]));
     }
     let (left, right) = (exact(from), exact(to));
     let room = 24_usize.saturating_sub(left.len());
@@ -191,16 +191,16 @@ fn shutdown(run: &Run, top: usize) -> Section {
     // What did not come back is the worst of all.
     parts.sort_by_key(|(_, ns)| std::cmp::Reverse(ns.unwrap_or(i64::MAX)));
     let shown = parts.iter().take(top);
-    let mut lines: Vec<Line> = shown
+    let mut lines: Vec<TableLine> = shown
         .map(|((what, by), ns)| {
             let length = Cell::known(*ns, Cell::length);
-            Line::new(1, [Cell::text(what), length, Cell::Name(by.clone())])
+            TableLine::new(1, [Cell::text(what), length, Cell::Name(by.clone())])
         })
         .collect();
     if let Some(rest) = parts.get(top..).filter(|rest| !rest.is_empty()) {
         let total: i128 = rest.iter().filter_map(|(_, ns)| *ns).map(i128::from).sum();
         let more = Cell::Text(format!("({})", count(rest.len(), "more part")));
-        lines.push(Line::new(1, [more, Cell::Length(total)]));
+        lines.push(TableLine::new(1, [more, Cell::Length(total)]));
     }
     let title = "the old kernel's shutdown by part, the slowest first";
     Section::lines(title, Role::Detail, "<38 | >9 | <22", lines)
@@ -218,7 +218,7 @@ fn stages(run: &Run) -> Section {
             Cell::length(stage.error_ns),
             Cell::text(stage.source.as_str()),
         ];
-        Line::new(1, cells)
+        TableLine::new(1, cells)
     });
     let columns = "new kernel's boot <26 | at >10 | to next >10 | error >9 | source <8";
     Section::lines("", Role::Detail, columns, lines.collect())
@@ -243,7 +243,7 @@ fn carried(run: &Run) -> Section {
 
 /// Sentences, each after its time.
 fn timed(title: &str, lines: impl Iterator<Item = (i64, String)>) -> Section {
-    let lines = lines.map(|(t, text)| Line::new(1, [Cell::length(t), Cell::Text(text)]));
+    let lines = lines.map(|(t, text)| TableLine::new(1, [Cell::length(t), Cell::Text(text)]));
     Section::lines(title, Role::Detail, ">12 | ~59", lines.collect())
 }
 
@@ -285,7 +285,7 @@ fn aborted(run: &Run) -> Section {
 
 fn aggregates(run: &Run) -> Section {
     let lines = run.aggregates.iter().map(|aggregate| {
-        Line::of([
+        TableLine::of([
             Cell::Name(format!("{} {}", aggregate.kernel.as_str(), aggregate.name)),
             Cell::Count(aggregate.count),
             Cell::Count(aggregate.failed),

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::change::quoted;
 use super::evidence::{covered, loss, setting};
 use super::run::why_missing;
-use super::{Body, Cell, Fact, Findings, Line, LineGroup, Role, Section};
+use super::{Body, Cell, Fact, Findings, LineGroup, Role, Section, TableLine};
 use crate::files::set::Set;
 use crate::model::{Coverage, DEFAULT_WINDOW, Lint, Loss, Run, Source};
 use crate::stats::functions::{AFTER, BEFORE, Function, costliest};
 use crate::stats::group::Group;
-use crate::stats::overview::Setup;
+use crate::stats::overview::SetupFigures;
 use crate::stats::table::Quantity;
 use crate::stats::{FEWEST_FOR_INTERVAL, Percentile, Summary, median_ratio};
 use crate::units::{count, exact, percent};
@@ -21,7 +21,7 @@ const BINS: usize = 12;
 /// The report of runs of one setup, with the `top` costliest functions of each
 /// phase; nothing of nothing.
 pub(crate) fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
-    let figures = Setup::of(group)?;
+    let figures = SetupFigures::of(group)?;
     let runs = group.runs.as_slice();
     let windows = runs.iter().filter_map(|run| run.default_window());
     let lengths: Vec<i64> = windows.map(|window| window.duration_ns).collect();
@@ -84,7 +84,7 @@ fn about(runs: &[&Run]) -> Vec<Fact> {
 }
 
 /// Windows, then phases: median, interval, range and share.
-fn table(figures: &Setup) -> Section {
+fn table(figures: &SetupFigures) -> Section {
     let line = |quantity: &Quantity, name: fn(String) -> Cell| {
         let summary = &quantity.summary;
         let percentiles = summary.percentiles.iter();
@@ -95,7 +95,7 @@ fn table(figures: &Setup) -> Section {
             percentiles.push(format!("max of {}: {}", summary.n, exact(summary.max)));
         }
         let rank = quantity.rank_correlation;
-        Line::of([
+        TableLine::of([
             name(quantity.name.clone()),
             Cell::length(summary.median),
             Cell::Range(summary.ci_low, summary.ci_high),
@@ -122,7 +122,7 @@ fn table(figures: &Setup) -> Section {
 
 /// What to look at first: the longest phase, what makes the slow runs slow, and
 /// the worst run where no percentile says how bad it gets.
-fn look(figures: &Setup) -> Section {
+fn look(figures: &SetupFigures) -> Section {
     let mut facts = Vec::new();
     let mut phases = figures.phases.iter();
     let longest = phases.find(|p| Some(&p.name) == figures.long_pole.as_ref());
@@ -149,7 +149,7 @@ fn look(figures: &Setup) -> Section {
 }
 
 /// The percentiles that at least one quantity supports.
-fn percentiles(figures: &Setup) -> Section {
+fn percentiles(figures: &SetupFigures) -> Section {
     let all = || figures.windows.iter().chain(&figures.phases);
     let supported = all().map(|quantity| quantity.summary.percentiles.as_slice());
     let most: &[Percentile] = supported.max_by_key(|p| p.len()).unwrap_or_default();
@@ -159,7 +159,7 @@ fn percentiles(figures: &Setup) -> Section {
         let mut cells = vec![Cell::Name(quantity.name.clone())];
         cells.extend((0..most.len()).map(|place| Cell::known(value(place), Cell::length)));
         cells.push(Cell::length(summary.max));
-        Line::of(cells)
+        TableLine::of(cells)
     };
     let shown = all().filter(|_| !most.is_empty());
     let titles = most.iter().map(|p| format!("p{:.0} >9 | ", p.percent));
@@ -184,7 +184,7 @@ fn histogram(lengths: &[i64]) -> Section {
         lines.extend(counts.into_iter().enumerate().map(|(place, count)| {
             let from = i128::from(min) + span * place as i128 / bins as i128;
             let bar = Cell::Bar(0.0, f64::from(count) / f64::from(most), false);
-            Line::new(1, [Cell::Length(from), Cell::Count(count.into()), bar])
+            TableLine::new(1, [Cell::Length(from), Cell::Count(count.into()), bar])
         }));
     }
     let title = format!("{DEFAULT_WINDOW}, runs by length");
@@ -192,7 +192,7 @@ fn histogram(lengths: &[i64]) -> Section {
 }
 
 /// The costliest functions of each phase.
-fn functions(figures: &Setup, top: usize) -> Section {
+fn functions(figures: &SetupFigures, top: usize) -> Section {
     let line = |function: &Function| {
         let summary = &function.summary;
         let single = |percent: f64| {
@@ -214,7 +214,7 @@ fn functions(figures: &Setup, top: usize) -> Section {
             Cell::length(function.single_max_ns),
             Cell::Count(summary.n as u64),
         ];
-        Line::new(1, cells)
+        TableLine::new(1, cells)
     };
     let phases = figures.phases.iter().map(|phase| phase.name.as_str());
     let groups = costliest(&figures.functions, phases, top).into_iter();
@@ -266,7 +266,7 @@ fn evidence(runs: &[&Run]) -> Section {
     Section::new("", Role::Lead, Body::Facts(facts))
 }
 
-fn notes(runs: &[&Run], figures: &Setup, n: usize) -> Section {
+fn notes(runs: &[&Run], figures: &SetupFigures, n: usize) -> Section {
     let of = count(runs.len(), "run");
     let mut notes = Vec::new();
     if (2..FEWEST_FOR_INTERVAL).contains(&n) {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::DEFAULT_WINDOW;
+use super::{DEFAULT_WINDOW, KernelSide};
 
 /// The windows that a run may have, the default one first.
 pub const WINDOWS: [&str; 3] = [DEFAULT_WINDOW, "kernel", WORKLOAD];
@@ -114,6 +114,18 @@ impl PhaseId {
     #[must_use]
     pub fn is_in(self, window: &str) -> bool {
         self.facts().windows.contains(&window)
+    }
+
+    /// The first phase of the blackout in a kernel, in whose colour its calls are drawn.
+    #[must_use]
+    pub fn of_calls(kernel: KernelSide) -> Self {
+        let side = match kernel {
+            KernelSide::Old => PhaseSide::Old,
+            KernelSide::New => PhaseSide::New,
+        };
+        let mut phases = Self::ALL.into_iter();
+        let first = phases.find(|phase| phase.facts().side == side && phase.is_in(DEFAULT_WINDOW));
+        first.unwrap_or(Self::GapHandoff)
     }
 
     /// Whether it can only be derived from the stamps around it: no clock runs in it.

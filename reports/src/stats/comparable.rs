@@ -102,11 +102,11 @@ mod tests {
         crate::files::file::read(std::path::Path::new(path)).unwrap()
     }
 
-    type Change = (&'static str, fn(&mut Run));
+    type Edit = (&'static str, fn(&mut Run));
 
     #[test]
     fn each_fact_is_told_and_memory_may_differ_by_a_twentieth() {
-        let changes: [Change; 8] = [
+        let changes: [Edit; 8] = [
             ("kernel build", |run| run.new_kernel.version.push('x')),
             ("machine", |run| run.host.machine.push('x')),
             ("mode", |run| {

@@ -20,14 +20,15 @@ pub struct Overview {
     /// The window that shares and correlations refer to.
     pub window: String,
     /// Runs that may be summed up together: same kernels, host and workload.
-    pub setups: Vec<Setup>,
+    pub setups: Vec<SetupFigures>,
     /// Files that are no use, each with the reason.
     pub skipped: Vec<Skipped>,
 }
 
 /// Runs of one setup.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Setup {
+#[schemars(rename = "Setup")]
+pub struct SetupFigures {
     /// Kernel before the kexec, of the first run; none when no carrier arrived.
     pub old_kernel: Option<Kernel>,
     /// Kernel after it, of the first run.
@@ -67,7 +68,7 @@ impl Overview {
         Self {
             schema: SCHEMA.to_owned(),
             window: DEFAULT_WINDOW.to_owned(),
-            setups: groups.iter().filter_map(Setup::of).collect(),
+            setups: groups.iter().filter_map(SetupFigures::of).collect(),
             skipped: skipped
                 .map(|(path, error)| Skipped {
                     path: path.display().to_string(),
@@ -78,7 +79,7 @@ impl Overview {
     }
 }
 
-impl Setup {
+impl SetupFigures {
     /// Sums up runs of one setup; nothing of nothing.
     #[must_use]
     pub fn of(group: &Group<'_>) -> Option<Self> {

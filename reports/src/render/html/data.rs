@@ -12,7 +12,7 @@ use crate::escape::plain as harmless;
 use crate::files::set::Keep;
 use crate::findings::{Fact, provenance};
 use crate::model::calls::by_length;
-use crate::model::{DEFAULT_WINDOW, KernelSide, Mark, Phase, Run, Source, Span};
+use crate::model::{DEFAULT_WINDOW, KernelSide, Mark, Phase, PhaseId, Run, Source, Span};
 use crate::stats::group::Group;
 use crate::units::count;
 
@@ -26,6 +26,12 @@ pub const KEEP: Keep = Keep::Longest {
 #[derive(Serialize)]
 pub(super) struct Data<'a> {
     window: &'static str,
+    /// What all times are since.
+    origin: &'static str,
+    /// The phases in whose colours the calls of the old and the new kernel are.
+    calls: [&'static str; 2],
+    /// The phases on whose colour white is read better than black.
+    dark: Vec<&'static str>,
     /// Every string of the runs, once.
     words: Vec<String>,
     runs: Vec<RunData<'a>>,
@@ -96,6 +102,9 @@ impl<'a> Data<'a> {
         }
         Self {
             window: DEFAULT_WINDOW,
+            origin: PhaseId::OldPause.facts().until,
+            calls: [KernelSide::Old, KernelSide::New].map(|side| PhaseId::of_calls(side).as_str()),
+            dark: dark(),
             words: words.list,
             runs,
         }
@@ -112,6 +121,15 @@ impl<'a> Data<'a> {
             "To keep this file small it holds the {kept} longest of {had}, shared out evenly over the runs."
         )
     }
+}
+
+fn dark() -> Vec<&'static str> {
+    let dark = |phase: &PhaseId| {
+        let [_, red, green, blue] = phase.facts().light.to_be_bytes().map(u32::from);
+        299 * red + 587 * green + 114 * blue < 130_000
+    };
+    let phases = PhaseId::ALL.into_iter().filter(dark);
+    phases.map(PhaseId::as_str).collect()
 }
 
 fn run_data<'a>(
@@ -188,4 +206,24 @@ fn depths(spans: &[Span]) -> Vec<usize> {
             depth
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_charts_know_of_phases_is_in_the_table() {
+        let data = Data::of(&[]);
+        assert_eq!(data.origin, "the entry of kernel_kexec");
+        assert_eq!(data.calls, ["old.freeze", "new.early"]);
+        assert_eq!(
+            data.dark.join(" "),
+            "old.pause old.shutdown new.initcalls new.userspace new.resume"
+        );
+        let script = include_str!("waterfall.js");
+        for phase in PhaseId::ALL {
+            assert!(!script.contains(&format!("{phase}\"")), "{phase}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::findings::{
     Align, Body, Cell, Fact, Findings, Role, Section, Table, of_group, of_skipped,
 };
 use crate::matrix::Matrix;
+use crate::model::PhaseId;
 use crate::stats::group::groups;
 use crate::units::count;
 
@@ -91,7 +92,7 @@ fn page(title: &str, body: &Markup, about: &str, scripts: &Markup) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 link rel="icon" href="data:,";
                 title { (text(title)) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(colours())) (PreEscaped(STYLE)) }
             }
             body {
                 main {
@@ -107,6 +108,19 @@ fn page(title: &str, body: &Markup, about: &str, scripts: &Markup) -> String {
         }
     };
     page.into_string() + "\n"
+}
+
+/// The colours of the phases, for either paper.
+fn colours() -> String {
+    let all = |of: fn(PhaseId) -> u32| {
+        let colour = |phase: PhaseId| {
+            let name = phase.as_str().replace('.', "-");
+            format!(" --{name}: #{:06x};", of(phase))
+        };
+        PhaseId::ALL.map(colour).concat()
+    };
+    let (light, dark) = (all(|p| p.facts().light), all(|p| p.facts().dark));
+    format!(":root {{{light} }}\n:root[data-theme=\"dark\"] {{{dark} }}\n")
 }
 
 /// One setup; its charts stand where text has charts of characters.

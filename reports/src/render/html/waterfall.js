@@ -55,7 +55,7 @@ const waterfall = {
       draw(svg, "line", { x1: x(t), x2: x(t), y1: top, y2: bottom, stroke: "var(--grid)" });
       draw(svg, "text", { x: Math.min(Math.max(x(t), 24), width - 24), y: bottom + 15, "text-anchor": "middle", class: "quiet" }, axis.label(t));
     }
-    draw(svg, "text", { x: width / 2, y: bottom + 34, "text-anchor": "middle", class: "quiet" }, `since the entry of kernel_kexec, ${axis.name}`);
+    draw(svg, "text", { x: width / 2, y: bottom + 34, "text-anchor": "middle", class: "quiet" }, `since ${data.origin}, ${axis.name}`);
     for (const [name, start, lasts, derived] of run.p) {
       const title = `${word(name)} ${length(lasts)}${derived ? ", derived: no clock runs there" : ""}`;
       this.bar(svg, x(start), x(start + lasts), top, 24, derived ? hatch : colour(word(name)), word(name), title, derived);
@@ -65,7 +65,7 @@ const waterfall = {
       const end = lasts < 0 ? this.end(kernel) : start + lasts;
       const title = `${word(name)} ${lasts < 0 ? "did not return" : length(lasts)} ${word(span[6])}`;
       const y = top + 34 + lanes[place] * row;
-      this.bar(svg, x(start), x(end), y, row - 3, kernel ? "var(--new-early)" : "var(--old-freeze)", word(name), title);
+      this.bar(svg, x(start), x(end), y, row - 3, colour(data.calls[kernel]), word(name), title);
     });
     for (const [t, text] of run.m) {
       const mark = draw(svg, "line", { x1: x(t), x2: x(t), y1: top, y2: bottom, stroke: "var(--ink)", "stroke-dasharray": "2 2" });
@@ -84,7 +84,7 @@ const waterfall = {
     if (room < name.length * 6.6 + 8) return;
     const at = Math.max(from, 0) + 4;
     if (hatched) draw(svg, "rect", { x: at - 2, y: y + 3, width: name.length * 6.6 + 4, height: height - 6, fill: "var(--card)", "pointer-events": "none" });
-    const dark = ["new.initcalls", "new.userspace", "old.shutdown", "old.pause", "new.resume"].includes(name);
+    const dark = data.dark.includes(name);
     draw(svg, "text", { x: at, y: y + height / 2 + 4, style: `fill: ${hatched ? "var(--ink)" : dark ? "#fff" : "#111"}; pointer-events: none` }, name);
   },
 

@@ -47,12 +47,13 @@ impl Pen {
 
     /// As the drawing library wants it; its sizes are those of a line.
     fn style(self, side: HPos) -> TextStyle<'static> {
-        let weight = match self.bold {
-            true => FontStyle::Bold,
-            false => FontStyle::Normal,
+        let weight = if self.bold {
+            FontStyle::Bold
+        } else {
+            FontStyle::Normal
         };
-        let size = f64::from(self.points) * 1.24;
-        FontDesc::new(FontFamily::Name(FAMILY), size, weight)
+        let points = f64::from(self.points) * 1.24;
+        FontDesc::new(FontFamily::Name(FAMILY), points, weight)
             .color(&self.colour)
             .pos(Pos::new(side, VPos::Center))
     }

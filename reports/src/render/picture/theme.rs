@@ -7,7 +7,7 @@
 
 use plotters::style::RGBColor;
 
-use crate::model::{KernelSide, Phase, PhaseId, Source};
+use crate::model::{Phase, PhaseId, Source};
 
 /// The paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,15 +67,6 @@ impl Theme {
     pub(super) fn phase(self, id: &str) -> RGBColor {
         let facts = id.parse().unwrap_or(PhaseId::GapHandoff).facts();
         self.pick(facts.light, facts.dark)
-    }
-
-    /// The colour of calls in a kernel: that of its phase with the most of them.
-    pub(super) fn calls(self, kernel: KernelSide) -> RGBColor {
-        let phase = match kernel {
-            KernelSide::Old => PhaseId::OldShutdown,
-            KernelSide::New => PhaseId::NewInitcalls,
-        };
-        self.phase(phase.as_str())
     }
 
     /// How a phase is filled.

@@ -76,10 +76,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
         };
         let ends = |call: &&Span| (call.start_t, call.end_t().unwrap_or(call.start_t));
         let ends: Vec<(i64, i64)> = calls.iter().map(ends).collect();
-        let (pen, fill) = (
-            Pen::label(theme.muted()),
-            Fill::Solid(theme.calls(calls[0].kernel)),
-        );
+        let colour = theme.phase(PhaseId::of_calls(calls[0].kernel).as_str());
+        let (pen, fill) = (Pen::label(theme.muted()), Fill::Solid(colour));
         let length = micro(&brief(total(calls)));
         rows.row(&name, pen, &ends, fill, &length)?;
     }
