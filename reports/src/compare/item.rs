@@ -44,7 +44,7 @@ impl Item {
         }
     }
 
-    /// Its sort.
+    /// Whether it is a window, a phase or a function.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {

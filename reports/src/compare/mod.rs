@@ -53,9 +53,9 @@ pub enum Pairing {
     /// If they were captured in turns and the pairs are enough to tell.
     #[default]
     Auto,
-    /// Yes: refused if the sets are not equally long.
+    /// As pairs: refused if the sets are not equally long.
     Paired,
-    /// No.
+    /// As two samples, even if they were captured in turns.
     Unpaired,
 }
 
@@ -105,7 +105,7 @@ impl Options {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says what each field is")]
 pub enum CompareError {
-    /// No runs.
+    /// A set that holds no run.
     #[error("{side} has no run; name a directory of *.run.json or the files")]
     Empty { side: &'static str },
     /// One set is several.
@@ -158,30 +158,30 @@ pub enum CompareError {
 /// One thing compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// What.
+    /// The window, phase or function.
     pub item: Item,
-    /// Its sort.
+    /// Whether it is a window, a phase or a function.
     pub kind: Kind,
     /// Whether it decides.
     pub gated: bool,
-    /// Before, ns.
+    /// Its lengths in the set before the change, ns.
     pub base: Option<Summary>,
-    /// After, ns.
+    /// Its lengths in the set after it, ns.
     pub head: Option<Summary>,
     /// The test, as if it were the only one.
     pub test: Option<Comparison>,
     /// The test's p among its family, after Holm.
     pub adjusted_p: Option<f64>,
-    /// What follows.
+    /// What the test and the floor say of it.
     pub verdict: Verdict,
 }
 
 /// Two sets compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Compared {
-    /// Before.
+    /// The set before the change.
     pub base: Setup,
-    /// After.
+    /// The set after it.
     pub head: Setup,
     /// What was compared: the gated first, then windows, phases and spans.
     pub rows: Vec<Row>,
@@ -189,7 +189,7 @@ pub struct Compared {
     pub pairs: Option<usize>,
     /// The accepted chance of a false alarm.
     pub alpha: f64,
-    /// What counts.
+    /// The smallest shift that counts.
     pub floor: Floor,
     /// What a reader should know.
     pub notes: Vec<String>,

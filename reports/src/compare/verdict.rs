@@ -23,7 +23,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Its word.
+    /// The word for it in every format.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {

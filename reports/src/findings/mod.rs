@@ -87,9 +87,9 @@ pub(crate) struct Column {
 /// The side to which cells are set.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Align {
-    /// Words.
+    /// As words are.
     Left,
-    /// Figures.
+    /// As figures are.
     Right,
     /// Sentences, which go on below themselves; the last column.
     Wrap,

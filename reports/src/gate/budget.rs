@@ -25,9 +25,9 @@ pub struct Budget {
     pub text: String,
     /// What is limited.
     pub quantity: Limited,
-    /// How.
+    /// How the quantity has to stand to the limit.
     pub relation: Relation,
-    /// By what: ns, or a number.
+    /// The limit: ns, or a number of things.
     pub limit: i64,
 }
 

@@ -16,7 +16,7 @@ pub struct Measured {
     pub budget: String,
     /// The figure; of several runs that must each keep to it, the worst.
     pub value: Option<i64>,
-    /// Of what.
+    /// What the figure and its limit count.
     pub unit: Unit,
     /// Runs that it was taken from.
     pub n: usize,
@@ -28,9 +28,9 @@ pub struct Measured {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
-    /// Time.
+    /// Nanoseconds.
     Ns,
-    /// Things.
+    /// Holes or other things that have no unit.
     Count,
 }
 

@@ -40,7 +40,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Its word.
+    /// The word for it in every format.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -33,7 +33,7 @@ pub struct Entry {
     /// What the lab ran.
     #[serde(default)]
     pub workload: Option<String>,
-    /// Runs.
+    /// How many runs the medians are of.
     pub n: usize,
     /// Median of each window and phase by its name, ns.
     pub medians: BTreeMap<String, i64>,

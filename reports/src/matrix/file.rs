@@ -22,7 +22,7 @@ pub enum MatrixError {
     /// The system did not give it.
     #[error("{path}: cannot be read ({source}); check its name and its permissions")]
     Unreadable { path: PathBuf, source: io::Error },
-    /// Something else.
+    /// It is text, but not of this schema.
     #[error("{path}: no matrix ({what}); name a matrix.json that luo-trace lab matrix wrote")]
     Foreign { path: PathBuf, what: String },
     /// A later major version.

@@ -98,12 +98,12 @@ pub enum Outcome {
     Works,
     /// The kernels themselves do not do it, and said so.
     Refused,
-    /// Anything else.
+    /// It died, hung, came back damaged, or the lab failed.
     Failed,
 }
 
 impl Outcome {
-    /// Its word.
+    /// The word for it in every format.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -117,7 +117,7 @@ impl Outcome {
 /// An update that did not work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
-    /// Its number.
+    /// Which of the updates of the pair, from 1.
     pub update: u32,
     /// Whose fault, and how it showed.
     pub cause: Cause,

@@ -114,9 +114,9 @@ pub struct Kernel {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum KernelSide {
-    /// Before.
+    /// The kernel that calls kexec.
     Old,
-    /// After.
+    /// The kernel that it boots.
     New,
 }
 
@@ -175,7 +175,7 @@ pub enum Source {
     Ftrace,
     /// A printk line.
     Kmsg,
-    /// A mark.
+    /// A mark that the workload wrote.
     Mark,
     /// Computed from stamps on both sides of something unseen.
     Derived,
@@ -231,9 +231,9 @@ pub struct Span {
 pub struct Aggregate {
     /// The probe's name.
     pub name: String,
-    /// Which kernel.
+    /// The kernel that they ran in.
     pub kernel: KernelSide,
-    /// Calls.
+    /// How many calls there were.
     pub count: u64,
     /// Calls that failed.
     pub failed: u64,
@@ -246,13 +246,13 @@ pub struct Aggregate {
 /// A mark set by a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mark {
-    /// When, ns.
+    /// When it was written, ns since the entry of `kernel_kexec`.
     pub t: i64,
-    /// Its text.
+    /// What was written.
     pub text: String,
-    /// Who.
+    /// Process id of who wrote it.
     pub pid: u32,
-    /// Who, by name.
+    /// Task name of who wrote it.
     pub comm: String,
 }
 
@@ -332,7 +332,7 @@ pub struct Coverage {
     pub measured: f64,
     /// Between two stamps with no clock in between.
     pub derived: f64,
-    /// Neither.
+    /// Between stamps of which one is missing.
     pub unknown: f64,
 }
 
@@ -341,11 +341,11 @@ pub struct Coverage {
 pub struct Hole {
     /// Phase, window, probe or file.
     pub r#where: String,
-    /// Why.
+    /// Why it could not be seen, in a sentence.
     pub why: String,
 }
 
-/// Advice.
+/// Advice on what would make the run better or faster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lint {
     /// Stable name.
@@ -386,7 +386,7 @@ pub struct Loss {
 /// How one side was attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attach {
-    /// Which kernel.
+    /// The kernel whose probes they are.
     pub kernel: KernelSide,
     /// `kprobe.session` or `kprobe.multi`.
     pub mechanism: String,

@@ -18,7 +18,7 @@ const WORKLOAD: &str = "workload";
 pub enum PhaseSide {
     /// The old kernel.
     Old,
-    /// Neither.
+    /// Neither: the hand-off, in firmware or in the kernels' entry code.
     Gap,
     /// The new kernel.
     New,

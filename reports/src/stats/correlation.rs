@@ -13,7 +13,7 @@ pub const FEWEST_FOR_CORRELATION: usize = 6;
 /// How a phase moves with the whole.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correlation {
-    /// Runs.
+    /// Runs that have both the phase and the whole.
     pub n: usize,
     /// Spearman's rank correlation, -1 to 1.
     pub rank: f64,

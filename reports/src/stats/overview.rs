@@ -55,7 +55,7 @@ pub struct SetupFigures {
 pub struct Skipped {
     /// The file.
     pub path: String,
-    /// Why.
+    /// Why it was not read, in a sentence.
     pub why: String,
 }
 
