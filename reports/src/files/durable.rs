@@ -2,8 +2,10 @@
 //!
 //! The bytes go to a file without a name in the target's directory, so that no end of this
 //! process leaves it behind; once they are on the disk it is named as the target, or, where
-//! there is one already, beside it and renamed over it; and the directory is flushed. A run holds what was for root's eyes, so its file is
-//! readable by its owner only; figures alone may be for everyone.
+//! there is one already, beside it and renamed over it; and the directory is flushed. Only a
+//! signal between that naming and renaming leaves a whole `.luo-trace-*.tmp` beside the old
+//! file. A run holds what was for root's eyes, so its file is readable by its owner only;
+//! figures alone may be for everyone.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
