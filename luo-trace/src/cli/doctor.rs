@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::output::print;
+use super::{MECHANISMS, named};
 use crate::arch;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
@@ -18,7 +19,7 @@ pub(super) struct Options {
     #[arg(long)]
     json: bool,
     /// Attach in this way only
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, value_name = "HOW", value_parser = named(&MECHANISMS))]
     mechanism: Option<Mechanism>,
 }
 

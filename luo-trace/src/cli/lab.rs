@@ -1,6 +1,7 @@
 //! `luo-trace lab`; `run` is here.
 
 mod bisect;
+mod machine;
 mod matrix;
 
 use std::path::PathBuf;
@@ -12,10 +13,11 @@ use clap::{Args, Subcommand};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use self::machine::MachineArgs;
 use super::output::print;
 use crate::exit::{Exit, Failure};
 use crate::lab::campaign::matrix::Named;
-use crate::lab::campaign::{Campaign, MachineOptions, Scenario, turns};
+use crate::lab::campaign::{Campaign, Scenario, turns};
 
 /// Run real live updates in virtual machines
 #[derive(Args, Debug)]
@@ -57,7 +59,7 @@ struct RunOptions {
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     chain: u32,
     #[command(flatten)]
-    machine: MachineOptions,
+    machine: MachineArgs,
     /// Continue after a virtual machine fails
     #[arg(long)]
     keep_going: bool,
@@ -107,17 +109,18 @@ fn update(options: &RunOptions, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
 impl RunOptions {
     /// The campaign; or both of `--interleave`, each with a directory of its own.
     fn campaigns(&self) -> Result<Vec<Campaign>> {
+        let machine = self.machine.options();
         let Some(pair) = &self.interleave else {
             let kernel = self.kernel.clone().unwrap_or_default();
             return Ok(vec![Campaign {
                 new_kernel: self.new_kernel.clone(),
                 chain: self.chain,
                 scenario: self.scenario.clone(),
-                ..self.machine.campaign(kernel)
+                ..machine.campaign(kernel)
             }]);
         };
         let side = |(named, letter): (&Named, &str)| {
-            let mut campaign = self.machine.campaign(named.image.clone());
+            let mut campaign = machine.campaign(named.image.clone());
             let name = named.name.as_deref().unwrap_or(letter);
             campaign.machine.out.push(name);
             campaign.name = Some(name.to_owned());

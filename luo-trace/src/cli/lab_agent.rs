@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
-use crate::lab::guest::{agent, provoke};
+use crate::lab::guest::agent::{self, Restore};
+use crate::lab::guest::provoke;
 use crate::lab::host::tied;
 use crate::lab::workload::Workload;
 
@@ -30,7 +32,26 @@ enum Task {
         workload: Workload,
     },
     /// Take a workload back, verify every byte of it and finish its sessions
-    Restore(agent::Restore),
+    Restore {
+        /// What was preserved
+        #[arg(long)]
+        workload: Workload,
+        /// Where to write what was verified
+        #[arg(long)]
+        report: PathBuf,
+        /// Take back this session only, by its number
+        #[arg(long)]
+        only: Option<u32>,
+        /// Take back this many files, and finish nothing
+        #[arg(long)]
+        files: Option<usize>,
+        /// Testify to the host right after the last retrieve
+        #[arg(long)]
+        witness: bool,
+        /// Busy-loop this long before opening the device
+        #[arg(long, default_value = "0ms", value_parser = super::duration)]
+        handicap: Duration,
+    },
     /// Make a session, start `record` with it, and stay
     Broker {
         /// The session's name
@@ -65,7 +86,21 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
     let ready = options.ready_fd;
     agent::run(|| match &options.task {
         Task::Preserve { workload } => agent::preserve(workload, ready),
-        Task::Restore(task) => agent::restore(task),
+        Task::Restore {
+            workload,
+            report,
+            only,
+            files,
+            witness,
+            handicap,
+        } => agent::restore(&Restore {
+            workload,
+            report,
+            only: *only,
+            files: *files,
+            witness: *witness,
+            handicap: *handicap,
+        }),
         Task::Broker { session } => agent::broker(session, ready),
         Task::Provoke { after: false } => provoke::before_update(),
         Task::Provoke { after: true } => provoke::after_update(),

@@ -18,6 +18,7 @@ mod report;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use luo_trace_ebpf::Probe;
 
@@ -107,11 +108,37 @@ struct Tracing {
     #[arg(long, value_name = "N")]
     ready_fd: Option<RawFd>,
     /// Attach in this way only
-    #[arg(long, value_name = "HOW")]
+    #[arg(long, value_name = "HOW", value_parser = named(&MECHANISMS))]
     mechanism: Option<Mechanism>,
     /// Leave this probe out, as if the kernel lacked it
     #[arg(long, value_name = "PROBE", hide = true, value_parser = probe)]
     without: Vec<&'static Probe>,
+}
+
+/// What `--mechanism` takes, each with its line of help.
+static MECHANISMS: [(&str, Mechanism, &str); 2] = [
+    (
+        Mechanism::Session.name(),
+        Mechanism::Session,
+        "One link for entries and returns; needs BTF",
+    ),
+    (
+        Mechanism::Multi.name(),
+        Mechanism::Multi,
+        "Two links; works without BTF",
+    ),
+];
+
+/// Takes the names of a table.
+fn named<T: Copy + Send + Sync>(
+    table: &'static [(&str, T, &str)],
+) -> impl TypedValueParser<Value = T> {
+    let value =
+        |(name, _, help): &(&'static str, T, &'static str)| PossibleValue::new(*name).help(*help);
+    PossibleValuesParser::new(table.iter().map(value)).try_map(|name| {
+        let row = table.iter().find(|row| row.0 == name);
+        row.map(|row| row.1).ok_or("no such name")
+    })
 }
 
 /// The row of the probe table that has this name.

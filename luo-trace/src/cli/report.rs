@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use reports::escape;
 use reports::files::durable::Output;
 use reports::files::set::{Keep, Set};
@@ -16,6 +15,7 @@ use reports::stats::group::group;
 use reports::stats::overview::Overview;
 
 use super::input::Strict;
+use super::named;
 use super::output::Destination;
 use crate::exit::{Exit, Failure};
 
@@ -84,18 +84,6 @@ static THEMES: [(&str, Theme, &str); 2] = [
     ("light", Theme::Light, "Dark on white"),
     ("dark", Theme::Dark, "Light on near black"),
 ];
-
-/// Takes the names of a table.
-fn named<T: Copy + Send + Sync>(
-    table: &'static [(&str, T, &str)],
-) -> impl TypedValueParser<Value = T> {
-    let value =
-        |(name, _, help): &(&'static str, T, &'static str)| PossibleValue::new(*name).help(*help);
-    PossibleValuesParser::new(table.iter().map(value)).try_map(|name| {
-        let row = table.iter().find(|row| row.0 == name);
-        row.map(|row| row.1).ok_or("no such name")
-    })
-}
 
 /// The matrix, where that is what `runs` names: the file, or the directory
 /// that has it.

@@ -17,19 +17,25 @@ use super::object::Programs;
 use super::{ArmError, Missing, Placed, Probes, symbols};
 
 /// How probes are attached. Every kernel with LUO is new enough for both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     /// One kprobe session link for the whole table: needs BTF.
-    #[value(name = "kprobe.session")]
     Session,
     /// Two kprobe multi links, entries and returns.
-    #[value(name = "kprobe.multi")]
     Multi,
 }
 
 impl Mechanism {
     /// All of them, best first.
     pub const ALL: [Self; 2] = [Self::Session, Self::Multi];
+
+    /// As users name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Session => "kprobe.session",
+            Self::Multi => "kprobe.multi",
+        }
+    }
 
     fn attach_to(self) -> AttachTo {
         match self {
@@ -49,10 +55,7 @@ impl Mechanism {
 
 impl fmt::Display for Mechanism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Session => "kprobe.session",
-            Self::Multi => "kprobe.multi",
-        })
+        f.write_str(self.name())
     }
 }
 

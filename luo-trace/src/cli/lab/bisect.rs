@@ -11,12 +11,13 @@ use reports::gate::{self, Outcome};
 use reports::matrix::Cause;
 use reports::render::text;
 
+use super::machine::MachineArgs;
 use crate::cli::gate::RuleOptions;
 use crate::cli::input::read_whole;
 use crate::cli::output::{print, say};
 use crate::exit::{Exit, Failure};
 use crate::lab::campaign::summary::VmSummary;
-use crate::lab::campaign::{MachineOptions, turns};
+use crate::lab::campaign::turns;
 use crate::lab::host::image;
 
 /// Hangs after which a kernel is not tried again: instruction counting has a
@@ -43,7 +44,7 @@ pub(super) struct Options {
     #[command(flatten)]
     rules: RuleOptions,
     #[command(flatten)]
-    machine: MachineOptions,
+    machine: MachineArgs,
 }
 
 /// Nothing but a verdict on the kernel may end in 1, so every error aborts.
@@ -65,7 +66,7 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
         );
         return Err(Failure::bad_input(text));
     }
-    let mut campaign = options.machine.campaign(options.kernel.clone());
+    let mut campaign = options.machine.options().campaign(options.kernel.clone());
     let out = next_directory(&campaign.machine.out);
     campaign.machine.out.clone_from(&out);
     let (release, _) = image::version(&options.kernel);

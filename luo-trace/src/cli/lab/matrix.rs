@@ -8,9 +8,9 @@ use clap::Args;
 use reports::matrix::{FILE, Matrix, Outcome, Pair};
 use reports::render::text;
 
+use super::machine::MachineArgs;
 use crate::cli::output::print;
 use crate::exit::Exit;
-use crate::lab::campaign::MachineOptions;
 use crate::lab::campaign::matrix::{self, Named};
 
 /// What `lab matrix` was asked for.
@@ -27,14 +27,15 @@ pub(super) struct Options {
     #[arg(short, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     #[command(flatten)]
-    machine: MachineOptions,
+    machine: MachineArgs,
 }
 
 pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     let Options { kernels, n, .. } = &options;
-    let matrix = matrix::run(kernels, *n, &options.machine, interrupted)?;
+    let machine = options.machine.options();
+    let matrix = matrix::run(kernels, *n, &machine, interrupted)?;
     print(text::render_matrix(&matrix))?;
-    let written = options.machine.out.join(FILE);
+    let written = machine.out.join(FILE);
     log::info!("written to {}", written.display());
     Ok(exit(&matrix))
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, value_parser};
 use serde::Serialize;
 
 use super::steps::Scenario;
@@ -13,7 +12,7 @@ use crate::arch;
 use crate::exit::Failure;
 use crate::lab::host::accel::AccelChoice;
 use crate::lab::workload::Workload;
-use crate::quantity::{parse_duration, parse_size, show_size};
+use crate::quantity::show_size;
 
 /// What every kernel of the lab is booted with. On a busy host the kernel's trial of
 /// its timer may see no tick in time and panic ("IO-APIC + timer doesn't work!"):
@@ -42,62 +41,37 @@ pub struct Campaign {
 }
 
 /// How each virtual machine is made and watched.
-#[derive(Args, Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct MachineOptions {
-    /// What to preserve: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION]
-    #[arg(long, value_name = "SPEC", default_value = "memfd=4x1M")]
     pub workload: Workload,
-    /// CPUs of each virtual machine
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=255))]
     pub cpus: u32,
-    /// Memory of each virtual machine
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_size)]
+    /// Bytes.
     pub memory: u64,
-    /// How QEMU runs the virtual machines: with KVM, by emulation, or KVM if it works
-    #[arg(long, value_enum, default_value = "auto", hide_possible_values = true)]
-    #[arg(value_name = "auto|kvm|tcg")]
     #[serde(skip)]
     pub accel: AccelChoice,
-    /// Count instructions instead of time, for repeatable runs (one CPU, emulated)
-    #[arg(long)]
     pub deterministic: bool,
-    /// Random seed for every VM [default: the number of each VM]
-    #[arg(long, value_name = "N", requires = "deterministic")]
+    /// The number of each VM if `None`.
     pub seed: Option<u32>,
-    /// Speed of the serial console, bits per second [default: unlimited]
-    #[arg(long, value_name = "BAUD", value_parser = value_parser!(u32).range(1200..), conflicts_with = "deterministic")]
+    /// Bits per second; as fast as it can if `None`.
     pub baud: Option<u32>,
-    /// Add to the command line of every kernel
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    /// Added to every kernel's command line.
     pub append: Option<String>,
-    /// Add to the command line of every kernel but the first
-    #[arg(long, value_name = "WORDS")]
+    /// Added to that of every kernel but the first.
     pub append_new: Option<String>,
-    /// Directory for the runs and logs; it must have no runs yet
-    #[arg(short, long = "output", value_name = "DIR")]
+    /// Directory of the runs and logs.
     #[serde(skip)]
     pub out: PathBuf,
-    /// Time limit of one virtual machine
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    /// Limit of one VM.
     pub timeout: Duration,
-    /// Update without record and collect, to measure what tracing costs
-    #[arg(long)]
     pub no_trace: bool,
-    /// Do not trace the new kernel's boot, to measure what that costs
-    #[arg(long)]
     pub no_boot_trace: bool,
-    /// Let the agent wait for the probes, which then see inside every call of the restore
-    #[arg(long)]
+    /// The agent waits for the probes.
     pub detail: bool,
-    /// Keep the carriers beside the runs, as NNNN.carrier
-    #[arg(long)]
     pub keep_carriers: bool,
-    /// Leave this probe out, as if the kernels lacked it
-    #[arg(long, value_name = "PROBE", hide = true)]
+    /// Probes that are left out.
     pub without: Vec<String>,
-    /// Delay the agent in the new kernel by busy-looping this long, to test a gate
-    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
+    /// What the agent busy-loops in the new kernel.
     pub handicap: Duration,
 }
 
@@ -176,34 +150,44 @@ fn spaced(line: String, words: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        machine: MachineOptions,
-    }
-
-    /// A campaign with these options.
-    pub(in crate::lab::campaign) fn campaign(options: &str) -> Campaign {
-        let line = format!("lab --output /nowhere {options}");
-        let line = Line::parse_from(line.split_whitespace());
-        line.machine.campaign("/nowhere".into())
+    /// Plain updates, as `lab run` does them where nothing else is asked for.
+    pub(in crate::lab::campaign) fn campaign() -> Campaign {
+        let machine = MachineOptions {
+            workload: "memfd=4x1M".parse().unwrap(),
+            cpus: 2,
+            memory: 1 << 30,
+            accel: AccelChoice::Auto,
+            deterministic: false,
+            seed: None,
+            baud: None,
+            append: None,
+            append_new: None,
+            out: "/nowhere".into(),
+            timeout: Duration::from_mins(5),
+            no_trace: false,
+            no_boot_trace: false,
+            detail: false,
+            keep_carriers: false,
+            without: Vec::new(),
+            handicap: Duration::ZERO,
+        };
+        machine.campaign("/nowhere".into())
     }
 
     #[test]
     fn a_machine_too_small_for_its_workload_is_refused() {
-        let check = |options| campaign(options).check(Path::new("/nowhere"));
-        for small in [
-            "--memory 0 --workload memfd=1x4K",
-            "--memory 32M --workload memfd=1x4K",
-            "--memory 1G --workload memfd=4x1G",
-        ] {
-            let error = check(small).unwrap_err().to_string();
+        let check = |megabytes: u64, workload: &str| {
+            let mut campaign = campaign();
+            campaign.machine.memory = megabytes << 20;
+            campaign.machine.workload = workload.parse().unwrap();
+            campaign.check(Path::new("/nowhere"))
+        };
+        for (megabytes, workload) in [(0, "memfd=1x4K"), (32, "memfd=1x4K"), (1024, "memfd=4x1G")] {
+            let error = check(megabytes, workload).unwrap_err().to_string();
             assert!(error.contains("is too little"), "{error}");
         }
-        check("--memory 512M --workload memfd=4x1M").unwrap();
+        check(512, "memfd=4x1M").unwrap();
     }
 }

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_chain_ends_each_boot_but_the_last_in_a_kexec() {
-        let mut traced = campaign("");
+        let mut traced = campaign();
         traced.chain = 2;
         assert_eq!(
             names(&plan(&traced, 3)),
@@ -248,15 +248,19 @@ mod tests {
             ]
         );
         // Without tracing only the workload is carried.
+        let mut untraced = campaign();
+        untraced.machine.no_trace = true;
         assert_eq!(
-            names(&plan(&campaign("--no-trace"), 3)),
+            names(&plan(&untraced, 3)),
             ["0003-agent pack plain-kexec", "0003-verify"]
         );
     }
 
     #[test]
     fn every_scenario_is_a_plan_that_crosses_the_kexec_as_json() {
-        let mut acting = campaign("--keep-carriers --without luo_open");
+        let mut acting = campaign();
+        acting.machine.keep_carriers = true;
+        acting.machine.without = vec!["luo_open".to_owned()];
         for name in SCRIPTS
             .lines()
             .filter(|line| line.starts_with(char::is_alphabetic))

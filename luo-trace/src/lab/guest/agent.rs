@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::refusal;
@@ -108,26 +107,19 @@ pub fn preserve(workload: &Workload, ready_fd: Option<u32>) -> Result<Exit> {
 }
 
 /// What is taken back of a workload, and how.
-#[derive(Args, Debug)]
-pub struct Restore {
-    /// What was preserved
-    #[arg(long)]
-    workload: Workload,
-    /// Where to write what was verified
-    #[arg(long)]
-    report: PathBuf,
-    /// Take back this session only, by its number
-    #[arg(long)]
-    only: Option<u32>,
-    /// Take back this many files, and finish nothing
-    #[arg(long)]
-    files: Option<usize>,
-    /// Testify to the host right after the last retrieve
-    #[arg(long)]
-    witness: bool,
-    /// Busy-loop this long before opening the device
-    #[arg(long, default_value = "0ms", value_parser = crate::quantity::parse_duration)]
-    handicap: Duration,
+#[derive(Debug)]
+pub struct Restore<'a> {
+    pub workload: &'a Workload,
+    /// Where to write what was verified.
+    pub report: &'a Path,
+    /// Take back this session only.
+    pub only: Option<u32>,
+    /// Take back this many files, and finish nothing.
+    pub files: Option<usize>,
+    /// Testify to the host right after the last retrieve.
+    pub witness: bool,
+    /// Busy-loop this long before opening the device.
+    pub handicap: Duration,
 }
 
 /// Keeps the CPU busy. To sleep would take until the kernel's next tick.
@@ -140,8 +132,8 @@ fn compute(long: Duration) {
 
 /// Takes a workload back after some computing, verifies every byte, finishes its
 /// sessions, and writes down what it found.
-pub fn restore(task: &Restore) -> Result<Exit> {
-    let Restore { workload, .. } = task;
+pub fn restore(task: &Restore<'_>) -> Result<Exit> {
+    let workload = task.workload;
     compute(task.handicap);
     raise_descriptor_limit(workload)?;
     thread::sleep(workload.delay);
@@ -186,7 +178,7 @@ pub fn restore(task: &Restore) -> Result<Exit> {
         }
     }
 
-    std::fs::write(&task.report, serde_json::to_vec(&verified)?)?;
+    std::fs::write(task.report, serde_json::to_vec(&verified)?)?;
     ensure!(
         verified.mismatches == 0,
         "{} of {} bytes are not as they were preserved",

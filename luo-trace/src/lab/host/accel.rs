@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use super::qemu::{Machine, Vm, VmError};
+use crate::arch::CONSOLE;
 
 /// A kernel that KVM runs says its first word much sooner.
 const TRIAL: Duration = Duration::from_secs(3);
@@ -33,7 +33,7 @@ impl Accel {
 }
 
 /// Which accelerator to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccelChoice {
     /// KVM if it can run the kernel here, else TCG
     Auto,
@@ -79,7 +79,7 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), VmError> 
     let machine = Machine {
         kernel,
         initrd: None,
-        cmdline: "earlyprintk=serial,ttyS0,115200 console=ttyS0 panic=-1",
+        cmdline: &format!("earlyprintk=serial,{CONSOLE},115200 console={CONSOLE} panic=-1"),
         cpus: 1,
         memory: 512 << 20,
         accel: Accel::Kvm,
