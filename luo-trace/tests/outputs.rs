@@ -81,6 +81,9 @@ fn an_output_replaces_no_input_and_no_other_output() {
     let dir = sets();
     let run = dir.path().join("base/0001.run.json");
     let before = fs::read(&run).unwrap();
+    fs::copy(&run, dir.path().join("base/x.jsonl")).unwrap();
+    fs::create_dir(dir.path().join("pairs")).unwrap();
+    fs::write(dir.path().join("pairs/matrix.json"), "{}").unwrap();
     for (args, why) in [
         (
             "gate --base base --head head --json x --junit ./x --ktap x",
@@ -91,6 +94,22 @@ fn an_output_replaces_no_input_and_no_other_output() {
             "is an input",
         ),
         ("compare base head -o base/0001.run.json", "is an input"),
+        // Patterns that no shell has expanded.
+        (
+            "gate --base base/*.run.json --head head --json base/0001.run.json",
+            "is an input",
+        ),
+        (
+            "compare base/*.run.json head -o base/0001.run.json",
+            "is an input",
+        ),
+        ("report bas* -o base/0001.run.json", "is an input"),
+        (
+            "export */0001.run.json --format csv -o base/0001.run.json",
+            "is an input",
+        ),
+        ("report pairs -o pairs/matrix.json", "is an input"),
+        ("history base/x.jsonl --append base/x.*", "is an input"),
     ] {
         let output = luo_trace(dir.path(), args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args}: {}", said(&output));

@@ -8,7 +8,7 @@ use reports::model::{DEFAULT_WINDOW, WINDOWS};
 use reports::render::text;
 
 use super::input::Lenient;
-use super::output::print;
+use super::output::{check_distinct, print};
 use crate::exit::{Exit, Failure};
 use crate::host::now_rfc3339;
 
@@ -41,6 +41,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let history = if options.append.is_empty() {
         history::read(&options.file)
     } else {
+        check_distinct([options.file.as_path()], &options.append)?;
         let set = options.lenient.read(&options.append)?;
         let entry = Entry::of(&set, options.commit.clone(), &now_rfc3339());
         let entry = entry.map_err(Failure::bad_input)?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use reports::escape;
 use reports::files::durable::{Output, WriteError};
-use reports::files::set::SUFFIX;
+use reports::files::set;
 
 use crate::exit::Failure;
 
@@ -70,11 +70,18 @@ pub(super) fn say(line: impl Display) {
     let _ = writeln!(io::stderr(), "{}", escape::lines(&line.to_string()));
 }
 
-/// Refuses outputs that would overwrite each other or a file that is read.
+/// Refuses outputs that would overwrite each other or a file that is read; inputs may be
+/// directories and patterns, as sets are named.
 pub(super) fn check_distinct<'a>(
     outputs: impl IntoIterator<Item = &'a Path>,
     inputs: &[PathBuf],
 ) -> Result<()> {
+    let mut outputs = outputs.into_iter().peekable();
+    let mut read = Vec::new();
+    if outputs.peek().is_some() {
+        let files = inputs.iter().flat_map(|input| set::files(input));
+        read.extend(files.filter_map(|file| file.canonicalize().ok()));
+    }
     let mut taken: Vec<PathBuf> = Vec::new();
     for path in outputs {
         let Some(place) = place(path) else { continue };
@@ -83,23 +90,13 @@ pub(super) fn check_distinct<'a>(
             let text = format!("{path} is asked for twice; give each output a file of its own");
             return Err(Failure::bad_input(text));
         }
-        let replaces = |input: &PathBuf| {
-            input.canonicalize().is_ok_and(|input| {
-                input == place
-                    || (place.exists() && place.parent() == Some(&input) && is_run(&place))
-            })
-        };
-        if inputs.iter().any(replaces) {
+        if read.contains(&place) {
             let text = format!("{path} is an input and would be replaced; name another file");
             return Err(Failure::bad_input(text));
         }
         taken.push(place);
     }
     Ok(())
-}
-
-fn is_run(path: &Path) -> bool {
-    path.to_string_lossy().ends_with(SUFFIX)
 }
 
 /// The file that a path leads to; nothing for pipes and devices, which many may share.
@@ -136,7 +133,7 @@ mod tests {
         assert!(error(&devices, &set).is_ok());
         let again = dir.path().join("./set/../new");
         assert!(error(&[&new, &again], &set).unwrap_err().contains("twice"));
-        for input in [&set, &run] {
+        for input in [&set, &run, &dir.path().join("*/*.run.json")] {
             let error = error(&[&run], input).unwrap_err();
             assert!(error.contains("is an input"), "{error}");
         }

@@ -98,9 +98,11 @@ fn matrix_in(runs: &[PathBuf]) -> Option<PathBuf> {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let format = options.format();
-    let inputs = [&options.runs[..], options.before.as_slice()].concat();
+    let matrix = matrix_in(&options.runs);
+    let before = options.before.as_slice();
+    let inputs = [&options.runs[..], before, matrix.as_slice()].concat();
     let output = options.to.open(&inputs, Output::create)?;
-    let bytes = if let Some(path) = matrix_in(&options.runs) {
+    let bytes = if let Some(path) = matrix {
         table(&matrix::read(&path).map_err(Failure::bad_input)?, format)?.into_bytes()
     } else {
         if format == Format::Png && output.is_terminal() {

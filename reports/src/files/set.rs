@@ -130,14 +130,8 @@ pub fn read_set_with<P: AsRef<Path>>(
     }
     let mut set = Set::default();
     let mut files = Vec::new();
-    for path in paths.iter().map(AsRef::as_ref) {
-        for path in matching(path)? {
-            if path.is_dir() {
-                list(&path, &mut files, &mut set.skipped)?;
-            } else {
-                files.push(path);
-            }
-        }
+    for path in paths {
+        add(path.as_ref(), &mut files, &mut set.skipped)?;
     }
     let runs = read_files(&files, keep, progress);
     let mut seen = HashMap::<String, PathBuf>::new();
@@ -159,6 +153,30 @@ pub fn read_set_with<P: AsRef<Path>>(
         return Err(SetError::NoPaths);
     }
     Ok(set)
+}
+
+/// The files that are read where `path` is named; none where that fails.
+#[must_use]
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let _ = add(path, &mut files, &mut Vec::new());
+    files
+}
+
+/// Adds the files that a path or pattern names.
+fn add(
+    path: &Path,
+    files: &mut Vec<PathBuf>,
+    skipped: &mut Vec<(PathBuf, FileError)>,
+) -> Result<(), SetError> {
+    for path in matching(path)? {
+        if path.is_dir() {
+            list(&path, files, skipped)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// A run, and its calls by function where they were dropped.
