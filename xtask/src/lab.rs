@@ -15,6 +15,9 @@ use crate::progress::{human, say};
 use crate::setup;
 use crate::workspace;
 
+/// Where the demo writes; all in there is its own.
+const DEMO: &str = "target/demo";
+
 /// What to show.
 #[derive(Args)]
 pub struct Demo {
@@ -25,7 +28,7 @@ pub struct Demo {
     #[arg(short, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     /// Directory for the runs and the report.
-    #[arg(short, default_value = "target/demo")]
+    #[arg(short, default_value = DEMO)]
     output: PathBuf,
 }
 
@@ -37,6 +40,7 @@ pub fn demo(demo: &Demo) -> Result<()> {
     {
         bail!("no kernel image at {}", kernel.display());
     }
+    clear(&demo.output, Path::new(DEMO))?;
     // A bad place for the report should show now, not after the kernel.
     fs::create_dir_all(&demo.output)
         .with_context(|| format!("cannot create {}", demo.output.display()))?;
@@ -76,6 +80,16 @@ pub fn demo(demo: &Demo) -> Result<()> {
         human(started.elapsed()),
         demo.output.display()
     ));
+    Ok(())
+}
+
+/// Removes what an earlier demo left, since `lab run` mixes no runs. A directory that was
+/// named may hold other runs, too, and stays as it is.
+fn clear(output: &Path, own: &Path) -> Result<()> {
+    if output == own && output.exists() {
+        fs::remove_dir_all(output)
+            .with_context(|| format!("cannot remove {}", output.display()))?;
+    }
     Ok(())
 }
 
@@ -154,4 +168,22 @@ pub fn target_dir() -> PathBuf {
         || workspace().join("target"),
         |dir| std::path::absolute(Path::new(&dir)).unwrap_or_else(|_| dir.into()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_demo_begins_anew_and_removes_nothing_of_others() {
+        let own = std::env::temp_dir().join(format!("luo-trace-demo-{}", std::process::id()));
+        let run = own.join("0001.run.json");
+        clear(&own, &own).unwrap();
+        fs::create_dir_all(&own).unwrap();
+        fs::write(&run, "").unwrap();
+        clear(&own, Path::new(DEMO)).unwrap();
+        assert!(run.exists());
+        clear(&own, &own).unwrap();
+        assert!(!own.exists());
+    }
 }
