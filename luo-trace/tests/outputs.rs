@@ -134,22 +134,49 @@ fn an_endless_configuration_is_bounded() {
 
 #[test]
 fn a_machine_that_could_only_hang_is_refused_before_it_runs() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = sets();
+    // A kernel by its header (Documentation/arch/x86/boot.rst), with a payload.
+    let mut kernel = vec![0; 4096];
+    kernel[0x1f1] = 1;
+    kernel[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel[0x24c..0x250].copy_from_slice(&3072_u32.to_le_bytes());
+    fs::write(dir.path().join("kernel"), kernel).unwrap();
     let mut garbage = vec![0x5a; 1 << 16];
     garbage[0x202..0x206].copy_from_slice(b"HdrS");
     fs::write(dir.path().join("garbage"), garbage).unwrap();
-    for (args, why) in [
+    let memory = "--memory 16M is too little: a machine needs ";
+    for (args, status, why) in [
         (
             "lab run --kernel garbage -o out",
+            2,
             "is not an x86 kernel image",
         ),
         (
             "lab run --kernel garbage -o out --cpus 999",
+            2,
             "999 is not in 1..=255",
+        ),
+        // Before anything is said of the program itself.
+        ("lab run --kernel kernel -o out --memory 16M", 2, memory),
+        (
+            "lab matrix --kernel a=kernel -o out --memory 16M",
+            2,
+            memory,
+        ),
+        (
+            "lab bisect --kernel kernel --good base -o out --memory 16M",
+            128,
+            memory,
         ),
     ] {
         let output = luo_trace(dir.path(), args).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{args}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{args}: {}",
+            said(&output)
+        );
         assert!(said(&output).contains(why), "{args}: {}", said(&output));
     }
     assert!(!dir.path().join("out").exists());

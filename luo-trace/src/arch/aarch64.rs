@@ -96,6 +96,14 @@ pub fn is_image(file: &File) -> std::io::Result<bool> {
     Ok(magic == MAGIC)
 }
 
+/// Memory that a kernel image takes, bytes (`image_size`,
+/// Documentation/arch/arm64/booting.rst).
+pub fn image_memory(image: &File) -> Option<u64> {
+    let mut size = [0; 8];
+    image.read_exact_at(&mut size, 16).ok()?;
+    Some(u64::from_le_bytes(size))
+}
+
 /// The header does not say.
 pub const fn image_version(_image: &File) -> Option<String> {
     None

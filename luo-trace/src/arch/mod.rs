@@ -12,7 +12,7 @@ mod this;
 pub use this::{
     ADJUST, CONSOLE, COUNTER, COUNTER_KIND, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE, TRACE_CLOCK,
     counter_adjust, counter_is_invariant, cpu_model, detected_hz, handoff, hypervisor,
-    image_version, is_clocksource, is_image, read_counter, refined_hz,
+    image_memory, image_version, is_clocksource, is_image, read_counter, refined_hz,
 };
 
 /// The clock of a boot trace.

@@ -144,6 +144,14 @@ pub fn image_version(image: &File) -> Option<String> {
     Some(std::str::from_utf8(&text[..end]).ok()?.trim().to_owned())
 }
 
+/// Memory that a kernel image takes once it is unpacked, bytes (`init_size`,
+/// Documentation/arch/x86/boot.rst).
+pub fn image_memory(image: &File) -> Option<u64> {
+    let mut size = [0; 4];
+    image.read_exact_at(&mut size, 0x260).ok()?;
+    Some(u32::from_le_bytes(size).into())
+}
+
 /// What the kexec carried, by the header that the boot loader filled in.
 pub fn handoff() -> Option<Handoff> {
     parse_header(&fs::read("/sys/kernel/boot_params/data").ok()?)

@@ -17,7 +17,7 @@ use self::machine::MachineArgs;
 use super::output::print;
 use crate::exit::{Exit, Failure};
 use crate::lab::campaign::matrix::Named;
-use crate::lab::campaign::{Campaign, Scenario, turns};
+use crate::lab::campaign::{Bench, Campaign, Scenario, turns};
 
 /// Run real live updates in virtual machines
 #[derive(Args, Debug)]
@@ -83,13 +83,20 @@ pub fn run(options: Options) -> Result<Exit> {
 
 fn update(options: &RunOptions, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     let campaigns = options.campaigns()?;
-    let runners = turns::run(&campaigns, options.n, interrupted, |runners, number| {
-        let failed = runners[number]
-            .vms
-            .last()
-            .is_some_and(|vm| vm.error.is_some());
-        Ok(!failed || options.keep_going && !interrupted.load(Ordering::Relaxed))
-    })?;
+    let bench = Bench::check(&campaigns, interrupted)?;
+    let runners = turns::run(
+        &campaigns,
+        &bench,
+        options.n,
+        interrupted,
+        |runners, number| {
+            let failed = runners[number]
+                .vms
+                .last()
+                .is_some_and(|vm| vm.error.is_some());
+            Ok(!failed || options.keep_going && !interrupted.load(Ordering::Relaxed))
+        },
+    )?;
     // Of the updates that were asked for, all or an error.
     let vms = || runners.iter().flat_map(|runner| &runner.vms);
     let (run, failed) = (vms().count(), vms().filter(|vm| vm.error.is_some()).count());

@@ -360,6 +360,18 @@ fn a_machine_that_takes_too_long_is_ended() {
     );
 }
 
+/// Wherever KASLR puts the kernel.
+#[test]
+#[ignore = "boots a VM"]
+fn the_least_memory_that_is_named_is_enough() {
+    let refused = lab(KERNEL, "--memory 64M");
+    assert_eq!(refused.output.status.code(), Some(2));
+    let said = refused.stderr();
+    let needed = said.split_once("a machine needs ").expect(&said).1;
+    let (needed, _) = needed.split_once(',').expect(&said);
+    lab(KERNEL, &format!("-n 3 --memory {needed}")).succeeded();
+}
+
 #[test]
 #[ignore = "needs the lab's binary"]
 fn what_is_no_kernel_is_bad_input() {

@@ -96,6 +96,16 @@ fn what_a_kernel_refuses_is_shown_in_its_own_words() {
     assert_eq!(failure.why, "boot 2: this kernel has no /dev/liveupdate");
     let words = "luo: Disabling liveupdate because KHO is disabled";
     assert_eq!(failure.said, [words]);
+
+    // Another matrix there would hide these runs.
+    let before = fs::read(dir.path().join("out/matrix.json")).unwrap();
+    let image = format!("other={}", kernel(KERNEL));
+    let output = luo_trace(&dir, &[&args[..], &[&image]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let why = "out already holds runs (matrix.json)";
+    assert!(said(&output).contains(why), "{}", said(&output));
+    let after = fs::read(dir.path().join("out/matrix.json")).unwrap();
+    assert_eq!(after, before);
 }
 
 #[test]

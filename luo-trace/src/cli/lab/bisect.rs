@@ -17,7 +17,7 @@ use crate::cli::input::read_whole;
 use crate::cli::output::{print, say};
 use crate::exit::{Exit, Failure};
 use crate::lab::campaign::summary::VmSummary;
-use crate::lab::campaign::turns;
+use crate::lab::campaign::{Bench, turns};
 use crate::lab::host::image;
 
 /// Hangs after which a kernel is not tried again: instruction counting has a
@@ -67,6 +67,7 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
         return Err(Failure::bad_input(text));
     }
     let mut campaign = options.machine.options().campaign(options.kernel.clone());
+    let bench = Bench::check(std::slice::from_ref(&campaign), interrupted)?;
     let out = next_directory(&campaign.machine.out);
     campaign.machine.out.clone_from(&out);
     let (release, _) = image::version(&options.kernel);
@@ -74,7 +75,7 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
 
     let mut next = Next::GoOn;
     let most = options.n + MOST_HANGS - 1;
-    turns::run(&[campaign], most, interrupted, |runners, _| {
+    turns::run(&[campaign], &bench, most, interrupted, |runners, _| {
         next = Next::after(&runners[0].vms, options.n);
         Ok(next == Next::GoOn)
     })?;

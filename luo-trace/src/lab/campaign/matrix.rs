@@ -10,6 +10,8 @@ use luo_trace_ebpf::Probe;
 use reports::matrix::{self, Cause, FILE, Kernel, Matrix, Pair};
 use reports::model::mode;
 
+use super::place;
+use super::runner::Bench;
 use super::settings::{Campaign, MachineOptions};
 use super::summary::VmSummary;
 use super::turns;
@@ -69,6 +71,8 @@ pub fn run(
     let sides: Vec<(&Kernel, &Kernel)> = pairs(&kernels).collect();
     let campaigns = sides.iter().map(|(old, new)| campaign(options, old, new));
     let campaigns: Vec<Campaign> = campaigns.collect();
+    let bench = Bench::check(&campaigns, interrupted)?;
+    let _lock = place::take(&options.out).map_err(Failure::bad_input)?;
     let mut matrix = Matrix {
         schema: matrix::SCHEMA.to_owned(),
         updates,
@@ -84,17 +88,23 @@ pub fn run(
         kernels: kernels.clone(),
         pairs: Vec::new(),
     };
-    turns::run(&campaigns, updates, interrupted, |runners, number| {
-        runners[number].given_up = is_hopeless(&runners[number].vms);
-        matrix.mode = mode(runners[number].accel.as_str(), options.deterministic);
-        let judged = sides.iter().zip(runners);
-        matrix.pairs = judged
-            .filter_map(|((old, new), runner)| pair(old, new, &runner.vms))
-            .collect();
-        matrix.measure(&options.out, &lost);
-        matrix::write(&matrix, &options.out.join(FILE))?;
-        Ok(!interrupted.load(Ordering::Relaxed))
-    })?;
+    turns::run(
+        &campaigns,
+        &bench,
+        updates,
+        interrupted,
+        |runners, number| {
+            runners[number].given_up = is_hopeless(&runners[number].vms);
+            matrix.mode = mode(runners[number].accel.as_str(), options.deterministic);
+            let judged = sides.iter().zip(runners);
+            matrix.pairs = judged
+                .filter_map(|((old, new), runner)| pair(old, new, &runner.vms))
+                .collect();
+            matrix.measure(&options.out, &lost);
+            matrix::write(&matrix, &options.out.join(FILE))?;
+            Ok(!interrupted.load(Ordering::Relaxed))
+        },
+    )?;
     Ok(matrix)
 }
 

@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use reports::files::set::SUFFIX;
+use reports::matrix;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::liveupdate::Holder;
@@ -24,9 +26,9 @@ pub(super) fn take(out: &Path) -> Result<File, String> {
     let mut names = files
         .flatten()
         .map(|file| file.file_name().to_string_lossy().into_owned());
-    if let Some(run) = names.find(|name| name.ends_with(".run.json")) {
+    if let Some(name) = names.find(|name| name.ends_with(SUFFIX) || name == matrix::FILE) {
         return Err(format!(
-            "{place} has runs already ({run}), and two campaigns would mix; name another directory"
+            "{place} already holds runs ({name}), which would mix with new ones; name another directory"
         ));
     }
     Ok(lock)
@@ -47,9 +49,12 @@ mod tests {
         assert!(error.contains(&ours), "{error}");
         drop(first);
         assert!(take(&out).is_ok());
-        fs::write(out.join("0001.run.json"), "").unwrap();
-        let error = take(&out).unwrap_err();
-        let why = "has runs already (0001.run.json)";
-        assert!(error.contains(why), "{error}");
+        for name in ["0001.run.json", "matrix.json"] {
+            fs::write(out.join(name), "").unwrap();
+            let error = take(&out).unwrap_err();
+            let why = format!("already holds runs ({name})");
+            assert!(error.contains(&why), "{error}");
+            fs::remove_file(out.join(name)).unwrap();
+        }
     }
 }

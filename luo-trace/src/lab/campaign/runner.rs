@@ -31,6 +31,39 @@ use crate::lab::witness;
 /// and a busy host stretch the silent parts of a boot to some seconds.
 const IDLE: Duration = Duration::from_mins(1);
 
+/// What this host runs all VMs with.
+pub struct Bench {
+    init: PathBuf,
+    accel: Accel,
+}
+
+impl Bench {
+    /// Makes sure that the VMs of these campaigns can be run; creates nothing.
+    pub fn check(campaigns: &[Campaign], interrupted: &Arc<AtomicBool>) -> Result<Self> {
+        qemu::check_installed()?;
+        let init = init::find()?;
+        for campaign in campaigns {
+            for kernel in [&campaign.kernel, campaign.next_kernel()] {
+                qemu::check_image(kernel)?;
+            }
+            campaign.check_memory(&init)?;
+        }
+        init::check(&init)?;
+        let first = campaigns.first().context("no campaign")?;
+        let choice = match (first.machine.deterministic, first.machine.accel) {
+            (true, AccelChoice::Kvm) => {
+                let why = "--deterministic counts instructions, which KVM cannot: use --accel tcg";
+                return Err(Failure::bad_input(why));
+            }
+            (true, _) => AccelChoice::Tcg,
+            (false, choice) => choice,
+        };
+        let accel =
+            accel::choose(choice, &first.kernel, interrupted).map_err(Failure::environment)?;
+        Ok(Self { init, accel })
+    }
+}
+
 /// A campaign under way, one VM at a time.
 pub struct Runner<'a> {
     pub campaign: &'a Campaign,
@@ -47,40 +80,17 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// Makes sure that VMs can be run, and runs none yet; `chosen` is the accelerator
-    /// that was found for another campaign on this host.
-    ///
-    /// Fails where nothing can be run.
+    /// Takes the campaign's directory, and runs nothing yet.
     pub fn start(
         campaign: &'a Campaign,
-        chosen: Option<Accel>,
+        bench: &Bench,
         interrupted: &'a Arc<AtomicBool>,
     ) -> Result<Self> {
-        let machine = &campaign.machine;
-        qemu::check_installed()?;
-        for kernel in [&campaign.kernel, campaign.next_kernel()] {
-            qemu::check_image(kernel)?;
-        }
-        let init = init::find()?;
-        let choice = match (machine.deterministic, machine.accel) {
-            (true, AccelChoice::Kvm) => {
-                let why = "--deterministic counts instructions, which KVM cannot: use --accel tcg";
-                return Err(Failure::bad_input(why));
-            }
-            (true, _) => AccelChoice::Tcg,
-            (false, choice) => choice,
-        };
-        campaign.check(&init)?;
-        let lock = place::take(&machine.out).map_err(Failure::bad_input)?;
-        let accel = match chosen {
-            Some(accel) => accel,
-            None => accel::choose(choice, &campaign.kernel, interrupted)
-                .map_err(Failure::environment)?,
-        };
+        let lock = place::take(&campaign.machine.out).map_err(Failure::bad_input)?;
         Ok(Self {
             campaign,
-            init,
-            accel,
+            init: bench.init.clone(),
+            accel: bench.accel,
             cmdline: campaign.cmdline(),
             interrupted,
             vms: Vec::new(),

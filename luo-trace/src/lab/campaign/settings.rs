@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::steps::Scenario;
+use super::scenario::Scenario;
 use crate::arch;
 use crate::exit::Failure;
 use crate::lab::host::accel::AccelChoice;
@@ -19,8 +19,18 @@ use crate::quantity::show_size;
 /// it does without, as it does on KVM.
 const CMDLINE: &str = "quiet panic=-1 no_timer_check";
 
-/// What a kernel of the lab and its user space need beside what is carried, bytes.
-const BASE_MEMORY: u64 = 128 << 20;
+/// What a kernel reserves at boot beside itself, its initramfs and its page structs, bytes;
+/// and the share of memory that those take.
+const TABLES: u64 = 1 << 20;
+const TABLES_OF_CPU: u64 = 256 << 10;
+const PAGE_STRUCTS: u64 = 64;
+
+/// KHO's scratch areas as a multiple of what is reserved before them. They take twice that
+/// in low memory and then twice of all that is reserved by then in the node: 2 + 6
+/// (`kho_reserve_scratch`, `kernel/liveupdate/kexec_handover.c`, v7.3). Each is one piece
+/// and KASLR puts the kernel anywhere: with just no room for 6 below it and for 2 + 6
+/// above it, and itself, that is 15.
+const SCRATCH: u64 = 15;
 
 /// Updates of one kernel to one other.
 #[derive(Clone, Debug, Serialize)]
@@ -95,20 +105,45 @@ impl Campaign {
         self.new_kernel.as_ref().unwrap_or(&self.kernel)
     }
 
-    /// Refuses a machine that would hang for want of memory. Kernel and initramfs are
-    /// there twice: as loaded for the kexec and as running.
-    pub(super) fn check(&self, init: &Path) -> Result<()> {
+    /// The least memory of a machine, bytes: for KHO's scratch areas, and beside them for
+    /// the workload.
+    fn least_memory(&self, init: &Path) -> (u64, u64) {
         let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+        let unpacked = |path: &Path| {
+            let file = fs::File::open(path).ok();
+            file.and_then(|file| arch::image_memory(&file)).unwrap_or(0)
+        };
+        let next = self.next_kernel();
+        let reserved = unpacked(&self.kernel).max(unpacked(next))
+            + size(init)
+            + size(next)
+            + TABLES
+            + TABLES_OF_CPU * u64::from(self.machine.cpus);
+        // M = 15 (reserved + M / 64) + workload.
+        let with_page_structs =
+            |bytes: u64| bytes.saturating_mul(PAGE_STRUCTS) / (PAGE_STRUCTS - SCRATCH);
+        let workload = self.machine.workload.bytes();
+        (
+            with_page_structs(SCRATCH * reserved),
+            with_page_structs(workload),
+        )
+    }
+
+    /// Refuses a machine that would fail or hang for want of memory.
+    pub(super) fn check_memory(&self, init: &Path) -> Result<()> {
         let MachineOptions {
             memory, workload, ..
         } = &self.machine;
-        let images = 3 * (size(init) + size(self.next_kernel()));
-        let needed = BASE_MEMORY + images + workload.bytes();
-        if *memory < needed {
+        let (scratch, carried) = self.least_memory(init);
+        let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
+        if *memory >> 20 < megabytes(scratch) + megabytes(carried) {
             return Err(Failure::bad_input(format!(
-                "--memory {} is too little: with the workload {workload} a machine needs {}M",
+                "--memory {} is too little: a machine needs {}M, of which {}M so that KHO has room \
+                 for its scratch areas and {}M for the workload {workload}",
                 show_size(*memory),
-                needed.div_ceil(1 << 20)
+                megabytes(scratch) + megabytes(carried),
+                megabytes(scratch),
+                megabytes(carried),
             )));
         }
         Ok(())
@@ -182,9 +217,9 @@ pub(super) mod tests {
             let mut campaign = campaign();
             campaign.machine.memory = megabytes << 20;
             campaign.machine.workload = workload.parse().unwrap();
-            campaign.check(Path::new("/nowhere"))
+            campaign.check_memory(Path::new("/nowhere"))
         };
-        for (megabytes, workload) in [(0, "memfd=1x4K"), (32, "memfd=1x4K"), (1024, "memfd=4x1G")] {
+        for (megabytes, workload) in [(0, "memfd=1x4K"), (16, "memfd=1x4K"), (1024, "memfd=4x1G")] {
             let error = check(megabytes, workload).unwrap_err().to_string();
             assert!(error.contains("is too little"), "{error}");
         }

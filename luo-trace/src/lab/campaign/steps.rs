@@ -1,123 +1,14 @@
-//! The steps of an update, boot by boot; and of updates that do not go as planned, which
-//! are acted out for real.
-
-use std::str::FromStr;
+//! The steps of an update, boot by boot.
 
 use rustix::process::Signal;
-use serde::Serialize;
 
+use super::scenario::{self, Scenario};
 use super::settings::Campaign;
 use crate::lab::wire::initramfs::Image;
 use crate::lab::wire::plan::{NEXT_INITRAMFS, OUT, Plan, Step, run_file, verify_name};
 
 /// Stands for a blank in an argument.
 const BLANK: &str = "\u{a0}";
-
-/// What happens in the boots of a VM: a line for each, its steps as [`step`] reads them.
-///
-/// `update` is as it should be; with the others something goes wrong, for `luo-trace` to
-/// explain afterwards. `collect` waits for 6 s only where something never comes.
-const SCRIPTS: &str = "
-update
-  record; preserve; pack; kexec
-  watch; restore; wait collect 0
-untraced
-  preserve; pack; plain-kexec
-  restore
-no-liveupdate
-  run doctor doctor; run record record; run collect collect -o /run/out/{n}.run.json
-device-held
-  start holder lab-agent hold; run record record --wait 2s
-kill-record
-  record; preserve; pack; kill record; plain-kexec
-  collect; restore; wait collect
-no-image
-  run kexec kexec
-small-buffer
-  record --buffer 64K; preserve; pack; kexec
-  collect; restore; wait collect
-refusals
-  run before lab-agent provoke; preserve; pack; plain-kexec
-  run after lab-agent provoke --after
-doctor
-  run doctor doctor --json
-mechanisms
-  run doctor-kprobe.session doctor --json --mechanism kprobe.session; \
-  run doctor-kprobe.multi doctor --json --mechanism kprobe.multi
-kexec-alone
-  preserve; pack; kexec
-  collect; restore; wait collect
-broker
-  start broker lab-agent broker brokered; preserve; pack; kexec
-  collect --session brokered; restore; wait collect
-restored-first
-  record; preserve; pack; kexec
-  restore; collect --timeout 6s; wait collect
-collect-killed
-  record; preserve; pack; kexec
-  collect; kill collect; restore; run doctor doctor
-collected-twice
-  record; preserve; pack; kexec
-  collect; restore; wait collect 0; \
-  start second collect --timeout 6s -o /run/out/second.run.json; wait second; run doctor doctor
-aborted
-  record; preserve; refused-kexec; pack; kexec
-  collect; restore; wait collect
-marks
-  record; preserve; pack; run pause mark pause vm-1; kexec
-  collect --until mark:resume\u{a0}vm-1; restore; run resume mark resume vm-1; wait collect
-collect-first
-  record; preserve; pack; kexec
-  collect --first; restore; wait collect
-full-disk
-  record; preserve; pack; kexec
-  run disk lab-agent full-disk /run/full; start collect collect --timeout 6s \
-  -o /run/full/{n}.run.json --keep-carrier /run/full/{n}.carrier; restore; wait collect
-collect-ended
-  record; preserve; pack; kexec
-  collect; end collect
-agent-killed
-  record; preserve; kill agent; pack; kexec
-  collect --timeout 6s; wait collect
-half-retrieved
-  record; preserve; pack; kexec
-  collect --timeout 6s; run half lab-agent restore {workload} --report /run/half.json --files 2; \
-  wait collect
-never-retrieved
-  record; preserve; pack; kexec
-  collect --timeout 6s; run first lab-agent restore {workload} --report /run/first.json --only 0; \
-  wait collect
-two-agents
-  record; preserve; pack; kexec
-  collect; run one lab-agent restore {workload} --report /run/one.json --only 0; \
-  run other lab-agent restore {workload} --report /run/other.json --only 1; wait collect
-";
-
-/// One of [`SCRIPTS`], by its name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Scenario(String);
-
-impl FromStr for Scenario {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let known = SCRIPTS.lines().any(|line| line == name);
-        let scenario = known.then(|| Self(name.to_owned()));
-        scenario.ok_or_else(|| format!("'{name}' is no scenario"))
-    }
-}
-
-impl Scenario {
-    /// Whether all comes back, only in another order.
-    pub(super) fn is_whole(&self) -> bool {
-        self.0 == "restored-first"
-    }
-
-    /// Whether the kernels are to lack `/dev/liveupdate`.
-    pub fn lacks_liveupdate(&self) -> bool {
-        self.0 == "no-liveupdate"
-    }
-}
 
 /// The plan of a VM whose first update has this number: plain updates, or a scenario.
 pub fn plan(campaign: &Campaign, first: u32) -> Plan {
@@ -126,8 +17,7 @@ pub fn plan(campaign: &Campaign, first: u32) -> Plan {
         None if campaign.machine.no_trace => "untraced",
         None => "update",
     };
-    let boots = SCRIPTS.lines().skip_while(|line| *line != script).skip(1);
-    let boots = boots.map_while(|line| line.strip_prefix("  "));
+    let boots = scenario::boots(script);
     let mut stages: Vec<Vec<Step>> = vec![Vec::new()];
     for number in first..first + campaign.chain {
         for (boot, line) in boots.clone().enumerate() {
@@ -261,10 +151,7 @@ mod tests {
         let mut acting = campaign();
         acting.machine.keep_carriers = true;
         acting.machine.without = vec!["luo_open".to_owned()];
-        for name in SCRIPTS
-            .lines()
-            .filter(|line| line.starts_with(char::is_alphabetic))
-        {
+        for name in scenario::names() {
             acting.scenario = Some(name.parse().unwrap());
             let plan = plan(&acting, 1);
             let json = serde_json::to_vec(&plan).unwrap();

@@ -9,25 +9,23 @@ use std::time::Duration;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::runner::Runner;
+use super::runner::{Bench, Runner};
 use super::settings::Campaign;
 use super::summary::VmSummary;
 
-/// Starts the campaigns, and runs `rounds` VMs of each, in turns, until `go_on` says no;
+/// Starts campaigns that were checked, and runs `rounds` VMs of each, in turns, until `go_on` says no;
 /// it is told whose VM has ended.
 ///
 /// Each goes first as often as last. Fails where nothing can be run.
 pub fn run<'a>(
     campaigns: &'a [Campaign],
+    bench: &Bench,
     rounds: u32,
     interrupted: &'a Arc<AtomicBool>,
     mut go_on: impl FnMut(&mut [Runner<'a>], usize) -> Result<bool>,
 ) -> Result<Vec<Runner<'a>>> {
-    let mut runners: Vec<Runner> = Vec::new();
-    for campaign in campaigns {
-        let accel = runners.first().map(|runner| runner.accel);
-        runners.push(Runner::start(campaign, accel, interrupted)?);
-    }
+    let start = |campaign| Runner::start(campaign, bench, interrupted);
+    let mut runners: Vec<Runner> = campaigns.iter().map(start).collect::<Result<_>>()?;
     let bar = bar(u64::from(rounds) * campaigns.len() as u64);
     for number in turns(rounds, runners.len()) {
         let runner = &mut runners[number];

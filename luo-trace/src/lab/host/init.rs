@@ -19,14 +19,18 @@ pub fn find() -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find this program")?;
     let small = own.with_file_name(SMALL);
     let is_ours = version(&small).is_some_and(|v| v == env!("CARGO_PKG_VERSION"));
-    let init = if is_ours { small } else { own };
-    if needs_interpreter(&init).with_context(|| init.display().to_string())? {
+    Ok(if is_ours { small } else { own })
+}
+
+/// Fails if the program needs files that an empty machine lacks.
+pub fn check(init: &Path) -> Result<()> {
+    if needs_interpreter(init).with_context(|| init.display().to_string())? {
         return Err(Failure::environment(format!(
             "{} is dynamically linked and cannot be a VM's init; build with `cargo xtask build`",
             init.display()
         )));
     }
-    Ok(init)
+    Ok(())
 }
 
 /// The version that a program says it is of.
