@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Reads a size: bytes, or with one of the suffixes K, M and G, powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let error = || format!("'{text}' is no size; expected bytes, or e.g. 64K, 4M, 1G");
+    let error = || format!("'{text}' is not a size; expected bytes, or e.g. 64K, 4M, 1G");
     let (digits, shift) = match text.as_bytes().last().map(u8::to_ascii_uppercase) {
         Some(b'K') => (&text[..text.len() - 1], 10),
         Some(b'M') => (&text[..text.len() - 1], 20),
@@ -20,7 +20,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = text.parse::<jiff::SignedDuration>().ok();
     duration
         .and_then(|duration| duration.try_into().ok())
-        .ok_or_else(|| format!("'{text}' is no duration; expected e.g. 20ms, 1.5s, 2m"))
+        .ok_or_else(|| format!("'{text}' is not a duration; expected e.g. 20ms, 1.5s, 2m"))
 }
 
 /// Writes a size as [`parse_size`] reads it.
@@ -43,7 +43,11 @@ mod tests {
         let all = ["250us", "20ms", "1.5s", "2m"].map(us);
         assert_eq!(all, [250, 20_000, 1_500_000, 120_000_000]);
         for text in ["5", "-5s", "5 parsecs", "s"] {
-            assert!(parse_duration(text).unwrap_err().contains("is no duration"));
+            assert!(
+                parse_duration(text)
+                    .unwrap_err()
+                    .contains("is not a duration")
+            );
         }
     }
 
@@ -54,7 +58,7 @@ mod tests {
         }
         assert_eq!(parse_size("1k"), Ok(1024));
         for text in ["1T", "17179869184G", "", "K"] {
-            assert!(parse_size(text).unwrap_err().contains("is no size"));
+            assert!(parse_size(text).unwrap_err().contains("is not a size"));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::host::ready::Started;
 pub(super) struct Options {
     #[command(flatten)]
     tracing: Tracing,
-    /// Where to write the run
+    /// Write the run to this file (NAME.run.json)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// When the restore counts as done: restored, finished, or mark:TEXT
@@ -21,14 +21,14 @@ pub(super) struct Options {
     /// Give up waiting after this long and write what there is
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = super::duration)]
     timeout: Duration,
-    /// Open the device before the agent does, for agents that keep it open for good
+    /// Open /dev/liveupdate before the agent does, for agents that never close it
     #[arg(long)]
     first: bool,
-    /// Be ready only once the probes are armed: session names, tokens and inner calls from the
-    /// first call on, for an agent that waits some 50 to 200 ms longer
+    /// Report ready only once the probes are armed: the agent waits 50 to 200 ms longer, and
+    /// session names, tokens and inner calls are recorded from its first call on
     #[arg(long)]
     detail: bool,
-    /// Keep a copy of the carrier as it arrived, to look into what a run does not tell
+    /// Also keep the trace of the old kernel as it arrived (the carrier), for debugging
     #[arg(long, value_name = "FILE")]
     keep_carrier: Option<PathBuf>,
 }

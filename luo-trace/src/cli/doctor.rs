@@ -18,7 +18,7 @@ pub(super) struct Options {
     /// Print the facts as JSON
     #[arg(long)]
     json: bool,
-    /// Attach in this way only
+    /// Attach the probes in this way only
     #[arg(long, value_name = "HOW", value_parser = named(&MECHANISMS))]
     mechanism: Option<Mechanism>,
 }
@@ -170,7 +170,7 @@ fn lockdown() -> Check {
     match facts::lockdown().as_deref() {
         None | Some("none") => ok("lockdown", "off"),
         Some(level) => {
-            let text = format!("{level}: the tail cannot be written");
+            let text = format!("{level}: the old kernel's last records cannot be stored");
             check("lockdown", Status::Degraded, text)
         }
     }
@@ -184,7 +184,7 @@ fn clock() -> Check {
     } else if arch::is_clocksource(&source) {
         (Status::Ok, format!("{name}, invariant"))
     } else {
-        let text = format!("clocksource is {source}; {name} is invariant and carries the trace");
+        let text = format!("clocksource is {source}; the trace uses {name}, which is invariant");
         (Status::Note, text)
     };
     check("clock", status, text)
@@ -200,7 +200,8 @@ fn boot_trace() -> Check {
     if boot_trace::is_there() {
         return ok("boot trace", "on the cycle counter");
     }
-    let text = "this kernel did not record its boot: a kernel that `luo-trace kexec` loads does";
+    let text =
+        "this kernel's boot was not traced; kernels that `luo-trace kexec` loads trace theirs";
     check("boot trace", Status::Note, text)
 }
 

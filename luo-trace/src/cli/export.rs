@@ -17,7 +17,7 @@ pub(super) struct Options {
     /// Runs, or directories of runs
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// The format
+    /// Output format
     #[arg(long, value_parser = formats())]
     format: &'static Exporter,
     #[command(flatten)]

@@ -31,8 +31,7 @@ pub(super) struct Options {
     pairing: PairingOptions,
     #[command(flatten)]
     lenient: Lenient,
-    /// Write `JUnit` XML
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = "Write JUnit XML")]
     junit: Option<PathBuf>,
     /// Write Markdown, for a job summary
     #[arg(long, value_name = "FILE")]
@@ -51,7 +50,7 @@ pub(super) struct Options {
 /// What a set is held against.
 #[derive(Debug, clap::Args)]
 pub(super) struct RuleOptions {
-    /// Rules (gate.toml): what is gated, and how strictly
+    /// Rules file (gate.toml): what to gate, and how strictly
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Limit for the new runs, e.g. "restore.p50 <= 900ms"
@@ -74,7 +73,7 @@ impl RuleOptions {
     }
 }
 
-/// A format.
+/// Writes the verdict in a format.
 type Render = fn(&Report) -> String;
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {

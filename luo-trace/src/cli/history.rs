@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let metric = &options.metric;
     if Item::known(metric).is_none() {
         return Err(Failure::bad_input(format!(
-            "no window or phase is called {metric}; name one of {}, or a phase as old.freeze",
+            "no window or phase is called {metric}; name one of {}, or a phase such as old.freeze",
             WINDOWS.join(", ")
         )));
     }
@@ -49,7 +49,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     };
     let history = history.map_err(Failure::bad_input)?;
     if history.torn {
-        log::warn!("the last line was torn and is left out");
+        log::warn!("the last line was torn (cut short) and is left out");
     }
     print(text::render_history(&history.entries, metric))?;
     Ok(Exit::Success)

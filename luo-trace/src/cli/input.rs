@@ -38,7 +38,7 @@ pub(super) fn read_whole(paths: &[PathBuf], keep: Keep, hint: &str) -> Result<Se
 /// What of the files that cannot be read, where they can be named beside the rest.
 #[derive(Debug, clap::Args)]
 pub(super) struct Strict {
-    /// Refuse the set if one of its files cannot be read
+    /// Reject the set if a file is unreadable, instead of listing the file and going on
     #[arg(long)]
     strict: bool,
 }
@@ -56,7 +56,7 @@ impl Strict {
 /// What of the files that cannot be read, where a verdict rests on the others.
 #[derive(Debug, clap::Args)]
 pub(super) struct Lenient {
-    /// Leave out files that cannot be read, instead of refusing the set
+    /// Leave out unreadable files, instead of rejecting the set
     #[arg(long)]
     lenient: bool,
 }

@@ -9,17 +9,17 @@ use crate::sources::facts;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// The session of the running `record` [default: the only one that runs], or of the one to
-    /// start [default: luo-trace]
+    /// Session of the running `record`; if none runs, of the one to start [default: that of the
+    /// only `record` that runs, else luo-trace]
     #[arg(long, value_name = "NAME")]
     session: Option<String>,
     /// Load this kernel image first
     #[arg(long, value_name = "IMAGE", requires = "initrd")]
     kernel: Option<PathBuf>,
-    /// … with this initial file system
+    /// Initial file system of that kernel
     #[arg(long, value_name = "FILE", requires = "kernel")]
     initrd: Option<PathBuf>,
-    /// … and this command line
+    /// Command line of that kernel
     #[arg(
         long,
         value_name = "TEXT",
@@ -27,10 +27,10 @@ pub(super) struct Options {
         conflicts_with = "reuse_cmdline"
     )]
     cmdline: Option<String>,
-    /// … and the running kernel's command line
+    /// Give that kernel the running kernel's command line
     #[arg(long, requires = "kernel")]
     reuse_cmdline: bool,
-    /// Do not make the new kernel record its boot and its calls on LUO for collect
+    /// Do not trace the new kernel's boot and its LUO calls for collect
     #[arg(long, requires = "kernel")]
     no_boot_trace: bool,
 }
@@ -50,7 +50,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
         }),
         (Some(_), Some(_), None) => {
             return Err(Failure::bad_input(
-                "say what the new kernel's command line is: --cmdline TEXT or --reuse-cmdline",
+                "the new kernel needs a command line: give --cmdline TEXT or --reuse-cmdline",
             ));
         }
         _ => None,

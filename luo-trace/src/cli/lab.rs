@@ -44,7 +44,7 @@ struct RunOptions {
     /// Kernel image to update to [default: the same]
     #[arg(long, value_name = "IMG")]
     new_kernel: Option<PathBuf>,
-    /// Alternate two kernels (A B B A A B …) and write one set for each, to DIR/A and DIR/B or DIR/NAME
+    /// Alternate two kernels (A B B A A B …) and write a set for each: to DIR/A and DIR/B, or to DIR/NAME
     #[arg(
         long,
         value_names = ["[NAME=]A", "[NAME=]B"],
@@ -136,7 +136,7 @@ impl RunOptions {
         let sides: Vec<Campaign> = pair.iter().zip(["A", "B"]).map(side).collect();
         if sides[0].name == sides[1].name {
             let place = sides[0].machine.out.display();
-            let text = format!("both kernels would write to {place}; give them other names");
+            let text = format!("both kernels would write to {place}; give them different names");
             return Err(Failure::bad_input(text));
         }
         Ok(sides)
@@ -186,14 +186,17 @@ mod tests {
     fn bad_values_are_refused_by_name() {
         for (line, word) in [
             ("lab run --kernel a -o d -n 0", "-n"),
-            ("lab run --kernel a -o d --memory lots", "'lots' is no size"),
+            (
+                "lab run --kernel a -o d --memory lots",
+                "'lots' is not a size",
+            ),
             ("lab run --kernel a -o d --workload disk", "expected memfd="),
-            ("lab run --kernel a -o d --timeout 5", "is no duration"),
+            ("lab run --kernel a -o d --timeout 5", "is not a duration"),
             ("lab run -o d", "--kernel"),
             ("lab run --interleave a -o d", "--interleave"),
             ("lab run --interleave a b --kernel c -o d", "--kernel"),
             ("lab run --interleave a b --chain 2 -o d", "--chain"),
-            ("lab run --interleave ../x=a b -o d", "is no name"),
+            ("lab run --interleave ../x=a b -o d", "cannot name a kernel"),
             ("lab matrix -o d", "--kernel"),
             ("lab matrix --kernel a=b -n 0 -o d", "-n"),
         ] {

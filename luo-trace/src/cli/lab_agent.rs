@@ -65,7 +65,7 @@ enum Task {
     },
     /// Mount a disk that has no room for a run
     FullDisk {
-        /// Where
+        /// Where to mount it
         at: PathBuf,
     },
     /// Hold /dev/liveupdate and stay
@@ -74,7 +74,7 @@ enum Task {
     Tied {
         /// Process id of the parent
         parent: i32,
-        /// The program
+        /// Program to become
         program: OsString,
         /// Its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -35,7 +35,7 @@ EXAMPLES
   luo-trace doctor                                     what can be traced here
   luo-trace record --ready-fd 3 &                      in the old kernel, before the update
   luo-trace kexec --kernel bzImage --initrd img --reuse-cmdline
-  luo-trace collect -o 0001.run.json                   in the new kernel, before the agent
+  luo-trace collect -o today.run.json                  in the new kernel, before the agent
   luo-trace mark pause vm-1                            the workload stops here
   luo-trace lab run --kernel bzImage -n 10 -o base     real updates in QEMU
   luo-trace lab matrix --kernel a=IMG --kernel b=IMG -o pairs
@@ -104,10 +104,10 @@ struct Tracing {
     /// Name of the LUO session that carries the trace
     #[arg(long, default_value = "luo-trace", value_name = "NAME")]
     session: String,
-    /// Write READY=1 to this descriptor once armed
+    /// Write READY=1 to this file descriptor once the probes are armed
     #[arg(long, value_name = "N")]
     ready_fd: Option<RawFd>,
-    /// Attach in this way only
+    /// Attach the probes in this way only
     #[arg(long, value_name = "HOW", value_parser = named(&MECHANISMS))]
     mechanism: Option<Mechanism>,
     /// Leave this probe out, as if the kernel lacked it

@@ -13,14 +13,14 @@ use crate::record::{self, Config};
 pub(super) struct Options {
     #[command(flatten)]
     tracing: Tracing,
-    /// Size of the trace that is carried over (64K, 1M, …); the oldest detail goes first
+    /// Size of the trace (64K, 1M, …); once it is full, the oldest details are dropped
     #[arg(long, default_value = "1M", value_name = "SIZE", value_parser = super::size)]
     buffer: u64,
-    /// How long to wait for a busy /dev/liveupdate
+    /// How long to wait if /dev/liveupdate is busy
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = super::duration)]
     wait: Duration,
-    /// Preserve the trace in this session, which a broker made for it and handed over;
-    /// `collect --session` takes it by its name
+    /// Preserve the trace in this LUO session, a file descriptor that a broker handed over;
+    /// `collect --session` finds it by its name
     #[arg(long, value_name = "N")]
     session_fd: Option<RawFd>,
 }

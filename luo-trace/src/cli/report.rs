@@ -25,7 +25,7 @@ pub(super) struct Options {
     /// Runs, directories of runs, or the directory of a matrix
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// The form of the report; by default that of the output's name, else text
+    /// Format [default: by the extension of --output, else text]
     #[arg(long, value_enum)]
     format: Option<Format>,
     #[command(flatten)]
@@ -33,10 +33,10 @@ pub(super) struct Options {
     /// Show the change since this set (text, markdown, svg, png)
     #[arg(long, value_name = "SET")]
     before: Option<PathBuf>,
-    /// What an svg or png shows; by default the waterfall of one run, the histogram of many
+    /// What an SVG or PNG image shows [default: waterfall for one run, histogram for many]
     #[arg(long, value_parser = named(&PICTURES))]
     picture: Option<Picture>,
-    /// The paper of an svg or png
+    /// Colours of a picture
     #[arg(long, value_parser = named(&THEMES), default_value = "light")]
     theme: Theme,
     #[command(flatten)]
@@ -45,15 +45,15 @@ pub(super) struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For mail: 72 columns of ASCII
+    /// Plain text for mail: 72 columns of ASCII
     Text,
-    /// For comments on GitHub and GitLab
+    /// Markdown for comments on GitHub and GitLab
     Markdown,
-    /// One file to open in a browser
+    /// One page to open in a browser
     Html,
-    /// A picture that scales
+    /// SVG image
     Svg,
-    /// A picture of dots
+    /// PNG image
     Png,
     /// All figures, for programs
     Json,
@@ -64,13 +64,13 @@ static PICTURES: [(&str, Picture, &str); 5] = [
     (
         "histogram",
         Picture::Histogram,
-        "How many runs took how long",
+        "Number of runs by duration",
     ),
-    ("phases", Picture::Phases, "The same of each phase"),
+    ("phases", Picture::Phases, "A histogram of each phase"),
     (
         "cumulative",
         Picture::Cumulative,
-        "The share of the runs that took at most so long",
+        "Share of the runs that took at most a given time",
     ),
     (
         "stacked",

@@ -61,7 +61,7 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     let fewest = rules.options.fewest;
     if good.runs.len() < fewest {
         let text = format!(
-            "the good set has {} runs; it takes {fewest}",
+            "the good set has {} runs, but at least {fewest} are needed",
             good.runs.len()
         );
         return Err(Failure::bad_input(text));
@@ -90,7 +90,7 @@ fn step(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     Ok(match report.verdict {
         Outcome::Pass => Exit::Success,
         Outcome::Regression => Exit::Environment,
-        Outcome::Inconclusive => skip("whether it is slower cannot be told"),
+        Outcome::Inconclusive => skip("it is unclear whether it is slower"),
     })
 }
 

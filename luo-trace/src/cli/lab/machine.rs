@@ -14,7 +14,7 @@ static ACCELERATORS: [(&str, AccelChoice, &str); 3] = [
     (
         "auto",
         AccelChoice::Auto,
-        "KVM if it can run the kernel here, else TCG",
+        "KVM if it works here, else emulation",
     ),
     ("kvm", AccelChoice::Kvm, "Hardware virtualisation"),
     ("tcg", AccelChoice::Tcg, "Emulation"),
@@ -33,7 +33,7 @@ pub(super) struct MachineArgs {
     /// Memory of each virtual machine
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = size)]
     memory: u64,
-    /// How QEMU runs the virtual machines: with KVM, by emulation, or KVM if it works
+    /// How QEMU runs the virtual machines
     #[arg(long, value_parser = named(&ACCELERATORS), default_value = "auto")]
     accel: AccelChoice,
     /// Count instructions instead of time, for repeatable runs (one CPU, emulated)
@@ -51,7 +51,7 @@ pub(super) struct MachineArgs {
     /// Add to the command line of every kernel but the first
     #[arg(long, value_name = "WORDS")]
     append_new: Option<String>,
-    /// Directory for the runs and logs; it must have no runs yet
+    /// Directory for the runs and logs; it must not hold runs yet
     #[arg(short, long = "output", value_name = "DIR")]
     out: PathBuf,
     /// Time limit of one virtual machine
@@ -63,7 +63,7 @@ pub(super) struct MachineArgs {
     /// Do not trace the new kernel's boot, to measure what that costs
     #[arg(long)]
     no_boot_trace: bool,
-    /// Let the agent wait for the probes, which then see inside every call of the restore
+    /// Let the agent wait until the probes are armed, to see inside every call of the restore
     #[arg(long)]
     detail: bool,
     /// Keep the carriers beside the runs, as NNNN.carrier

@@ -23,7 +23,7 @@ pub(super) struct Options {
     /// Kernel image and its name [default: its release]; repeat for each kernel
     #[arg(long = "kernel", required = true, value_name = "[NAME=]IMG")]
     kernels: Vec<Named>,
-    /// Updates of each pair; comparing phases takes at least 6
+    /// Updates per pair; at least 6 to compare phases
     #[arg(short, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     #[command(flatten)]

@@ -27,7 +27,7 @@ const HOPELESS: usize = 2;
 pub struct Named {
     /// What it is called; where it was not told, its release.
     pub name: Option<String>,
-    /// Its image.
+    /// Path of its image.
     pub image: PathBuf,
 }
 
@@ -45,8 +45,8 @@ impl std::str::FromStr for Named {
         };
         if !is_plain(name) {
             return Err(format!(
-                "'{name}' is no name for a kernel: it names directories, so it has letters, \
-                 digits, '.', '-' and '_' only"
+                "'{name}' cannot name a kernel, since it names directories: use letters, digits, \
+                 '.', '-' and '_' only"
             ));
         }
         Ok(Self {
@@ -142,7 +142,7 @@ fn described(kernels: &[Named]) -> Result<Vec<Kernel>> {
             }
             if !names.insert(name.clone()) {
                 return Err(Failure::bad_input(format!(
-                    "two kernels are called {name}; name one otherwise: --kernel NAME={image}"
+                    "two kernels are called {name}; rename one: --kernel NAME={image}"
                 )));
             }
             Ok(Kernel {
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(named.image, Path::new("/k/bzImage"));
         assert_eq!("/k/bzImage".parse::<Named>().unwrap().name, None);
         let error = "../x=/k/bzImage".parse::<Named>().unwrap_err();
-        assert!(error.contains("'../x' is no name for a kernel"), "{error}");
+        assert!(error.contains("'../x' cannot name a kernel"), "{error}");
 
         let dir = tempfile::tempdir().unwrap();
         let odd = dir.path().join("a=b");

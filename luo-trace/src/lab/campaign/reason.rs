@@ -63,7 +63,7 @@ fn of_stage(stage: Option<&StageResult>, vm: &VmSummary, error: &anyhow::Error) 
     let refused = stage.and_then(|stage| Some((stage.stage, stage.refused.as_ref()?)));
     match refused {
         _ if mismatches > 0 => {
-            let why = format!("{mismatches} bytes are not as they were preserved");
+            let why = format!("{mismatches} bytes differ from what was preserved");
             (Cause::Damaged, why)
         }
         Some((stage, why)) => (Cause::Refused, format!("boot {}: {why}", stage + 1)),
@@ -157,7 +157,7 @@ lab: 3.401000 stage 0 of 2\r
         vm.verified.insert(1, verified);
         let reason = of(&anyhow!("x"), &vm, "");
         assert_eq!(reason.cause, Cause::Damaged);
-        assert_eq!(reason.why, "7 bytes are not as they were preserved");
+        assert_eq!(reason.why, "7 bytes differ from what was preserved");
 
         let why = "boot 2 of 2: 0001-collect:\n not there\n--- last lines of the console:";
         let reason = of(&anyhow!(why), &failed(None), "");

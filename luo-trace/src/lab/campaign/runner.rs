@@ -201,7 +201,7 @@ impl<'a> Runner<'a> {
         self.keep(received, &heard, host_hz, vm)?;
         let console = ended?;
         if let Some(why) = cut {
-            bail!("the files from the VM end early: {why}");
+            bail!("the files from the VM are cut short: {why}");
         }
         vm.judge(self.campaign, &plan, &console)
     }

@@ -15,7 +15,7 @@ use crate::lab::wire::results::{StageResult, Verified};
 /// What was run and what came of it: `lab.json`.
 #[derive(Serialize)]
 pub(super) struct Summary<'a> {
-    /// `luo-trace.lab/2`.
+    /// Format of the file: `luo-trace.lab/2`.
     pub schema: &'static str,
     pub accel: Accel,
     pub cmdline: String,
@@ -31,7 +31,7 @@ pub struct VmSummary {
     pub first_update: u32,
     /// From QEMU's start to its end by the host's clock, ms.
     pub wall_ms: u64,
-    /// Its boots.
+    /// How each of its boots went.
     pub stages: Vec<StageResult>,
     /// What was verified, by the update's number.
     pub verified: BTreeMap<u32, Verified>,
@@ -85,16 +85,16 @@ impl VmSummary {
             };
             ensure!(
                 *verified == whole,
-                "update {number}: of {whole:?} there was {verified:?}"
+                "update {number}: expected {whole:?}, verified {verified:?}"
             );
             ensure!(
                 campaign.machine.no_trace || self.runs.contains_key(&number),
-                "update {number}: collect left no run"
+                "update {number}: collect wrote no run"
             );
             if let Some(beyond) = self.disputed.get(&number) {
                 bail!(
-                    "update {number}: the window is {beyond} ns further from what the host's clock \
-                     says than their errors allow: its figures are not to be trusted"
+                    "update {number}: do not trust its figures: its window and the host's clock \
+                     differ by {beyond} ns more than their errors allow"
                 );
             }
         }

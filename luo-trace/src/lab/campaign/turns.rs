@@ -83,7 +83,7 @@ fn line(vm: &VmSummary) -> Result<String, String> {
         return Err(format!("{first:04}: failed: {error}"));
     }
     let again = vm.slipped.as_ref().map_or_else(String::new, |line| {
-        format!("; a first try is not counted, as QEMU's threads spoiled it ({line})")
+        format!("; a first try crashed because of QEMU's threads and is not counted ({line})")
     });
     let bytes: u64 = vm.verified.values().map(|v| v.bytes).sum();
     let files: u64 = vm.verified.values().map(|v| v.files).sum();
@@ -112,7 +112,7 @@ mod tests {
             ..VmSummary::default()
         };
         let again = line(&vm).unwrap();
-        assert!(again.ends_with("QEMU's threads spoiled it (Oops: int3: 0000 [#1] SMP)"));
+        assert!(again.ends_with("is not counted (Oops: int3: 0000 [#1] SMP)"));
         vm.error = Some("the kernel died: Kernel panic".to_owned());
         let failed = Err("0007: failed: the kernel died: Kernel panic".to_owned());
         assert_eq!(line(&vm), failed);

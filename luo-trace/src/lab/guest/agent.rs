@@ -77,7 +77,7 @@ pub fn broker(name: &str, ready_fd: Option<u32>) -> Result<Exit> {
     drop(theirs);
     let mut word = String::new();
     ready.read_to_string(&mut word)?;
-    ensure!(word == "READY=1\n", "record did not get ready");
+    ensure!(word == "READY=1\n", "record ended before it was ready");
     stay(ready_fd, &(session, record))
 }
 
@@ -181,7 +181,7 @@ pub fn restore(task: &Restore<'_>) -> Result<Exit> {
     std::fs::write(task.report, serde_json::to_vec(&verified)?)?;
     ensure!(
         verified.mismatches == 0,
-        "{} of {} bytes are not as they were preserved",
+        "{} of {} bytes differ from what was preserved",
         verified.mismatches,
         verified.bytes
     );

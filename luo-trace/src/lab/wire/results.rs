@@ -12,7 +12,7 @@ pub const SPEAKERS: [&str; 4] = ["KHO: ", "luo: ", "kho_block: ", "memfd_luo: "]
 /// What became of a stage. Sent as `result-STAGE.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageResult {
-    /// The stage.
+    /// Which boot, from 0.
     pub stage: usize,
     /// Its steps, as far as they ended.
     pub steps: Vec<StepResult>,
@@ -29,7 +29,7 @@ pub struct StageResult {
 /// What became of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepResult {
-    /// Its name.
+    /// [`Step::name`](super::plan::Step::name).
     pub name: String,
     /// How its process ended; `None` while that runs, and for steps without one.
     pub ended: Option<Ended>,

@@ -26,7 +26,7 @@ impl Memfds {
             .ok_or_else(|| format!("'{value}' is not COUNTxSIZE"))?;
         let count = count
             .parse()
-            .map_err(|_| format!("'{count}' is no number"))?;
+            .map_err(|_| format!("'{count}' is not a number"))?;
         let size = parse_size(size)?;
         if size.checked_mul(u64::from(count)).is_none() {
             return Err("it is larger than any memory".to_owned());

@@ -101,7 +101,7 @@ fn parse(spec: &str) -> Result<Workload, String> {
             "sessions" => {
                 sessions = value
                     .parse()
-                    .map_err(|_| format!("'{value}' is no number"))?;
+                    .map_err(|_| format!("'{value}' is not a number"))?;
             }
             "delay" => delay = parse_duration(value)?,
             "between" => between = parse_duration(value)?,
@@ -185,13 +185,13 @@ mod tests {
             ("memfd=0x1M", "no files"),
             ("sessions=1", "no files"),
             ("memfd=1x1M,sessions=0", "no session"),
-            ("memfd=fourx1M", "'four' is no number"),
-            ("memfd=4x1T", "'1T' is no size"),
+            ("memfd=fourx1M", "'four' is not a number"),
+            ("memfd=4x1T", "'1T' is not a size"),
             ("memfd=4x1M,sessions=5", "more sessions than files"),
-            ("memfd=4000000000x17179869184G", "is no size"),
+            ("memfd=4000000000x17179869184G", "is not a size"),
             ("memfd=4000000000x8000000000G", "larger than any memory"),
-            ("memfd=1x1M,delay=5", "'5' is no duration"),
-            ("memfd=1x1M,delay=-5s", "'-5s' is no duration"),
+            ("memfd=1x1M,delay=5", "'5' is not a duration"),
+            ("memfd=1x1M,delay=-5s", "'-5s' is not a duration"),
             ("disk=1", "'disk' is unknown"),
         ] {
             let error = read(spec).unwrap_err();
