@@ -9,11 +9,11 @@ use crate::sources::facts;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Session of the running `record`; if none runs, of the one to start [default: that of the
-    /// only `record` that runs, else luo-trace]
+    /// Name of `record`'s session; `record` is started if none runs [default: that of the
+    /// running `record`, else luo-trace]
     #[arg(long, value_name = "NAME")]
     session: Option<String>,
-    /// Load this kernel image first
+    /// Load this kernel image first; needs --initrd, and --cmdline or --reuse-cmdline
     #[arg(long, value_name = "IMAGE", requires = "initrd")]
     kernel: Option<PathBuf>,
     /// Initial file system of that kernel

@@ -33,9 +33,9 @@ pub(crate) use crate::quantity::{parse_duration as duration, parse_size as size}
 const EXAMPLES: &str = "\
 EXAMPLES
   luo-trace doctor                                     what can be traced here
-  luo-trace record --ready-fd 3 &                      in the old kernel, before the update
+  luo-trace record &                      in the old kernel, before the update
   luo-trace kexec --kernel bzImage --initrd img --reuse-cmdline
-  luo-trace collect -o today.run.json                  in the new kernel, before the agent
+  luo-trace collect -o today.run.json                  in the new kernel
   luo-trace mark pause vm-1                            the workload stops here
   luo-trace lab run --kernel bzImage -n 10 -o base     real updates in QEMU
   luo-trace lab matrix --kernel a=IMG --kernel b=IMG -o pairs

@@ -37,7 +37,10 @@ impl BootEvents {
             .stdin(Stdio::piped())
             .spawn();
         let warn = |error: &io::Error| {
-            log::warn!("if collect is killed, system calls stay traced: {error}");
+            log::warn!(
+                "cannot start the process that stops system call tracing if collect is killed: {error}; in \
+                 that case run `luo-trace {GUARD} </dev/null`"
+            );
         };
         Some(Self {
             guard: guard.inspect_err(warn).ok(),
@@ -92,7 +95,10 @@ impl Done {
 impl Drop for BootEvents {
     fn drop(&mut self) {
         if let Err(error) = boot_trace::stop() {
-            log::warn!("system calls are still traced, which slows each of them down: {error}");
+            log::warn!(
+                "cannot stop system call tracing, which slows down every system call: {error}; run \
+                 `luo-trace {GUARD} </dev/null`"
+            );
         }
         if let Some(mut guard) = self.guard.take() {
             drop(guard.stdin.take());

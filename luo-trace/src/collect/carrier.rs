@@ -113,7 +113,8 @@ pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
         && meta.kexec_count.checked_add(1) != Some(count)
     {
         return foreign(format!(
-            "it was recorded {} kexecs after a cold boot, this kernel is {count} after one",
+            "it was recorded {} kexecs after the cold boot, and this kernel is {count} kexecs after it: \
+             one more was expected",
             meta.kexec_count
         ));
     }
@@ -172,7 +173,7 @@ mod tests {
             Descent::Unknown(why) | Descent::Foreign(why) => why,
         };
         assert_eq!(descent(&meta(2, "7.3.4"), &boot), Descent::Shown);
-        for (count, said) in [(3, "recorded 3 kexecs after a"), (u64::MAX, "refused")] {
+        for (count, said) in [(3, "recorded 3 kexecs after the"), (u64::MAX, "refused")] {
             let why = why(meta(count, "7.3.4"), &boot);
             assert!(why.contains(said), "{why}");
         }

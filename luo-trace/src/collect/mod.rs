@@ -99,7 +99,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     // Else the boot trace has the marks, at no cost here.
     let marks = matches!(config.until, Until::Mark(_)).then(Marks::open);
     let marks = marks.transpose().unwrap_or_else(|error| {
-        log::warn!("marks will be missing: {error}");
+        log::warn!("cannot watch for the mark of --until: {error}");
         None
     });
     let boot_events = BootEvents::take_over();
@@ -142,7 +142,7 @@ fn announce(ready: Ready, started: Started) -> anyhow::Result<(Waited, Used)> {
     let awaited = ready.is_awaited();
     ready
         .announce()
-        .context("whoever waits on --ready-fd is gone")?;
+        .context("cannot report ready (--ready-fd or NOTIFY_SOCKET)")?;
     let (now, since) = (boot_ns(), started.elapsed_ns());
     let executed = now.saturating_sub(since);
     let waited = Waited {
@@ -313,7 +313,7 @@ impl<'o> Watch<'o> {
             if !self.device.was_opened() {
                 holes.push(join::hole(
                     "new.restore",
-                    format!("nobody opened /dev/liveupdate before {what}, so collect did: the deserialisation is its own"),
+                    format!("nobody opened /dev/liveupdate before {what}, so collect opened it: the deserialisation time is collect's, not the agent's"),
                 ));
             }
             self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());

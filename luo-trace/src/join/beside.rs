@@ -72,9 +72,8 @@ impl<'a> Seen<'a> {
             hole(
                 "new.restore",
                 format!(
-                    "{alone} of {all} calls on LUO were seen by the kernel's own trace alone (the probes \
-                     were armed later, or lost them): which session and file they were of, and what \
-                     happened inside them, is not known"
+                    "{alone} of {all} LUO calls were seen only by the boot trace (the probes were armed \
+                     later, or lost them): their session, file and inner calls are unknown"
                 ),
             )
         })
@@ -91,15 +90,15 @@ impl<'a> Seen<'a> {
         let wrong = apart.iter().filter(|apart| apart.beyond_ns > 0);
         let Some(most) = most else { return clock };
         clock.checks.push(format!(
-            "{} calls on LUO were seen by probes and by the kernel's own trace, whose stamps are at \
-             most {:.1} us further out",
+            "{} LUO calls were seen by both probes and boot trace: probe times lie inside the boot \
+             trace's, at most {:.1} us apart",
             apart.len(),
             micros(most)
         ));
         if let Some(worst) = wrong.clone().map(|apart| apart.beyond_ns).max() {
             clock.warnings.push(format!(
-                "{} of {} calls on LUO have stamps by probes that are outside of those by the kernel's own \
-                 trace, by up to {:.1} us more than the errors allow",
+                "{} of {} LUO calls: probe times lie outside the boot trace's, by up to {:.1} us more than \
+                 the errors allow",
                 wrong.count(),
                 apart.len(),
                 micros(worst)
@@ -221,11 +220,15 @@ mod tests {
         assert_eq!(unprobed, [&calls[0], &calls[1], &calls[4]]);
         assert_eq!(seen.first_open(), Some(calls[0].start));
         assert_eq!(seen.last_retrieve(), calls[4].end);
-        assert!(seen.hole().unwrap().why.starts_with("3 of 5 calls"));
+        assert!(seen.hole().unwrap().why.starts_with("3 of 5 LUO calls"));
         let clock = seen.checked(crate::join::clock(None, Vec::new(), 0, false));
-        assert!(clock.checks[0].starts_with("2 calls"), "{:?}", clock.checks);
         assert!(
-            clock.checks[0].contains("most 0.5 us"),
+            clock.checks[0].starts_with("2 LUO calls"),
+            "{:?}",
+            clock.checks
+        );
+        assert!(
+            clock.checks[0].contains("most 0.5 us apart"),
             "{:?}",
             clock.checks
         );

@@ -97,7 +97,7 @@ pub(super) fn holes(old: Option<&OldHalf>, new: &NewHalf, loss: Loss) -> Vec<Hol
     if let Some(more) = events_lost.checked_sub(told).filter(|more| *more > 0) {
         holes.push(hole(
             "records",
-            format!("{more} records are missing and nothing says why: calls may lack an end"),
+            format!("{more} records are missing for an unknown reason: some calls may have no end"),
         ));
     }
     holes
@@ -129,12 +129,15 @@ fn counted(side: KernelSide, counters: &Counters) -> Vec<Hole> {
         ),
         (
             missed,
-            "hits made no record: a probe of luo-trace already ran on that CPU",
+            "probe hits were not recorded: another luo-trace probe was running on that CPU",
         ),
-        (unrecorded, "hits made no record: the tail was full"),
+        (
+            unrecorded,
+            "probe hits were not recorded: the tail was full",
+        ),
         (
             unmatched,
-            "calls of hot probes are in no sum: their start had to make room for others",
+            "calls of frequently hit functions are missing from the totals: too many were open at once",
         ),
     ];
     let told = causes.into_iter().filter(|(count, _)| *count > 0);

@@ -105,7 +105,12 @@ fn of_old(phase: PhaseId) -> Option<(ProbeId, Kind)> {
         PhaseId::OldFreeze => (ProbeId::LiveupdateReboot, Kind::Return),
         PhaseId::OldShutdown => (ProbeId::SyscoreShutdown, Kind::Return),
         PhaseId::OldStop => (ProbeId::MachineKexec, Kind::Entry),
-        _ => return None,
+        PhaseId::GapHandoff
+        | PhaseId::NewEarly
+        | PhaseId::NewInitcalls
+        | PhaseId::NewUserspace
+        | PhaseId::NewRestore
+        | PhaseId::NewResume => return None,
     })
 }
 

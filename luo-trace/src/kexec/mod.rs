@@ -103,7 +103,7 @@ impl Prepared {
             stop(&mut recorder);
         }
         Failure::environment(format!(
-            "the kernel did not kexec ({error}): {}",
+            "kexec failed ({error}): {}",
             news.or_else(|| refused(&error))
         ))
     }
@@ -137,7 +137,8 @@ fn traced(image: &Image) -> anyhow::Result<Traced> {
     let line = boot_args::with_config(&image.cmdline);
     if let Some(word) = line.in_the_way {
         log::warn!(
-            "the new kernel's boot is not recorded: its command line has {word}, which is left as it is"
+            "the new kernel's boot will not be recorded: its command line sets {word}, and the boot trace \
+             needs another clock; remove it to record the boot"
         );
         return Ok(Traced {
             cmdline: image.cmdline.clone(),
@@ -166,7 +167,7 @@ fn traced(image: &Image) -> anyhow::Result<Traced> {
         None => boot_args::on_command_line(&image.cmdline, cpus),
     };
     log::info!(
-        "the new kernel records its boot and every call on LUO{} (--no-boot-trace: it does not)",
+        "the new kernel will record its boot and every LUO call (--no-boot-trace turns this off){}",
         match &added[..] {
             [] => String::new(),
             added => format!("; added to its command line: {}", added.join(" ")),
@@ -274,6 +275,6 @@ fn refused(error: &io::Error) -> &'static str {
         Some(libc::EINVAL) => "no image is loaded, or LUO refused to freeze: see the kernel log",
         Some(libc::EBUSY) => "another load or kexec is under way: try again",
         Some(libc::EPERM) => "CAP_SYS_BOOT is needed: run as root",
-        _ => "see the kernel log for the file that could not be frozen",
+        _ => "see the kernel log",
     }
 }

@@ -55,7 +55,7 @@ fn quote(lines: &[Message], last: u64) -> Option<String> {
         .take(LINES)
         .map(|line| format!("\"{}\"", line.text))
         .collect();
-    (!texts.is_empty()).then(|| format!("the kernel says {}", texts.join(", ")))
+    (!texts.is_empty()).then(|| format!("the kernel log says {}", texts.join(", ")))
 }
 
 #[cfg(test)]
@@ -81,11 +81,11 @@ mod tests {
         ];
         assert_eq!(
             quote(&lines, 7).unwrap(),
-            format!("the kernel says \"{stuck}\"")
+            format!("the kernel log says \"{stuck}\"")
         );
         assert_eq!(
             quote(&lines[..2], 7).unwrap(),
-            "the kernel says \"kvm: exiting\""
+            "the kernel log says \"kvm: exiting\""
         );
         assert_eq!(quote(&lines, 9), None);
     }

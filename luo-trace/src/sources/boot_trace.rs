@@ -29,9 +29,7 @@ pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
     boot.holes.extend(overwritten().map(|records| {
         super::hole(
             "new.initcalls",
-            format!(
-                "the kernel's own trace had no room for {records} records: they are its oldest"
-            ),
+            format!("the boot trace was full: its {records} oldest records were overwritten"),
         )
     }));
     Some(boot)

@@ -304,7 +304,7 @@ fn a_restore_before_collect_is_seen_from_the_boot_trace() {
         let [hole] = &run.holes[..] else {
             panic!("{}", holes(&run))
         };
-        assert!(hole.why.starts_with("9 of 9 calls on LUO"), "{}", hole.why);
+        assert!(hole.why.starts_with("9 of 9 LUO calls"), "{}", hole.why);
         // Nobody is told to be faster for what collect cost.
         assert!(run.self_cost.in_window_ns < run.self_cost.attach_ns);
     }
@@ -322,14 +322,14 @@ fn probes_and_boot_trace_agree_on_every_call() {
         .clock
         .checks
         .iter()
-        .find(|check| check.contains("kernel's own trace"));
+        .find(|check| check.contains("both probes and boot trace"));
     assert!(
-        check.expect("the check").starts_with("61 calls"),
+        check.expect("the check").starts_with("61 LUO calls"),
         "{:?}",
         run.clock.checks
     );
     assert!(
-        !run.clock.warnings.iter().any(|w| w.contains("own trace")),
+        !run.clock.warnings.iter().any(|w| w.contains("boot trace")),
         "{:?}",
         run.clock
     );

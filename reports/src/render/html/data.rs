@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn what_the_charts_know_of_phases_is_in_the_table() {
         let data = Data::of(&[]);
-        assert_eq!(data.origin, "the entry of kernel_kexec");
+        assert_eq!(data.origin, "the start of the kexec");
         assert_eq!(data.calls, ["old.freeze", "new.early"]);
         assert_eq!(
             data.dark.join(" "),
