@@ -8,7 +8,7 @@ use reports::matrix::Failure;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Campaign;
-use crate::lab::host::accel::Accel;
+use crate::lab::host::qemu::Accel;
 use crate::lab::wire::plan::{Plan, verify_name};
 use crate::lab::wire::results::{StageResult, Verified};
 

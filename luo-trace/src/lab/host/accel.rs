@@ -6,31 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::qemu::{Machine, Vm, VmError};
+use super::qemu::{Accel, Machine, Vm, VmError};
 use crate::arch::CONSOLE;
 
 /// A kernel that KVM runs says its first word much sooner.
 const TRIAL: Duration = Duration::from_secs(3);
-
-/// An accelerator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accel {
-    Kvm,
-    Tcg,
-}
-
-impl Accel {
-    /// As QEMU and the run file have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-}
 
 /// Which accelerator to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
