@@ -350,7 +350,7 @@ fn nothing_is_left_on_whatever_ends_collect() {
     // A killed collect leaves no run, which the lab calls a failure.
     let killed = lab(KERNEL, "--scenario collect-killed");
     assert!(
-        killed.stderr().contains("collect left no run"),
+        killed.stderr().contains("collect wrote no run"),
         "{}",
         killed.stderr()
     );
