@@ -56,7 +56,7 @@ pub struct Campaign {
 pub struct MachineOptions {
     pub workload: Workload,
     pub cpus: u32,
-    /// Bytes.
+    /// Memory of the VM, bytes.
     pub memory: u64,
     #[serde(skip)]
     pub accel: AccelChoice,

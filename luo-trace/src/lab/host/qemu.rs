@@ -67,7 +67,7 @@ pub struct Machine<'a> {
     /// Kernel command line.
     pub cmdline: &'a str,
     pub cpus: u32,
-    /// Bytes.
+    /// Memory of the VM, bytes.
     pub memory: u64,
     pub accel: Accel,
     /// Emulate all CPUs in one thread, in turns.
