@@ -138,7 +138,7 @@ impl Campaign {
         let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
         if *memory >> 20 < megabytes(scratch) + megabytes(carried) {
             return Err(Failure::bad_input(format!(
-                "--memory {} is too little: a machine needs {}M, of which {}M so that KHO has room \
+                "--memory {} is too little: a machine needs at least {}M, of which {}M so that KHO has room \
                  for its scratch areas and {}M for the workload {workload}",
                 show_size(*memory),
                 megabytes(scratch) + megabytes(carried),
