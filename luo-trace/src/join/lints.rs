@@ -211,7 +211,9 @@ fn agent_late(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     noteworthy(run, late).then(|| {
         let mut opens = joined.new_calls.each(ProbeId::LuoOpen);
         let opener = opens
-            .find(|c| New::place(&joined.timeline, c.start) >= phase.end_t())
+            .find(|c| {
+                !joined.own.new_call(c) && New::place(&joined.timeline, c.start) >= phase.end_t()
+            })
             .map_or("the agent", |c| c.comm.as_str());
         note(
             "agent.late",
