@@ -145,9 +145,10 @@ fn traced(image: &Image) -> anyhow::Result<Traced> {
             copy: None,
         });
     }
-    let copy = match WithConfig::new(&image.initrd, &boot_args::settings(cpus)) {
-        _ if !facts::has_bootconfig() => None,
-        Ok(copy) => Some(copy),
+    let settings = facts::has_bootconfig().then(|| boot_args::settings(cpus));
+    let with = settings.map(|settings| WithConfig::new(&image.initrd, &settings));
+    let copy = match with.transpose() {
+        Ok(copy) => copy,
         Err(ConfigError::Io(error)) => {
             return Err(Failure::bad_input(format!(
                 "cannot read {}: {error}",
