@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::output::print;
 use super::{MECHANISMS, named};
 use crate::arch;
+use crate::collect::GUARD;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
 use crate::probes::{Mechanism, Probes, Selection};
@@ -192,10 +193,11 @@ fn clock() -> Check {
 
 fn boot_trace() -> Check {
     if boot_trace::watches_luo() {
-        return ok(
-            "boot trace",
-            "initcalls and calls on LUO, on the cycle counter",
+        let text = format!(
+            "initcalls and calls on LUO; it is still recording, which slows down every system call, until \
+             `luo-trace collect` or `luo-trace {GUARD} </dev/null` ends it"
         );
+        return check("boot trace", Status::Note, text);
     }
     if boot_trace::is_there() {
         return ok("boot trace", "on the cycle counter");

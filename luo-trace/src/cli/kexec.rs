@@ -33,6 +33,10 @@ pub(super) struct Options {
     /// Do not trace the new kernel's boot and its LUO calls for collect
     #[arg(long, requires = "kernel")]
     no_boot_trace: bool,
+    /// Have its boot trace name the session and file of every LUO call, too, which makes the
+    /// blackout some 30 ms longer
+    #[arg(long, requires = "kernel", conflicts_with = "no_boot_trace")]
+    boot_detail: bool,
 }
 
 pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
@@ -46,7 +50,7 @@ pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
             kernel,
             initrd,
             cmdline,
-            boot_trace: !options.no_boot_trace,
+            boot_trace: super::boot_trace(options.no_boot_trace, options.boot_detail),
         }),
         (Some(_), Some(_), None) => {
             return Err(Failure::bad_input(

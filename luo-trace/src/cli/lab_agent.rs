@@ -70,6 +70,14 @@ enum Task {
     },
     /// Hold /dev/liveupdate and stay
     Hold,
+    /// Make system calls until the kernel records them no more
+    Flood,
+    /// Wait
+    Sleep {
+        /// How long
+        #[arg(value_parser = super::duration)]
+        long: Duration,
+    },
     /// On the host: become this program, to be killed when the parent ends
     Tied {
         /// Process id of the parent
@@ -106,6 +114,11 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
         Task::Provoke { after: true } => provoke::after_update(),
         Task::FullDisk { at } => agent::full_disk(at),
         Task::Hold => agent::hold(ready),
+        Task::Flood => agent::flood(),
+        Task::Sleep { long } => {
+            std::thread::sleep(*long);
+            Ok(Exit::Success)
+        }
         Task::Tied {
             parent,
             program,

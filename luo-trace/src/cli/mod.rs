@@ -28,6 +28,7 @@ use crate::host::{need_luo, need_root};
 use crate::liveupdate::SessionName;
 use crate::probes::{Mechanism, Selection};
 pub(crate) use crate::quantity::{parse_duration as duration, parse_size as size};
+use crate::sources::boot_args::BootTrace;
 
 /// One typical line per command.
 const EXAMPLES: &str = "\
@@ -139,6 +140,15 @@ fn named<T: Copy + Send + Sync>(
         let row = table.iter().find(|row| row.0 == name);
         row.map(|row| row.1).ok_or("no such name")
     })
+}
+
+/// What `--no-boot-trace` and `--boot-detail` ask for.
+fn boot_trace(off: bool, detail: bool) -> BootTrace {
+    match (off, detail) {
+        (true, _) => BootTrace::Off,
+        (false, true) => BootTrace::Detail,
+        (false, false) => BootTrace::Calls,
+    }
 }
 
 /// The row of the probe table that has this name.

@@ -7,12 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use luo_trace_ebpf::Command as Ioctl;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 
 use crate::host::ending::Every;
-use crate::sources::{BootCall, Called, boot_trace};
+use crate::sources::boot_trace::{self, Fill};
+use crate::sources::{BootCall, Called};
 
 /// Between two looks into the record: each takes the kernel a few us a line.
 const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks of the guard at how full the record is.
+const GUARD_LOOK: Duration = Duration::from_millis(100);
 /// On one CPU, too, it gets all but 1.5 % of the time.
 const NICE: i32 = 19;
 
@@ -56,16 +61,21 @@ impl BootEvents {
     }
 
     /// What others have called so far.
-    pub(super) fn calls() -> impl Iterator<Item = BootCall> {
+    pub(super) fn calls() -> Vec<BootCall> {
         let own = std::process::id();
-        boot_trace::luo()
-            .into_iter()
-            .filter(move |call| call.tid != own)
+        let mut calls = boot_trace::luo();
+        calls.retain(|call| call.tid != own);
+        calls
     }
 
-    /// What others have done so far; looks now and then only.
-    pub(super) fn news(&mut self) -> Option<Done> {
-        self.look.due().then(|| Done::of(Self::calls()))
+    /// The same, now and then only.
+    pub(super) fn news(&mut self) -> Option<Vec<BootCall>> {
+        self.look.due().then(Self::calls)
+    }
+
+    /// Whether it is still made: the guard ends it when it is half full.
+    pub(super) fn is_on() -> bool {
+        boot_trace::watches_luo()
     }
 }
 
@@ -79,9 +89,9 @@ pub(super) struct Done {
 }
 
 impl Done {
-    pub(super) fn of(calls: impl Iterator<Item = BootCall>) -> Self {
+    pub(super) fn of(calls: &[BootCall]) -> Self {
         let mut done = Self::default();
-        for call in calls.filter(|call| call.ret == Some(0)) {
+        for call in calls.iter().filter(|call| call.ret == Some(0)) {
             match call.what {
                 Called::Ioctl(Ioctl::RetrieveFd) => done.files += 1,
                 Called::Ioctl(Ioctl::Finish) => done.sessions += 1,
@@ -107,14 +117,47 @@ impl Drop for BootEvents {
     }
 }
 
-/// Waits until whoever holds the other end of standard input is gone, then ends the
-/// record.
+/// Waits until whoever holds the other end of standard input is gone, or the record is
+/// half full, then ends it.
 ///
 /// # Errors
 /// tracefs cannot be written to.
 pub fn guard() -> io::Result<()> {
     // A service manager's signal to the whole group ends `collect`, and so this.
     let _ignored = crate::host::ending::Ending::catch()?;
-    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
-    boot_trace::stop()
+    let (stdin, began) = (io::stdin(), boot_trace::fill());
+    let look = Timespec::try_from(GUARD_LOOK).map_err(io::Error::other)?;
+    loop {
+        let mut gone = [PollFd::new(&stdin, PollFlags::IN)];
+        let gone = retry_on_intr(|| poll(&mut gone, Some(&look)))? > 0;
+        if gone || is_half_full(&began, &boot_trace::fill()) {
+            return boot_trace::stop();
+        }
+    }
+}
+
+/// Whether a CPU has used up half of the room that it had left: the initcalls alone may
+/// take more than half of it all.
+fn is_half_full(began: &[Fill], now: &[Fill]) -> bool {
+    began.iter().zip(now).any(|(began, now)| {
+        let used = now.bytes.saturating_sub(began.bytes);
+        2 * used >= now.room.saturating_sub(began.bytes)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_what_was_left_is_half_full() {
+        let fill = |bytes| Fill {
+            bytes,
+            room: 100,
+            lost: 0,
+        };
+        let half_full = |now| is_half_full(&[fill(0), fill(60)], &[fill(0), fill(now)]);
+        assert_eq!([60, 79, 80].map(half_full), [false, false, true]);
+        assert!(is_half_full(&[fill(100)], &[fill(100)]), "nothing was left");
+    }
 }

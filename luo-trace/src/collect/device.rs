@@ -40,9 +40,9 @@ const SERVED: [ProbeId; 8] = [
 ];
 
 impl DeviceWatch {
-    pub(super) fn new(probes: &Probes) -> Self {
+    pub(super) fn new(probes: Option<&Probes>) -> Self {
         let ends = [ProbeId::LuoOpen, ProbeId::LuoRelease];
-        let placed = |id| probes.placed.iter().any(|p| p.probe.id == id);
+        let placed = |id| probes.is_some_and(|p| p.placed.iter().any(|p| p.probe.id == id));
         Self::with(ends.into_iter().all(placed))
     }
 
@@ -56,9 +56,12 @@ impl DeviceWatch {
         }
     }
 
-    /// Takes note of what others called before the probes were armed.
-    pub(super) fn had(&mut self, calls: impl Iterator<Item = BootCall>) {
-        for call in calls.filter(|call| call.ret.is_none_or(|ret| ret >= 0)) {
+    /// Takes note of what others called that no probe saw.
+    pub(super) fn had(&mut self, calls: &[BootCall]) {
+        for call in calls
+            .iter()
+            .filter(|call| call.ret.is_none_or(|ret| ret >= 0))
+        {
             // When they close it, no record tells.
             self.told = false;
             self.opened = true;

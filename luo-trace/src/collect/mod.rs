@@ -6,20 +6,20 @@ mod carrier;
 mod device;
 mod output;
 mod progress;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use luo_trace_ebpf::{Event, ProbeId};
+use luo_trace_ebpf::ProbeId;
 use reports::model::{Hole, KernelSide, Run};
 
-use crate::carrier::Counters;
 use crate::clock::trust::Sides;
 use crate::clock::{Anchor, Bridge, ClockFacts, NewClock};
 use crate::exit::{Exit, Failure};
-use crate::host::ending::{Ending, Every};
+use crate::host::ending::Ending;
 use crate::host::now_rfc3339;
 use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
 use crate::join::{self, Halves, NewHalf, Waited};
@@ -28,16 +28,10 @@ use crate::probes::{Probes, Selection};
 use crate::record;
 use crate::sources::marks::Marks;
 use crate::sources::{self, facts, kmsg};
-use boot_events::{BootEvents, Done};
+use boot_events::BootEvents;
 pub use boot_events::{GUARD, guard};
 use carrier::{Arrival, Descent, Retrieved};
-use device::DeviceWatch;
-use progress::Progress;
-
-const DRAIN: Duration = Duration::from_millis(10);
-const ANCHOR: Duration = Duration::from_millis(25);
-/// Fewest and shortest anchors from which a rate is taken.
-const ANCHORS_FOR: Duration = Duration::from_millis(500);
+use watch::{Watch, Watched};
 
 /// When the restore counts as done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +86,12 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     output::check(&config.output)?;
     if let Some(copy) = &config.keep_carrier {
         output::check(copy)?;
+        if *copy == config.output {
+            return Err(Failure::bad_input(format!(
+                "{} cannot hold both the run and the carrier: give -o and --keep-carrier different files",
+                copy.display()
+            )));
+        }
     }
     let ending = Ending::catch()?;
     // The clock may bend while the probes are placed.
@@ -111,7 +111,11 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     } else {
         (None, Some(ready))
     };
-    let probes = Probes::arm_for_restore(&config.selection).map_err(Failure::environment)?;
+    let probes = match Probes::arm_for_restore(&config.selection) {
+        // The calls themselves are seen all the same.
+        Err(error) if boot_events.is_some() => Err(error.to_string()),
+        armed => Ok(armed.map_err(Failure::environment)?),
+    };
     let attach_ns = started.elapsed_ns();
     // So that whatever the agent does after this lies after an anchor.
     let anchors = vec![before, Anchor::sample()];
@@ -158,193 +162,6 @@ struct Armed {
     waited: Waited,
     /// What the machine had slept by then.
     slept: u64,
-}
-
-/// What the watch ended with.
-struct Watched {
-    used: Used,
-    probes: Probes,
-    events: Vec<Event>,
-    counters: Counters,
-    anchors: Vec<Anchor>,
-    arrival: Arrival,
-    holes: Vec<Hole>,
-}
-
-/// The watch over a restore.
-struct Watch<'o> {
-    probes: Probes,
-    config: &'o Config,
-    events: Vec<Event>,
-    counters: Counters,
-    anchors: Vec<Anchor>,
-    device: DeviceWatch,
-    progress: Progress,
-    arrival: Arrival,
-    marks: Option<Marks>,
-    boot_events: Option<BootEvents>,
-    used: Used,
-}
-
-impl<'o> Watch<'o> {
-    fn new(
-        probes: Probes,
-        boot_events: Option<BootEvents>,
-        marks: Option<Marks>,
-        anchors: Vec<Anchor>,
-        used: Used,
-        config: &'o Config,
-    ) -> Self {
-        let mut device = DeviceWatch::new(&probes);
-        if boot_events.is_some() {
-            device.had(BootEvents::calls());
-        }
-        Self {
-            device,
-            probes,
-            config,
-            boot_events,
-            used,
-            events: Vec::new(),
-            counters: Counters::default(),
-            anchors,
-            progress: Progress::new(),
-            arrival: Arrival::Awaited,
-            marks,
-        }
-    }
-
-    fn run(mut self, ending: &Ending) -> std::io::Result<Watched> {
-        let (mut tick, mut anchor) = (Every::new(DRAIN), Every::new(ANCHOR));
-        let deadline = Instant::now() + self.config.timeout;
-        let early = loop {
-            let next = tick.next().min(anchor.next()).min(deadline);
-            if ending.wait(&[], next)? {
-                break Some("the signal that ended collect");
-            }
-            if anchor.due() {
-                self.anchors.push(Anchor::sample());
-            }
-            if tick.due() {
-                self.used.push((boot_ns(), cpu_ns()));
-                self.drain();
-                if self.step() {
-                    break None;
-                }
-            }
-            if Instant::now() >= deadline {
-                break Some("the time-out");
-            }
-        };
-        let mut holes = early.map_or_else(Vec::new, |what| self.give_up(what));
-        holes.extend(self.progress.unnamed());
-        // It has served.
-        self.boot_events = None;
-        self.settle();
-        let Self {
-            probes,
-            events,
-            counters,
-            anchors,
-            arrival,
-            used,
-            ..
-        } = self;
-        Ok(Watched {
-            used,
-            probes,
-            events,
-            counters,
-            anchors,
-            arrival,
-            holes,
-        })
-    }
-
-    fn drain(&mut self) {
-        let (events, progress) = (&mut self.events, &mut self.progress);
-        self.probes.drain(|event| {
-            self.device.saw(&event);
-            progress.saw(&event);
-            events.push(event);
-        });
-        if let Some(marks) = &mut self.marks {
-            for event in marks.take() {
-                progress.saw(&event);
-                events.push(event);
-            }
-        }
-    }
-
-    /// One look; true when the restore is done.
-    fn step(&mut self) -> bool {
-        if matches!(self.arrival, Arrival::Awaited) && (self.config.first || self.device.is_free())
-        {
-            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
-            if let Arrival::Here(retrieved) = &self.arrival {
-                self.progress
-                    .expect(&retrieved.old, self.config.session.as_str());
-            }
-        }
-        match self.arrival {
-            Arrival::Awaited => false,
-            Arrival::Here(_) => self.progress.done(&self.config.until) || self.seen_done(),
-            Arrival::Absent(_) => self.progress.quiet(),
-        }
-    }
-
-    /// Whether the boot trace has all that is to come back: what was called before the
-    /// probes were armed, too.
-    fn seen_done(&mut self) -> bool {
-        let looks = self
-            .boot_events
-            .as_mut()
-            .filter(|_| self.progress.is_idle());
-        let news = looks.and_then(BootEvents::news);
-        news.is_some_and(|done| self.progress.is_all(done, &self.config.until))
-    }
-
-    /// `what` ends the watch early: take the carrier now if it is not here yet, so
-    /// that what was seen is written.
-    fn give_up(&mut self, what: &str) -> Vec<Hole> {
-        self.drain();
-        let mut holes = Vec::new();
-        if matches!(self.arrival, Arrival::Awaited) {
-            if !self.device.was_opened() {
-                holes.push(join::hole(
-                    "new.restore",
-                    format!("nobody opened /dev/liveupdate before {what}, so collect opened it: the deserialisation time is collect's, not the agent's"),
-                ));
-            }
-            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
-            if matches!(self.arrival, Arrival::Awaited) {
-                self.arrival = Arrival::Absent(format!("/dev/liveupdate stayed busy until {what}"));
-            }
-        }
-        if let Arrival::Here(retrieved) = &self.arrival {
-            self.progress
-                .expect(&retrieved.old, self.config.session.as_str());
-            let calls = self.boot_events.iter().flat_map(|_| BootEvents::calls());
-            let done = Done::of(calls);
-            if !self.progress.is_all(done, &Until::Finished) {
-                holes.extend(self.progress.left_over(what, done));
-            }
-        }
-        holes
-    }
-
-    /// The last records, and enough anchors for a rate.
-    fn settle(&mut self) {
-        let since = self.anchors.first().map_or(0, |a| a.boot_ns);
-        let until = since + u64::try_from(ANCHORS_FOR.as_nanos()).unwrap_or(u64::MAX);
-        while self.anchors.last().is_none_or(|a| a.boot_ns < until) {
-            std::thread::sleep(ANCHOR);
-            self.anchors.push(Anchor::sample());
-        }
-        // Before the last look: what is counted has come by then, or never will.
-        self.counters = self.probes.counters();
-        self.drain();
-    }
 }
 
 /// Joins what was watched with what arrived.
@@ -424,13 +241,15 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         pid: std::process::id(),
         session: config.session.to_string(),
         events,
-        hot: probes.hot(),
+        hot: probes.as_ref().map(Probes::hot).unwrap_or_default(),
         counters,
-        attach: record::attached(&probes, KernelSide::New),
-        missing: record::missing(&probes),
+        attach: probes
+            .as_ref()
+            .map(|probes| record::attached(probes, KernelSide::New)),
+        missing: probes.as_ref().map(record::missing).unwrap_or_default(),
         per_hit_ns: session
             .as_ref()
-            .and_then(|session| hit_cost(session, probes)),
+            .and_then(|session| hit_cost(session, probes?)),
         attach_ns: armed.attach_ns,
         waited: armed.waited,
         used,

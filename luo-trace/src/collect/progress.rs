@@ -18,6 +18,7 @@ const IDLE: Duration = Duration::from_millis(100);
 
 pub(super) struct Progress {
     last: Option<Instant>,
+    traced: Done,
     calls: Calls<New>,
     outstanding: Outstanding,
 }
@@ -26,6 +27,7 @@ impl Progress {
     pub(super) fn new() -> Self {
         Self {
             last: None,
+            traced: Done::default(),
             calls: Calls::new(None),
             outstanding: Outstanding::default(),
         }
@@ -40,6 +42,13 @@ impl Progress {
             return;
         }
         self.last = Some(Instant::now());
+    }
+
+    /// Takes note of how much the boot trace has.
+    pub(super) fn traced(&mut self, done: Done) {
+        if done != self.traced {
+            (self.traced, self.last) = (done, Some(Instant::now()));
+        }
     }
 
     /// The carrier is here: this is what must come back.

@@ -68,12 +68,18 @@ impl<'a> Seen<'a> {
     /// What is not known of the calls that no probe saw.
     pub(super) fn hole(&self) -> Option<Hole> {
         let (alone, all) = (self.unprobed().count(), self.calls.len());
+        let named = self.unprobed().any(|call| call.of.session.is_some());
+        let unknown = if named {
+            "their inner calls are unknown"
+        } else {
+            "their session, file and inner calls are unknown"
+        };
         (alone > 0).then(|| {
             hole(
                 "new.restore",
                 format!(
                     "{alone} of {all} LUO calls were seen only by the boot trace (the probes were armed \
-                     later, or lost them): their session, file and inner calls are unknown"
+                     later, or lost them): {unknown}"
                 ),
             )
         })
@@ -171,6 +177,7 @@ fn inside<'a>(outer: &BootCall, same: &mut VecDeque<&'a Call<New>>) -> Option<&'
 mod tests {
     use super::*;
     use crate::join::tests::Log;
+    use crate::sources::Named;
     use reports::model::Source;
 
     fn traced(what: Called, tid: u32, start: i64, end: i64, error_ns: u64) -> BootCall {
@@ -187,6 +194,7 @@ mod tests {
             start: at(start),
             end: Some(at(end)),
             ret: Some(0),
+            of: Named::default(),
         }
     }
 

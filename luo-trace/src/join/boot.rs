@@ -5,6 +5,7 @@ use reports::model::{KernelSide, Span, Stage};
 
 use super::{Boot, BootCall, Called, Side as _, Stamp, Timeline};
 use crate::clock::New;
+use crate::sources::Named;
 
 /// Stages in order.
 pub(super) fn stages(boot: &Boot, timeline: &Timeline<'_>) -> Vec<Stage> {
@@ -56,6 +57,12 @@ pub(super) fn span(call: &BootCall, timeline: &Timeline<'_>) -> Span {
             "syscall:ioctl".to_owned()
         }
     };
+    let Named { session, token } = &call.of;
+    let session = session
+        .as_deref()
+        .map(|name| ("session".to_owned(), name.into()));
+    args.extend(session);
+    args.extend(token.map(|token| ("token".to_owned(), token.into())));
     Span {
         id: 0,
         parent: None,

@@ -74,8 +74,8 @@ pub struct NewHalf {
     pub hot: Vec<(u8, HotStats)>,
     /// What was counted where it happened, once no probe was armed any more.
     pub counters: Counters,
-    /// How the probes were attached.
-    pub attach: Attach,
+    /// How the probes were attached, if they were.
+    pub attach: Option<Attach>,
     /// Probes that could not be placed, and why.
     pub missing: Vec<(String, String)>,
     /// From exec of `collect` to all probes armed, ns.
@@ -270,7 +270,7 @@ pub fn join(halves: Halves) -> Run {
         holes,
         lints: Vec::new(),
         loss,
-        attach: [meta.map(|m| &m.attach), Some(&new.attach)]
+        attach: [meta.map(|m| &m.attach), new.attach.as_ref()]
             .into_iter()
             .flatten()
             .cloned()

@@ -129,7 +129,7 @@ pub(super) fn halves() -> Halves {
         events: Vec::new(),
         hot: Vec::new(),
         counters: Counters::default(),
-        attach: attach(KernelSide::New),
+        attach: Some(attach(KernelSide::New)),
         missing: Vec::new(),
         attach_ns: 7,
         per_hit_ns: Some(100),
@@ -243,6 +243,7 @@ fn a_window_whose_last_retrieve_has_no_end_says_so_unless_the_boot_trace_has_it(
             start: at(&start),
             end: Some(at(&end)),
             ret: Some(0),
+            of: crate::sources::Named::default(),
         });
         let run = joined(halves);
         assert_eq!(duration(&run), duration(&whole));

@@ -20,7 +20,8 @@ use crate::clock::Anchor;
 use crate::exit::Failure;
 use crate::host::state::State;
 use crate::liveupdate;
-use crate::sources::{boot_args, facts};
+use crate::sources::boot_args::{self, BootTrace};
+use crate::sources::facts;
 use bootconfig::{ConfigError, WithConfig};
 use news::News;
 
@@ -48,8 +49,8 @@ pub struct Image {
     pub initrd: PathBuf,
     /// Its command line.
     pub cmdline: String,
-    /// Whether it is to record its own boot and every call on LUO.
-    pub boot_trace: bool,
+    /// What it is to record of its own boot.
+    pub boot_trace: BootTrace,
 }
 
 /// Loads if asked to, arms the tail, and reboots into the loaded kernel: returns only
@@ -110,13 +111,13 @@ impl Prepared {
 }
 
 fn load(image: &Image) -> anyhow::Result<()> {
-    let Traced { cmdline, copy } = if image.boot_trace {
-        traced(image)?
-    } else {
+    let Traced { cmdline, copy } = if image.boot_trace == BootTrace::Off {
         Traced {
             cmdline: image.cmdline.clone(),
             copy: None,
         }
+    } else {
+        traced(image)?
     };
     let initrd = copy.as_ref().map_or(image.initrd.clone(), WithConfig::path);
     let news = News::from_now();
@@ -145,7 +146,7 @@ fn traced(image: &Image) -> anyhow::Result<Traced> {
             copy: None,
         });
     }
-    let settings = facts::has_bootconfig().then(|| boot_args::settings(cpus));
+    let settings = facts::has_bootconfig().then(|| boot_args::settings(cpus, image.boot_trace));
     let with = settings.map(|settings| WithConfig::new(&image.initrd, &settings));
     let copy = match with.transpose() {
         Ok(copy) => copy,
@@ -165,7 +166,7 @@ fn traced(image: &Image) -> anyhow::Result<Traced> {
     };
     let boot_args::Traced { cmdline, added, .. } = match copy {
         Some(_) => line,
-        None => boot_args::on_command_line(&image.cmdline, cpus),
+        None => boot_args::on_command_line(&image.cmdline, cpus, image.boot_trace),
     };
     log::info!(
         "the new kernel will record its boot and every LUO call (--no-boot-trace turns this off){}",

@@ -7,6 +7,9 @@
 //! boot configuration has no such step, 2 ms in all, and can filter; its events begin
 //! after the core initcalls (`trace_boot_init`, `kernel/trace/trace_boot.c`, v7.3).
 
+use luo_trace_ebpf::ProbeId;
+use serde::Serialize;
+
 use crate::arch::TRACE_CLOCK;
 
 /// The word that has a kernel look for a boot configuration.
@@ -25,19 +28,59 @@ pub(super) const LUO_EVENTS: [&str; 4] = [
     "sys_exit_ioctl",
 ];
 
+/// Functions that each LUO call runs, and what their arguments say of it: `name` is a
+/// session's, and the first member of `struct luo_session`
+/// (`kernel/liveupdate/luo_internal.h`, v7.3).
+pub(super) const DETAIL: [(ProbeId, &str); 4] = [
+    (ProbeId::LuoSessionRetrieve, "name=+0($arg1):string"),
+    (ProbeId::LuoSessionRetrieveFd, "name=+0($arg1):string"),
+    (ProbeId::LuoSessionFinish, "name=+0($arg1):string"),
+    (ProbeId::LuoRetrieveFile, "token=$arg2:u64"),
+];
+
+/// What the next kernel records of its boot and of every LUO call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BootTrace {
+    /// Nothing.
+    Off,
+    /// Initcalls and the calls.
+    #[default]
+    Calls,
+    /// The calls with session names and tokens, too.
+    Detail,
+}
+
+impl BootTrace {
+    fn detail(self) -> &'static [(ProbeId, &'static str)] {
+        match self {
+            Self::Detail => &DETAIL,
+            Self::Off | Self::Calls => &[],
+        }
+    }
+}
+
 /// The settings of a boot configuration, for so many CPUs.
 #[must_use]
-pub fn settings(cpus: u32) -> String {
+pub fn settings(cpus: u32, trace: BootTrace) -> String {
     let event = |name| format!("ftrace.event.syscalls.{name}");
     let [open, _, ioctl, _] = LUO_EVENTS.map(event);
     let mut lines = vec![
         format!("ftrace.trace_clock = {}", TRACE_CLOCK.name()),
         format!("ftrace.buffer_size = {}", room(cpus)),
+        // What comes first is what counts.
+        "ftrace.options = nooverwrite".to_owned(),
         "ftrace.event.initcall.enable".to_owned(),
         format!("{open}.filter = '__filename_val ~ \"/dev/liveupdate\"'"),
         format!("{ioctl}.filter = '{LUO_COMMANDS}'"),
     ];
     lines.extend(LUO_EVENTS.map(|name| format!("{}.enable", event(name))));
+    for (function, arguments) in trace.detail() {
+        let function = function.name();
+        let event = format!("ftrace.event.kprobes.{function}");
+        lines.push(format!("{event}.probes = '{function} {arguments}'"));
+        lines.push(format!("{event}.enable"));
+    }
     lines.join("\n") + "\n"
 }
 
@@ -49,11 +92,20 @@ fn room(cpus: u32) -> u64 {
 
 /// The same as boot parameters, without the filters.
 #[must_use]
-pub fn parameters(cpus: u32) -> String {
+pub fn parameters(cpus: u32, trace: BootTrace) -> String {
     let system_calls = LUO_EVENTS.map(|name| format!("syscalls:{name}"));
+    let detail = trace.detail().iter().map(|(function, arguments)| {
+        let function = function.name();
+        format!("p:{function},{function},{arguments}")
+    });
+    let detail = detail.collect::<Vec<_>>().join(";");
+    let detail = match &detail[..] {
+        "" => String::new(),
+        probes => format!(" kprobe_event={probes}"),
+    };
     format!(
         "trace_event=initcall:initcall_level,initcall:initcall_start,initcall:initcall_finish,{} \
-         trace_clock={} trace_buf_size={}",
+         trace_clock={} trace_buf_size={} trace_options=nooverwrite{detail}",
         system_calls.join(","),
         TRACE_CLOCK.name(),
         room(cpus)
@@ -88,9 +140,9 @@ pub fn with_config(cmdline: &str) -> Traced {
 /// Adds to a command line what of [`parameters`] it lacks. What it has stays: of
 /// the events the missing ones are added, another clock or size is the user's wish.
 #[must_use]
-pub fn on_command_line(cmdline: &str, cpus: u32) -> Traced {
+pub fn on_command_line(cmdline: &str, cpus: u32, trace: BootTrace) -> Traced {
     let mut line = Line::of(cmdline);
-    for parameter in parameters(cpus).split_ascii_whitespace() {
+    for parameter in parameters(cpus, trace).split_ascii_whitespace() {
         let Some((key, wanted)) = parameter.split_once('=') else {
             continue;
         };
@@ -171,8 +223,10 @@ mod tests {
     #[test]
     fn what_a_command_line_lacks_is_added_once_and_before_what_is_inits() {
         let cmdline = "console=ttyS0 quiet -- single";
-        let add: [fn(&str) -> Traced; 2] = [with_config, |line| on_command_line(line, 2)];
-        for (add, added) in add.into_iter().zip([BOOTCONFIG.to_owned(), parameters(2)]) {
+        let by_line = |line: &str| on_command_line(line, 2, BootTrace::Detail);
+        let add: [fn(&str) -> Traced; 2] = [with_config, by_line];
+        let parameters = parameters(2, BootTrace::Detail);
+        for (add, added) in add.into_iter().zip([BOOTCONFIG.to_owned(), parameters]) {
             let traced = add(cmdline);
             assert_eq!(
                 traced.cmdline,
@@ -192,10 +246,13 @@ mod tests {
     fn what_a_command_line_has_stays() {
         let cmdline =
             "trace_event=syscalls,initcall:initcall_start trace_clock=local trace_buf_size=8M";
-        let traced = on_command_line(cmdline, 2);
+        let traced = on_command_line(cmdline, 2, BootTrace::Calls);
         assert_eq!(
             traced.added,
-            ["trace_event=initcall:initcall_level,initcall:initcall_finish"]
+            [
+                "trace_event=initcall:initcall_level,initcall:initcall_finish",
+                "trace_options=nooverwrite"
+            ]
         );
         assert_eq!(traced.in_the_way.as_deref(), Some("trace_clock=local"));
         assert_eq!(with_config(cmdline).in_the_way, traced.in_the_way);
@@ -205,8 +262,12 @@ mod tests {
                 TRACE_CLOCK.name()
             ),
             2,
+            BootTrace::Calls,
         );
-        assert_eq!(all.added, ["trace_buf_size=1048576"]);
+        assert_eq!(
+            all.added,
+            ["trace_buf_size=1048576", "trace_options=nooverwrite"]
+        );
         assert_eq!(all.in_the_way, None);
     }
 
@@ -216,7 +277,14 @@ mod tests {
             [1, 8, 16, 4096].map(room),
             [1 << 20, 1 << 20, 1 << 19, 1 << 17]
         );
-        assert!(settings(2).contains("ftrace.buffer_size = 1048576\n"));
-        assert!(settings(2).ends_with("ftrace.event.syscalls.sys_exit_ioctl.enable\n"));
+        let settings = |trace| settings(2, trace);
+        let calls = settings(BootTrace::Calls);
+        assert!(calls.contains("ftrace.buffer_size = 1048576\n"));
+        assert!(calls.ends_with("ftrace.event.syscalls.sys_exit_ioctl.enable\n"));
+        let detail = settings(BootTrace::Detail);
+        assert!(detail.ends_with(
+            "ftrace.event.kprobes.luo_retrieve_file.probes = 'luo_retrieve_file token=$arg2:u64'\n\
+             ftrace.event.kprobes.luo_retrieve_file.enable\n"
+        ));
     }
 }

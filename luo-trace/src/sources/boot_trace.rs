@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use luo_trace_ebpf::Command;
 use reports::model::Source;
 
-use super::boot_args::LUO_EVENTS;
+use super::boot_args::{DETAIL, LUO_EVENTS};
 use super::tracefs::{self, Record};
-use super::{Boot, BootCall, BootMark, Called, Stamp};
+use super::{Boot, BootCall, BootMark, Called, Named, Stamp};
 use crate::arch::{TRACE_CLOCK, TraceClock};
 use crate::clock::{BootNs, Cycles, NewClock};
 use crate::liveupdate::DEVICE_PATH;
@@ -26,12 +26,11 @@ pub fn is_there() -> bool {
 #[must_use]
 pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
     let mut boot = parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp));
-    boot.holes.extend(overwritten().map(|records| {
-        super::hole(
-            "new.initcalls",
-            format!("the boot trace was full: its {records} oldest records were overwritten"),
-        )
-    }));
+    let lost: u64 = fill().iter().map(|cpu| cpu.lost).sum();
+    if lost > 0 {
+        let why = format!("the boot trace was full: {lost} later records found no room");
+        boot.holes.push(super::hole("new.restore", why));
+    }
     Some(boot)
 }
 
@@ -67,25 +66,64 @@ pub fn luo() -> Vec<BootCall> {
 pub fn stop() -> io::Result<()> {
     LUO_EVENTS
         .iter()
-        .try_for_each(|event| fs::write(switch(event)?, "0"))
+        .try_for_each(|event| fs::write(switch(event)?, "0"))?;
+    for (function, _) in DETAIL {
+        let file = tracefs::file(&format!("events/kprobes/{}/enable", function.name()))?;
+        if fs::exists(&file)? {
+            fs::write(file, "0")?;
+        }
+    }
+    // As it is for everybody else.
+    fs::write(tracefs::file("trace_options")?, "overwrite")
+}
+
+/// How full the record of a CPU is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Bytes of records.
+    pub bytes: u64,
+    /// Bytes that there is room for.
+    pub room: u64,
+    /// Records that found no room, or were written over.
+    pub lost: u64,
+}
+
+/// How full it is, by CPU.
+#[must_use]
+pub fn fill() -> Vec<Fill> {
+    let cpus = tracefs::file("per_cpu").and_then(fs::read_dir);
+    let dirs = cpus.into_iter().flatten().flatten().map(|dir| dir.path());
+    let mut dirs: Vec<_> = dirs.collect();
+    dirs.sort();
+    let fill = |cpu: PathBuf| {
+        let stats = fs::read_to_string(cpu.join("stats")).ok()?;
+        Fill::parse(
+            &stats,
+            &fs::read_to_string(cpu.join("buffer_size_kb")).ok()?,
+        )
+    };
+    dirs.into_iter().filter_map(fill).collect()
+}
+
+impl Fill {
+    /// `overrun: 0`, `bytes: 52`, `dropped events: 0` and others, and `1024`, or `7 (expanded:
+    /// 1408)` of a buffer that nobody has used yet.
+    fn parse(stats: &str, kib: &str) -> Option<Self> {
+        let number = |key| {
+            let line = stats.lines().find_map(|line| line.strip_prefix(key));
+            line?.trim().parse::<u64>().ok()
+        };
+        let kib: u64 = kib.split_ascii_whitespace().next()?.parse().ok()?;
+        Some(Self {
+            bytes: number("bytes:")?,
+            room: kib << 10,
+            lost: number("overrun:")? + number("dropped events:")?,
+        })
+    }
 }
 
 fn switch(event: &str) -> io::Result<PathBuf> {
     tracefs::file(&format!("events/syscalls/{event}/enable"))
-}
-
-/// Records that were overwritten by later ones, if any.
-fn overwritten() -> Option<u64> {
-    let cpus = fs::read_dir(tracefs::file("per_cpu").ok()?).ok()?;
-    let overrun = |cpu: fs::DirEntry| -> Option<u64> {
-        let stats = fs::read_to_string(cpu.path().join("stats")).ok()?;
-        let line = stats
-            .lines()
-            .find_map(|line| line.strip_prefix("overrun: "))?;
-        line.trim().parse().ok()
-    };
-    let sum = cpus.flatten().filter_map(overrun).sum();
-    (sum > 0).then_some(sum)
 }
 
 fn lines() -> Option<impl Iterator<Item = String>> {
@@ -157,7 +195,13 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
                         start: at,
                         end: None,
                         ret: None,
+                        of: Named::default(),
                     });
+                }
+            }
+            name if DETAIL.iter().any(|(probe, _)| probe.name() == name) => {
+                if let Some(call) = open.get(&record.tid) {
+                    learn(&mut boot.calls[*call].of, record.text);
                 }
             }
             _ if record.is_mark() => boot.marks.push(BootMark {
@@ -210,6 +254,17 @@ fn result(record: &Record<'_>) -> Option<i64> {
     }
     let (_, ret) = record.text.rsplit_once(" ret=")?;
     ret.trim().parse().ok()
+}
+
+/// Takes what a function's arguments say: `(luo_session_retrieve+0x0/0x190) name="vm-1"`,
+/// `(luo_retrieve_file+0x0/0x120) token=7`.
+fn learn(of: &mut Named, text: &str) {
+    if let Some((_, name)) = text.split_once(" name=\"") {
+        of.session = name.rsplit_once('"').map(|(name, _)| name.to_owned());
+    }
+    if let Some((_, token)) = text.split_once(" token=") {
+        of.token = token.trim().parse().ok();
+    }
 }
 
 /// Whether a record that returns is of such a call.
@@ -330,11 +385,44 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_named_by_the_functions_that_it_runs() {
+        let boot = parsed(
+            "\
+            init-1       [000] .....   100: sys_ioctl(fd: 4, cmd: 0xba41, arg: 0x7fff54b58a70)
+            init-1       [000] .....   101: luo_session_retrieve_fd: (luo_session_retrieve_fd+0x0/0x110) name=\"vm \"1\"\"
+            init-1       [000] .....   102: luo_retrieve_file: (luo_retrieve_file+0x0/0x190) token=7
+            init-1       [000] .....   103: sys_ioctl -> 0x0
+            init-1       [000] .....   104: luo_retrieve_file: (luo_retrieve_file+0x0/0x190) token=8
+",
+        );
+        let [call] = &boot.calls[..] else {
+            panic!("{boot:?}")
+        };
+        let named = (call.of.session.as_deref(), call.of.token, call.ret);
+        assert_eq!(named, (Some("vm \"1\""), Some(7), Some(0)));
+    }
+
+    #[test]
     fn a_trace_by_the_boot_clock_needs_no_counter() {
         let at = place(TraceClock::Boot, None, "12.000345").unwrap();
         assert_eq!((at.boot_ns.ns(), at.error_ns), (12_000_345_000, 1_000));
         assert_eq!(place(TraceClock::Boot, None, "12000345"), None);
         assert_eq!(place(TraceClock::Counter("x"), None, "12000345"), None);
+    }
+
+    #[test]
+    fn how_full_it_is_is_read_from_the_kernels_own_figures() {
+        let stats = "entries: 1\noverrun: 2\ncommit overrun: 9\nbytes: 52\noldest event ts:  1.5\n\
+                     now ts: 2.5\ndropped events: 3\nread events: 7\n";
+        let fill = |kib| Fill::parse(stats, kib);
+        let of = |kib: u64| Fill {
+            bytes: 52,
+            room: kib << 10,
+            lost: 5,
+        };
+        assert_eq!(fill("1024\n"), Some(of(1024)));
+        assert_eq!(fill("7 (expanded: 1408)\n"), Some(of(7)));
+        assert_eq!(Fill::parse("bytes: x", "1024"), None);
     }
 
     #[test]

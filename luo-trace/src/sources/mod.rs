@@ -101,6 +101,17 @@ pub struct BootCall {
     pub end: Option<Stamp>,
     /// Return value, with the end.
     pub ret: Option<i64>,
+    /// Session and file, where the trace names them.
+    pub of: Named,
+}
+
+/// What a LUO call was about, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Name of the session.
+    pub session: Option<String>,
+    /// Token of the file.
+    pub token: Option<u64>,
 }
 
 /// What a [`BootCall`] called.

@@ -1,6 +1,6 @@
 //! What goes wrong or slow on purpose, and that the run says exactly that.
 
-use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source};
+use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 
 use super::support::{KERNEL, KERNEL_BTF, Lab, lab};
 
@@ -279,9 +279,9 @@ fn a_handicap_shows_in_its_phase() {
 #[test]
 #[ignore = "boots a VM"]
 fn a_restore_before_collect_is_seen_from_the_boot_trace() {
-    for kernel in [KERNEL, KERNEL_BTF] {
+    for (kernel, detail) in [(KERNEL, ""), (KERNEL_BTF, "--boot-detail")] {
         let args = "--scenario restored-first --workload memfd=4x64K,sessions=2";
-        let run = lab(kernel, args).succeeded().run(1);
+        let run = lab(kernel, &format!("{args} {detail}")).succeeded().run(1);
         let calls = |name: &str, cmd: &str| {
             let of_agent = run.spans.iter().filter(|s| s.comm == "lab-agent");
             of_agent
@@ -305,6 +305,12 @@ fn a_restore_before_collect_is_seen_from_the_boot_trace() {
             panic!("{}", holes(&run))
         };
         assert!(hole.why.starts_with("9 of 9 LUO calls"), "{}", hole.why);
+        let named = |s: &Span| {
+            s.kernel == KernelSide::New
+                && s.args.get("session") == Some(&"lab-1".into())
+                && s.args.get("token") == Some(&2.into())
+        };
+        assert_eq!(run.spans.iter().any(named), !detail.is_empty());
         // Nobody is told to be faster for what collect cost.
         assert!(run.self_cost.in_window_ns < run.self_cost.attach_ns);
     }
@@ -335,28 +341,25 @@ fn probes_and_boot_trace_agree_on_every_call() {
     );
 }
 
+/// Whether the kernel of this update still records system calls, as its doctor says.
+fn still_records(lab: &Lab, doctor: &str) -> bool {
+    let log = lab.log(doctor);
+    let line = log.lines().find(|line| line.contains("boot trace"));
+    line.unwrap_or_else(|| panic!("{log}"))
+        .contains("still recording")
+}
+
 /// System calls are traced for as long as `collect` needs that, whatever ends it.
 #[test]
 #[ignore = "boots a VM"]
 fn nothing_is_left_on_whatever_ends_collect() {
-    let off = |lab: &Lab| {
-        let doctor = lab.log("0001-doctor");
-        let line = doctor.lines().find(|line| line.contains("boot trace"));
-        assert!(
-            line.is_some_and(|line| !line.contains("calls on LUO")),
-            "{doctor}"
-        );
-    };
-    // A killed collect leaves no run, which the lab calls a failure.
-    let killed = lab(KERNEL, "--scenario collect-killed");
-    assert!(
-        killed.stderr().contains("collect wrote no run"),
-        "{}",
-        killed.stderr()
-    );
-    off(&killed);
+    let killed = lab(KERNEL, "--scenario collect-killed -n 3");
+    for moment in 1..=3 {
+        assert!(!still_records(&killed, &format!("{moment:04}-doctor")));
+        assert_eq!(killed.exits()[&format!("{moment:04}-restored")], 0);
+    }
     let twice = lab(KERNEL, "--scenario collected-twice").succeeded();
-    off(&twice);
+    assert!(!still_records(&twice, "0001-doctor"));
     assert_eq!(
         twice.exits()["0001-second"],
         3,
@@ -366,4 +369,32 @@ fn nothing_is_left_on_whatever_ends_collect() {
     let said = twice.log("0001-second");
     assert!(said.contains("no session named 'luo-trace'"), "{said}");
     assert!(twice.run(1).default_window().is_some());
+    let never = lab(KERNEL, "--scenario never-collected");
+    assert!(still_records(&never, "0001-doctor") && !still_records(&never, "0001-again"));
+}
+
+/// Where no probe can be armed, the calls themselves are known all the same.
+#[test]
+#[ignore = "boots a VM"]
+fn without_a_probe_the_boot_trace_has_the_restore() {
+    let run = lab(KERNEL, "--scenario unarmed").succeeded().run(1);
+    assert!(run.witness.is_some() && run.old_kernel.is_some());
+    assert_eq!(run.check(), Vec::<String>::new());
+    let holes = holes(&run);
+    assert!(
+        holes.contains("new: probes: no way to attach probes works") && holes.contains("7 of 7"),
+        "{holes}"
+    );
+}
+
+/// The exits of all ioctls are recorded: a hypervisor makes a million of them.
+#[test]
+#[ignore = "boots a VM"]
+fn other_peoples_system_calls_end_the_record_before_it_is_full() {
+    let lab = lab(KERNEL, "--scenario flooded").succeeded();
+    assert!(!still_records(&lab, "0001-doctor"));
+    let run = lab.run(1);
+    assert!(run.witness.is_some());
+    let holes = holes(&run);
+    assert!(holes.contains("stopped when half full"), "{holes}");
 }

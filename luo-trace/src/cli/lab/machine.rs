@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use crate::cli::{duration, named, size};
+use crate::cli::{boot_trace, duration, named, size};
 use crate::lab::campaign::MachineOptions;
 use crate::lab::host::accel::AccelChoice;
 use crate::lab::workload::Workload;
@@ -63,6 +63,9 @@ pub(super) struct MachineArgs {
     /// Do not trace the new kernel's boot, to measure what that costs
     #[arg(long)]
     no_boot_trace: bool,
+    /// Have the new kernel's boot trace name the session and file of every LUO call, too
+    #[arg(long, conflicts_with = "no_boot_trace")]
+    boot_detail: bool,
     /// Let the agent wait until the probes are armed, to see inside every call of the restore
     #[arg(long)]
     detail: bool,
@@ -94,7 +97,7 @@ impl MachineArgs {
             out: args.out,
             timeout: args.timeout,
             no_trace: args.no_trace,
-            no_boot_trace: args.no_boot_trace,
+            boot_trace: boot_trace(args.no_boot_trace, args.boot_detail),
             detail: args.detail,
             keep_carriers: args.keep_carriers,
             without: args.without,

@@ -45,10 +45,20 @@ broker
   collect --session brokered; restore; wait collect
 restored-first
   record; preserve; pack; kexec
-  restore; collect --timeout 6s; wait collect
+  restore; run late lab-agent sleep 5s; collect --timeout 6s; wait collect
+unarmed
+  record; preserve; pack; kexec
+  collect --mechanism kprobe.session; restore; wait collect
+flooded
+  record; preserve; pack; kexec
+  collect; run flood lab-agent flood; restore; wait collect; run doctor doctor
+never-collected
+  record; preserve; pack; kexec
+  restore; run doctor doctor; run off boot-trace-off; run again doctor
 collect-killed
   record; preserve; pack; kexec
-  collect; kill collect; restore; run doctor doctor
+  collect; beside restored lab-agent restore {workload} --report /run/restored.json; \
+  run moment lab-agent sleep {n}00ms; kill collect; wait restored; run doctor doctor
 collected-twice
   record; preserve; pack; kexec
   collect; restore; wait collect 0; \
@@ -103,7 +113,7 @@ impl FromStr for Scenario {
 impl Scenario {
     /// Whether all comes back, only in another order.
     pub(super) fn is_whole(&self) -> bool {
-        self.0 == "restored-first"
+        ["restored-first", "unarmed", "flooded"].contains(&self.0.as_str())
     }
 
     /// Whether the kernels are to lack `/dev/liveupdate`.

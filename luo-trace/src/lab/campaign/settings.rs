@@ -13,6 +13,7 @@ use crate::exit::Failure;
 use crate::lab::host::accel::AccelChoice;
 use crate::lab::workload::Workload;
 use crate::quantity::show_size;
+use crate::sources::boot_args::BootTrace;
 
 /// What every kernel of the lab is booted with. On a busy host the kernel's trial of
 /// its timer may see no tick in time and panic ("IO-APIC + timer doesn't work!"):
@@ -75,7 +76,7 @@ pub struct MachineOptions {
     /// Limit of one VM.
     pub timeout: Duration,
     pub no_trace: bool,
-    pub no_boot_trace: bool,
+    pub boot_trace: BootTrace,
     /// The agent waits for the probes.
     pub detail: bool,
     pub keep_carriers: bool,
@@ -202,7 +203,7 @@ pub(super) mod tests {
             out: "/nowhere".into(),
             timeout: Duration::from_mins(5),
             no_trace: false,
-            no_boot_trace: false,
+            boot_trace: BootTrace::Calls,
             detail: false,
             keep_carriers: false,
             without: Vec::new(),

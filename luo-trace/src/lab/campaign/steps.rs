@@ -6,6 +6,7 @@ use super::scenario::{self, Scenario};
 use super::settings::Campaign;
 use crate::lab::wire::initramfs::Image;
 use crate::lab::wire::plan::{NEXT_INITRAMFS, OUT, Plan, Step, run_file, verify_name};
+use crate::sources::boot_args::BootTrace;
 
 /// Stands for a blank in an argument.
 const BLANK: &str = "\u{a0}";
@@ -89,7 +90,11 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
         "kexec" => {
             let (kernel, initrd) = (Image::KERNEL, NEXT_INITRAMFS);
             let cmdline = campaign.new_cmdline().replace(' ', BLANK);
-            let traced = flag(machine.no_boot_trace, "--no-boot-trace");
+            let traced = match machine.boot_trace {
+                BootTrace::Off => "--no-boot-trace",
+                BootTrace::Calls => "",
+                BootTrace::Detail => "--boot-detail",
+            };
             format!(
                 "jump kexec kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced}"
             )
@@ -98,7 +103,7 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
             let keep = flag(machine.keep_carriers, "--keep-carrier /run/out/{n}.carrier");
             let (run, detail) = (run_file(number), flag(machine.detail, "--detail"));
             // With the boot trace nobody has to wait for it.
-            let beside = verb == "watch" && !machine.no_boot_trace && !machine.detail;
+            let beside = verb == "watch" && machine.boot_trace != BootTrace::Off && !machine.detail;
             let start = if beside { "beside" } else { "start" };
             format!("{start} collect collect -o {OUT}/{run} {more} {keep} {detail}{without}")
         }

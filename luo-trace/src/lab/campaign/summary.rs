@@ -15,7 +15,7 @@ use crate::lab::wire::results::{StageResult, Verified};
 /// What was run and what came of it: `lab.json`.
 #[derive(Serialize)]
 pub(super) struct Summary<'a> {
-    /// Format of the file: `luo-trace.lab/2`.
+    /// Format of the file: `luo-trace.lab/3`.
     pub schema: &'static str,
     pub accel: Accel,
     pub cmdline: String,

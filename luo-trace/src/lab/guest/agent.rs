@@ -19,6 +19,7 @@ use crate::lab::wire::results::Verified;
 use crate::lab::witness;
 use crate::lab::workload::Workload;
 use crate::liveupdate::{Device, Session, SessionName};
+use crate::sources::boot_trace;
 
 /// How long to wait while another process has the device.
 const DEVICE_WAIT: Duration = Duration::from_secs(10);
@@ -47,6 +48,22 @@ pub fn full_disk(at: &Path) -> Result<Exit> {
 /// Holds the device and stays.
 pub fn hold(ready_fd: Option<u32>) -> Result<Exit> {
     stay(ready_fd, &Device::open()?)
+}
+
+/// Makes system calls that are none of LUO's until they are recorded no more, or for long.
+pub fn flood() -> Result<Exit> {
+    const LONG: Duration = Duration::from_secs(20);
+    let (null, start) = (File::open("/dev/null")?, Instant::now());
+    while boot_trace::watches_luo() {
+        ensure!(start.elapsed() < LONG, "they are still recorded");
+        for _ in 0..100 {
+            // No terminal: the answer is an error.
+            let _ = rustix::termios::tcgetwinsize(&null);
+        }
+        // As many as a few virtual CPUs make.
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(Exit::Success)
 }
 
 /// Says that it is ready and keeps `kept` until it is killed or the kexec comes.

@@ -1,0 +1,241 @@
+//! The watch over a restore: records are taken, and the agent's progress told from
+//! them, until it is done.
+
+use std::time::{Duration, Instant};
+
+use luo_trace_ebpf::Event;
+use reports::model::Hole;
+
+use super::boot_events::{BootEvents, Done};
+use super::carrier::{self, Arrival};
+use super::device::DeviceWatch;
+use super::progress::Progress;
+use super::{Config, Until, Used};
+use crate::carrier::Counters;
+use crate::clock::Anchor;
+use crate::host::ending::{Ending, Every};
+use crate::host::ready::{boot_ns, cpu_ns};
+use crate::join;
+use crate::probes::Probes;
+use crate::sources::marks::Marks;
+
+const DRAIN: Duration = Duration::from_millis(10);
+const ANCHOR: Duration = Duration::from_millis(25);
+/// Fewest and shortest anchors from which a rate is taken.
+const ANCHORS_FOR: Duration = Duration::from_millis(500);
+
+/// What the watch ended with.
+pub(super) struct Watched {
+    pub(super) used: Used,
+    /// `None` where none could be armed.
+    pub(super) probes: Option<Probes>,
+    pub(super) events: Vec<Event>,
+    pub(super) counters: Counters,
+    pub(super) anchors: Vec<Anchor>,
+    pub(super) arrival: Arrival,
+    pub(super) holes: Vec<Hole>,
+}
+
+/// The watch over a restore.
+pub(super) struct Watch<'o> {
+    probes: Option<Probes>,
+    config: &'o Config,
+    events: Vec<Event>,
+    counters: Counters,
+    anchors: Vec<Anchor>,
+    device: DeviceWatch,
+    progress: Progress,
+    arrival: Arrival,
+    marks: Option<Marks>,
+    boot_events: Option<BootEvents>,
+    used: Used,
+    holes: Vec<Hole>,
+}
+
+impl<'o> Watch<'o> {
+    /// With the probes, or why there are none.
+    pub(super) fn new(
+        probes: Result<Probes, String>,
+        boot_events: Option<BootEvents>,
+        marks: Option<Marks>,
+        anchors: Vec<Anchor>,
+        used: Used,
+        config: &'o Config,
+    ) -> Self {
+        let mut holes = Vec::new();
+        let unarmed = |why| holes.push(join::hole("new: probes", why));
+        let probes = probes.map_err(unarmed).ok();
+        let mut device = DeviceWatch::new(probes.as_ref());
+        if boot_events.is_some() {
+            device.had(&BootEvents::calls());
+        }
+        Self {
+            device,
+            probes,
+            config,
+            boot_events,
+            used,
+            events: Vec::new(),
+            counters: Counters::default(),
+            anchors,
+            progress: Progress::new(),
+            arrival: Arrival::Awaited,
+            marks,
+            holes,
+        }
+    }
+
+    /// Until the restore is done, given up, or a signal comes.
+    pub(super) fn run(mut self, ending: &Ending) -> std::io::Result<Watched> {
+        let (mut tick, mut anchor) = (Every::new(DRAIN), Every::new(ANCHOR));
+        let deadline = Instant::now() + self.config.timeout;
+        let early = loop {
+            let next = tick.next().min(anchor.next()).min(deadline);
+            if ending.wait(&[], next)? {
+                break Some("the signal that ended collect");
+            }
+            if anchor.due() {
+                self.anchors.push(Anchor::sample());
+            }
+            if tick.due() {
+                self.used.push((boot_ns(), cpu_ns()));
+                self.drain();
+                if self.step() {
+                    break None;
+                }
+            }
+            if Instant::now() >= deadline {
+                break Some("the time-out");
+            }
+        };
+        if let Some(what) = early {
+            self.give_up(what);
+        }
+        self.holes.extend(self.progress.unnamed());
+        // It has served.
+        self.boot_events = None;
+        self.settle();
+        let Self {
+            probes,
+            events,
+            counters,
+            anchors,
+            arrival,
+            used,
+            holes,
+            ..
+        } = self;
+        Ok(Watched {
+            used,
+            probes,
+            events,
+            counters,
+            anchors,
+            arrival,
+            holes,
+        })
+    }
+
+    fn drain(&mut self) {
+        let (events, progress) = (&mut self.events, &mut self.progress);
+        if let Some(probes) = &mut self.probes {
+            probes.drain(|event| {
+                self.device.saw(&event);
+                progress.saw(&event);
+                events.push(event);
+            });
+        }
+        if let Some(marks) = &mut self.marks {
+            for event in marks.take() {
+                progress.saw(&event);
+                events.push(event);
+            }
+        }
+    }
+
+    /// One look; true when the restore is done.
+    fn step(&mut self) -> bool {
+        let traced = self.look();
+        if matches!(self.arrival, Arrival::Awaited) && (self.config.first || self.device.is_free())
+        {
+            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
+            if let Arrival::Here(retrieved) = &self.arrival {
+                self.progress
+                    .expect(&retrieved.old, self.config.session.as_str());
+            }
+        }
+        let until = &self.config.until;
+        match self.arrival {
+            Arrival::Awaited => false,
+            Arrival::Here(_) => {
+                self.progress.done(until)
+                    || traced.is_some_and(|done| self.progress.is_all(done, until))
+            }
+            Arrival::Absent(_) => self.progress.quiet(),
+        }
+    }
+
+    /// What the boot trace has by now, where there is time to look: what was called before
+    /// the probes were armed, too.
+    fn look(&mut self) -> Option<Done> {
+        let events = self.boot_events.as_mut();
+        let events = events.filter(|_| self.progress.is_idle())?;
+        let calls = events.news()?;
+        if self.probes.is_none() {
+            self.device.had(&calls);
+        }
+        let done = Done::of(&calls);
+        self.progress.traced(done);
+        if !BootEvents::is_on() {
+            self.boot_events = None;
+            self.holes.push(join::hole(
+                "new.restore",
+                "the boot trace was stopped when half full, as other system calls had filled it: later \
+                 LUO calls were seen by the probes only",
+            ));
+        }
+        Some(done)
+    }
+
+    /// `what` ends the watch early: take the carrier now if it is not here yet, so
+    /// that what was seen is written.
+    fn give_up(&mut self, what: &str) {
+        self.drain();
+        if matches!(self.arrival, Arrival::Awaited) {
+            if !self.device.was_opened() {
+                self.holes.push(join::hole(
+                    "new.restore",
+                    format!("nobody opened /dev/liveupdate before {what}, so collect opened it: the deserialisation time is collect's, not the agent's"),
+                ));
+            }
+            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
+            if matches!(self.arrival, Arrival::Awaited) {
+                self.arrival = Arrival::Absent(format!("/dev/liveupdate stayed busy until {what}"));
+            }
+        }
+        if let Arrival::Here(retrieved) = &self.arrival {
+            self.progress
+                .expect(&retrieved.old, self.config.session.as_str());
+            let calls = self.boot_events.as_ref().map(|_| BootEvents::calls());
+            let done = Done::of(&calls.unwrap_or_default());
+            if !self.progress.is_all(done, &Until::Finished) {
+                self.holes.extend(self.progress.left_over(what, done));
+            }
+        }
+    }
+
+    /// The last records, and enough anchors for a rate.
+    fn settle(&mut self) {
+        let since = self.anchors.first().map_or(0, |a| a.boot_ns);
+        let until = since + u64::try_from(ANCHORS_FOR.as_nanos()).unwrap_or(u64::MAX);
+        while self.anchors.last().is_none_or(|a| a.boot_ns < until) {
+            std::thread::sleep(ANCHOR);
+            self.anchors.push(Anchor::sample());
+        }
+        // Before the last look: what is counted has come by then, or never will.
+        if let Some(probes) = &self.probes {
+            self.counters = probes.counters();
+        }
+        self.drain();
+    }
+}
