@@ -32,11 +32,17 @@ pub(super) struct BootEvents {
 }
 
 impl BootEvents {
-    /// Takes the record over, where this kernel makes one.
-    pub(super) fn take_over() -> Option<Self> {
-        if !boot_trace::watches_luo() {
-            return None;
-        }
+    /// The record, where this kernel makes one.
+    pub(super) fn find() -> Option<Self> {
+        boot_trace::watches_luo().then(|| Self {
+            guard: None,
+            look: Every::new(LOOK),
+        })
+    }
+
+    /// With a process that ends it where this one cannot. It takes a ms to start: nobody
+    /// is to wait for that.
+    pub(super) fn guarded(mut self) -> Self {
         let guard = Command::new("/proc/self/exe")
             .arg(GUARD)
             .stdin(Stdio::piped())
@@ -47,10 +53,8 @@ impl BootEvents {
                  that case run `luo-trace {GUARD} </dev/null`"
             );
         };
-        Some(Self {
-            guard: guard.inspect_err(warn).ok(),
-            look: Every::new(LOOK),
-        })
+        self.guard = guard.inspect_err(warn).ok();
+        self
     }
 
     /// From here on whoever restores comes first.

@@ -102,7 +102,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
         log::warn!("cannot watch for the mark of --until: {error}");
         None
     });
-    let boot_events = BootEvents::take_over();
+    let boot_events = BootEvents::find();
     let nobody_waits = boot_events.is_some() && !config.detail;
     let (early, late) = if nobody_waits {
         let early = announce(ready, started)?;
@@ -111,6 +111,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     } else {
         (None, Some(ready))
     };
+    let boot_events = boot_events.map(BootEvents::guarded);
     let probes = match Probes::arm_for_restore(&config.selection) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),

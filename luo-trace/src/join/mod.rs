@@ -25,6 +25,7 @@ use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
 pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
+pub(crate) use calls::Call;
 pub use calls::Calls;
 pub use outstanding::Outstanding;
 

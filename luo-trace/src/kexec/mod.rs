@@ -12,15 +12,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::maps::{Array, Map, MapData};
+use luo_trace_ebpf::Command as Ioctl;
 use luo_trace_ebpf::maps::TailTarget;
 use rustix::system::RebootCommand;
 
-use crate::carrier::Tail;
-use crate::clock::Anchor;
+use crate::carrier::{self, Tail};
+use crate::clock::{Anchor, Old};
 use crate::exit::Failure;
 use crate::host::state::State;
+use crate::join::{Call, Calls};
 use crate::liveupdate;
-use crate::sources::boot_args::{self, BootTrace};
+use crate::sources::boot_args::{self, BootTrace, Room};
 use crate::sources::facts;
 use bootconfig::{ConfigError, WithConfig};
 use news::News;
@@ -72,7 +74,8 @@ struct Prepared {
 fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let running = State::running(config.session.as_deref())?;
     if let Some(image) = &config.image {
-        load(image)?;
+        let files = running.as_ref().and_then(preserved).unwrap_or(0);
+        load(image, files)?;
     }
     if std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|s| s.trim() == "0") {
         return Err(Failure::environment(
@@ -110,14 +113,23 @@ impl Prepared {
     }
 }
 
-fn load(image: &Image) -> anyhow::Result<()> {
+/// Files that are preserved so far, if the `record` that runs tells.
+fn preserved(state: &State) -> Option<usize> {
+    let carrier = carrier::read_fd(state.open_carrier().ok()?).ok()?;
+    let calls = Calls::<Old>::of(&carrier::read(&carrier).ok()?.events, None);
+    let preserved = |call: &&Call<Old>| call.command == Some(Ioctl::PreserveFd) && call.succeeded();
+    Some(calls.iter().filter(preserved).count())
+}
+
+/// Loads the image; so many `files` are to come back in it.
+fn load(image: &Image, files: usize) -> anyhow::Result<()> {
     let Traced { cmdline, copy } = if image.boot_trace == BootTrace::Off {
         Traced {
             cmdline: image.cmdline.clone(),
             copy: None,
         }
     } else {
-        traced(image)?
+        traced(image, files)?
     };
     let initrd = copy.as_ref().map_or(image.initrd.clone(), WithConfig::path);
     let news = News::from_now();
@@ -133,8 +145,9 @@ struct Traced {
 }
 
 /// Switches the boot trace on, and says how.
-fn traced(image: &Image) -> anyhow::Result<Traced> {
+fn traced(image: &Image, files: usize) -> anyhow::Result<Traced> {
     let cpus = facts::host().cpus;
+    let room = Room { cpus, files };
     let line = boot_args::with_config(&image.cmdline);
     if let Some(word) = line.in_the_way {
         log::warn!(
@@ -146,7 +159,7 @@ fn traced(image: &Image) -> anyhow::Result<Traced> {
             copy: None,
         });
     }
-    let settings = facts::has_bootconfig().then(|| boot_args::settings(cpus, image.boot_trace));
+    let settings = facts::has_bootconfig().then(|| boot_args::settings(room, image.boot_trace));
     let with = settings.map(|settings| WithConfig::new(&image.initrd, &settings));
     let copy = match with.transpose() {
         Ok(copy) => copy,
@@ -166,7 +179,7 @@ fn traced(image: &Image) -> anyhow::Result<Traced> {
     };
     let boot_args::Traced { cmdline, added, .. } = match copy {
         Some(_) => line,
-        None => boot_args::on_command_line(&image.cmdline, cpus, image.boot_trace),
+        None => boot_args::on_command_line(&image.cmdline, room, image.boot_trace),
     };
     log::info!(
         "the new kernel will record its boot and every LUO call (--no-boot-trace turns this off){}",

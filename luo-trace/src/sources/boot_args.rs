@@ -14,8 +14,14 @@ use crate::arch::TRACE_CLOCK;
 
 /// The word that has a kernel look for a boot configuration.
 const BOOTCONFIG: &str = "bootconfig";
-/// Room for records, bytes: what all CPUs share, and what each has at least and at most.
-const ROOM: (u64, u64, u64) = (8 << 20, 128 << 10, 1 << 20);
+/// Room for the records of a CPU, bytes: the initcalls of a distribution's kernel, all on one
+/// CPU, take 100 KiB. Each further MiB makes the boot 2 ms longer.
+const ROOM: u64 = 256 << 10;
+/// What the calls on a file take, named or not, bytes.
+const PER_FILE: u64 = 96;
+const PER_NAMED_FILE: u64 = 256;
+/// What all CPUs have at most, but for [`ROOM`] of each, bytes.
+const MOST: u64 = 64 << 20;
 
 /// LUO's commands, all of them (include/uapi/linux/liveupdate.h, v7.3).
 const LUO_COMMANDS: &str = "cmd >= 0xba00 && cmd <= 0xbaff";
@@ -37,6 +43,28 @@ pub(super) const DETAIL: [(ProbeId, &str); 4] = [
     (ProbeId::LuoSessionFinish, "name=+0($arg1):string"),
     (ProbeId::LuoRetrieveFile, "token=$arg2:u64"),
 ];
+
+/// What the next kernel is to have room for.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// CPUs; the agent may be on any.
+    pub cpus: u32,
+    /// Files that will come back, as far as they are known.
+    pub files: usize,
+}
+
+impl Room {
+    /// Of each CPU, bytes.
+    fn bytes(self, trace: BootTrace) -> u64 {
+        let per_file = match trace {
+            BootTrace::Detail => PER_NAMED_FILE,
+            BootTrace::Off | BootTrace::Calls => PER_FILE,
+        };
+        let wanted = ROOM.saturating_add(per_file.saturating_mul(self.files as u64));
+        let most = MOST / u64::from(self.cpus.max(1));
+        wanted.min(most.max(ROOM)).next_multiple_of(4096)
+    }
+}
 
 /// What the next kernel records of its boot and of every LUO call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -60,14 +88,14 @@ impl BootTrace {
     }
 }
 
-/// The settings of a boot configuration, for so many CPUs.
+/// The settings of a boot configuration.
 #[must_use]
-pub fn settings(cpus: u32, trace: BootTrace) -> String {
+pub fn settings(room: Room, trace: BootTrace) -> String {
     let event = |name| format!("ftrace.event.syscalls.{name}");
     let [open, _, ioctl, _] = LUO_EVENTS.map(event);
     let mut lines = vec![
         format!("ftrace.trace_clock = {}", TRACE_CLOCK.name()),
-        format!("ftrace.buffer_size = {}", room(cpus)),
+        format!("ftrace.buffer_size = {}", room.bytes(trace)),
         // What comes first is what counts.
         "ftrace.options = nooverwrite".to_owned(),
         "ftrace.event.initcall.enable".to_owned(),
@@ -84,15 +112,9 @@ pub fn settings(cpus: u32, trace: BootTrace) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Room for records of each of so many CPUs, bytes.
-fn room(cpus: u32) -> u64 {
-    let (all, least, most) = ROOM;
-    (all / u64::from(cpus.max(1))).clamp(least, most)
-}
-
 /// The same as boot parameters, without the filters.
 #[must_use]
-pub fn parameters(cpus: u32, trace: BootTrace) -> String {
+pub fn parameters(room: Room, trace: BootTrace) -> String {
     let system_calls = LUO_EVENTS.map(|name| format!("syscalls:{name}"));
     let detail = trace.detail().iter().map(|(function, arguments)| {
         let function = function.name();
@@ -108,7 +130,7 @@ pub fn parameters(cpus: u32, trace: BootTrace) -> String {
          trace_clock={} trace_buf_size={} trace_options=nooverwrite{detail}",
         system_calls.join(","),
         TRACE_CLOCK.name(),
-        room(cpus)
+        room.bytes(trace)
     )
 }
 
@@ -140,9 +162,9 @@ pub fn with_config(cmdline: &str) -> Traced {
 /// Adds to a command line what of [`parameters`] it lacks. What it has stays: of
 /// the events the missing ones are added, another clock or size is the user's wish.
 #[must_use]
-pub fn on_command_line(cmdline: &str, cpus: u32, trace: BootTrace) -> Traced {
+pub fn on_command_line(cmdline: &str, room: Room, trace: BootTrace) -> Traced {
     let mut line = Line::of(cmdline);
-    for parameter in parameters(cpus, trace).split_ascii_whitespace() {
+    for parameter in parameters(room, trace).split_ascii_whitespace() {
         let Some((key, wanted)) = parameter.split_once('=') else {
             continue;
         };
@@ -220,12 +242,14 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
 
+    const SMALL: Room = Room { cpus: 2, files: 0 };
+
     #[test]
     fn what_a_command_line_lacks_is_added_once_and_before_what_is_inits() {
         let cmdline = "console=ttyS0 quiet -- single";
-        let by_line = |line: &str| on_command_line(line, 2, BootTrace::Detail);
+        let by_line = |line: &str| on_command_line(line, SMALL, BootTrace::Detail);
         let add: [fn(&str) -> Traced; 2] = [with_config, by_line];
-        let parameters = parameters(2, BootTrace::Detail);
+        let parameters = parameters(SMALL, BootTrace::Detail);
         for (add, added) in add.into_iter().zip([BOOTCONFIG.to_owned(), parameters]) {
             let traced = add(cmdline);
             assert_eq!(
@@ -246,7 +270,7 @@ mod tests {
     fn what_a_command_line_has_stays() {
         let cmdline =
             "trace_event=syscalls,initcall:initcall_start trace_clock=local trace_buf_size=8M";
-        let traced = on_command_line(cmdline, 2, BootTrace::Calls);
+        let traced = on_command_line(cmdline, SMALL, BootTrace::Calls);
         assert_eq!(
             traced.added,
             [
@@ -261,25 +285,27 @@ mod tests {
                 "trace_event=initcall:*,syscalls:* trace_clock=local trace_clock={}",
                 TRACE_CLOCK.name()
             ),
-            2,
+            SMALL,
             BootTrace::Calls,
         );
         assert_eq!(
             all.added,
-            ["trace_buf_size=1048576", "trace_options=nooverwrite"]
+            ["trace_buf_size=262144", "trace_options=nooverwrite"]
         );
         assert_eq!(all.in_the_way, None);
     }
 
     #[test]
-    fn many_cpus_share_the_room() {
+    fn room_grows_with_the_files_and_is_shared_by_many_cpus() {
+        let room = |cpus, files| Room { cpus, files }.bytes(BootTrace::Calls) >> 10;
         assert_eq!(
-            [1, 8, 16, 4096].map(room),
-            [1 << 20, 1 << 20, 1 << 19, 1 << 17]
+            [room(1, 0), room(4096, 0), room(2, 20_000)],
+            [256, 256, 2132]
         );
-        let settings = |trace| settings(2, trace);
+        assert_eq!([room(128, 20_000), room(0, usize::MAX)], [512, 64 << 10]);
+        let settings = |trace| settings(SMALL, trace);
         let calls = settings(BootTrace::Calls);
-        assert!(calls.contains("ftrace.buffer_size = 1048576\n"));
+        assert!(calls.contains("ftrace.buffer_size = 262144\n"));
         assert!(calls.ends_with("ftrace.event.syscalls.sys_exit_ioctl.enable\n"));
         let detail = settings(BootTrace::Detail);
         assert!(detail.ends_with(

@@ -38,7 +38,7 @@ pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
 #[must_use]
 pub fn watches_luo() -> bool {
     let on = |event: &str| fs::read_to_string(switch(event)?).map(|text| text.starts_with('1'));
-    lines().is_some() && LUO_EVENTS.iter().all(|event| on(event).unwrap_or(false))
+    is_on_our_clock() && LUO_EVENTS.iter().all(|event| on(event).unwrap_or(false))
 }
 
 /// The system calls on LUO so far; their stamps are the trace's own.
@@ -126,13 +126,17 @@ fn switch(event: &str) -> io::Result<PathBuf> {
     tracefs::file(&format!("events/syscalls/{event}/enable"))
 }
 
+/// Whether its stamps are of the clock that it should be on.
+fn is_on_our_clock() -> bool {
+    let clock = tracefs::file("trace_clock").and_then(fs::read_to_string);
+    clock.is_ok_and(|clock| clock.contains(&format!("[{}]", TRACE_CLOCK.name())))
+}
+
 fn lines() -> Option<impl Iterator<Item = String>> {
-    let base = tracefs::mount().ok()?;
-    let clock = fs::read_to_string(base.join("trace_clock")).ok()?;
-    if !clock.contains(&format!("[{}]", TRACE_CLOCK.name())) {
+    if !is_on_our_clock() {
         return None;
     }
-    let trace = BufReader::new(File::open(base.join("trace")).ok()?);
+    let trace = BufReader::new(File::open(tracefs::file("trace").ok()?).ok()?);
     Some(trace.lines().map_while(Result::ok))
 }
 
