@@ -46,7 +46,8 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
     CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, NOTHING, SESSION_IOCTL, TailTarget,
-    cookie_capture, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed, marker,
+    cookie_capture, cookie_kept, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed,
+    marker,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
@@ -54,6 +55,10 @@ use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 /// comes by itself every few milliseconds.
 const RING_BYTES: u32 = 1 << 20;
 const WAKE_AT: u64 = RING_BYTES as u64 / 4;
+/// Room that is left to the records that are always kept: bytes of the ring buffer, and
+/// slots of the tail.
+const RING_KEPT: u64 = RING_BYTES as u64 / 8;
+const TAIL_KEPT: u32 = 64;
 
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
@@ -112,7 +117,7 @@ pub fn luo_notifier(ctx: RawTracePointContext) -> i32 {
         // SAFETY: reads a word of this CPU's slot.
         event.seq = unsafe { (*stats).seen } as u32;
         event.seal();
-        match store_in_tail(event, stats) {
+        match store_in_tail(event, stats, false) {
             // SAFETY: a counter of this CPU's slot.
             Tail::Stored => unsafe { add_one(&raw mut (*stats).seen) },
             // SAFETY: as above.
@@ -163,7 +168,7 @@ fn hit(cookie: u64, kind: Kind, values: [u64; 3]) {
         return;
     }
     let named = !returning && capture(cookie_capture(cookie), values, event, name);
-    submit(event, named);
+    submit(event, named, cookie_kept(cookie));
 }
 
 /// Takes the arguments that matter; true if they include a session's name.
@@ -238,9 +243,10 @@ unsafe fn stamp<'a>(at: *mut Event, cookie: u64, kind: Kind, values: [u64; 3]) -
 
 /// Numbers, seals and stores the record: into the tail when this thread is the
 /// one that reboots (which names no session), else into the ring buffer.
-/// `named` says that it is the head of a filled [`Named`].
+/// `named` says that it is the head of a filled [`Named`], `kept` that it may take the
+/// last room.
 #[inline(always)]
-fn submit(event: &mut Event, named: bool) {
+fn submit(event: &mut Event, named: bool, kept: bool) {
     let Some(stats) = STATS.get_ptr_mut(0) else {
         return;
     };
@@ -250,7 +256,7 @@ fn submit(event: &mut Event, named: bool) {
         add_one(&raw mut (*stats).seen);
     }
     event.seal();
-    match store_in_tail(event, stats) {
+    match store_in_tail(event, stats, kept) {
         Tail::Stored => return,
         // SAFETY: a counter of this CPU's slot.
         Tail::Refused => unsafe { add_one(&raw mut (*stats).tail_refused) },
@@ -269,8 +275,9 @@ fn submit(event: &mut Event, named: bool) {
     } else {
         size_of::<Event>()
     };
+    let room = kept || used < u64::from(RING_BYTES) - RING_KEPT;
     // SAFETY: `named` vouches for the memory behind the event.
-    let full = unsafe {
+    let mut output = || unsafe {
         bpf_ringbuf_output(
             (&raw const EVENTS).cast_mut().cast(),
             (&raw mut *event).cast(),
@@ -278,7 +285,7 @@ fn submit(event: &mut Event, named: bool) {
             wake,
         )
     };
-    if full != 0 {
+    if !room || output() != 0 {
         // SAFETY: a counter of this CPU's slot.
         unsafe { add_one(&raw mut (*stats).ring_full) };
     }
@@ -309,7 +316,7 @@ enum Tail {
 }
 
 #[inline(always)]
-fn store_in_tail(event: &Event, stats: *mut CpuStats) -> Tail {
+fn store_in_tail(event: &Event, stats: *mut CpuStats, kept: bool) -> Tail {
     let Some(target) = TAIL.get_ptr_mut(0) else {
         return Tail::NotOurs;
     };
@@ -318,7 +325,8 @@ fn store_in_tail(event: &Event, stats: *mut CpuStats) -> Tail {
     if tid == 0 || tid != event.tid {
         return Tail::NotOurs;
     }
-    if next >= slots {
+    let last = if kept { 0 } else { TAIL_KEPT };
+    if next >= slots.saturating_sub(last) {
         return Tail::Full;
     }
     // SAFETY: as above.

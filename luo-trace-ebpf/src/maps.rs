@@ -133,7 +133,8 @@ impl From<[u64; 4]> for HotStats {
 pub const fn cookie(probe: &Probe) -> u64 {
     let summed = matches!(probe.retention, Retention::Summed) as u64;
     let null_fails = matches!(probe.returns, Returns::PointerOrNull) as u64;
-    probe.id as u64 | (probe.capture as u64) << 8 | summed << 16 | null_fails << 18
+    let kept = matches!(probe.retention, Retention::Always) as u64;
+    probe.id as u64 | (probe.capture as u64) << 8 | summed << 16 | null_fails << 18 | kept << 19
 }
 
 /// [`cookie`] of a link that is hit by the probe's returns alone.
@@ -174,6 +175,13 @@ pub const fn cookie_capture(cookie: u64) -> u8 {
 #[inline(always)]
 pub const fn cookie_summed(cookie: u64) -> bool {
     cookie >> 16 & 1 == 1
+}
+
+/// Whether there is to be room for the probe's records where there is none for others.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_kept(cookie: u64) -> bool {
+    cookie >> 19 & 1 == 1
 }
 
 /// Whether a null return is a failure.

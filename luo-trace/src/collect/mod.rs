@@ -128,14 +128,16 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
         slept: facts::slept_ns(),
     };
     let watched = Watch::new(probes, boot_events, marks, anchors, used, config).run(&ending)?;
+    let start = Instant::now();
     let (run, session) = finish(config, &armed, watched);
+    let joined = start.elapsed();
     let found = run.old_kernel.is_some();
     output::write(&run, &config.output, config.timeout, &ending)?;
     // The run is safe on disk: the carrier may go.
     if let Some(Err(error)) = session.map(|session| session.finish()) {
         log::warn!("the run is written, but our session could not be finished: {error}");
     }
-    summary(&run, &config.output);
+    summary(&run, &config.output, joined);
     Ok(if found { Exit::Success } else { Exit::Partial })
 }
 
@@ -301,7 +303,7 @@ fn hit_cost(session: &Session, probes: Probes) -> Option<u64> {
     u64::try_from(armed.saturating_sub(bare).as_nanos() / 2).ok()
 }
 
-fn summary(run: &Run, output: &Path) {
+fn summary(run: &Run, output: &Path, joined: Duration) {
     let window = run.window(reports::model::DEFAULT_WINDOW).map_or_else(
         || "no restore window".to_owned(),
         |w| {
@@ -311,8 +313,10 @@ fn summary(run: &Run, output: &Path) {
         },
     );
     log::info!(
-        "{window}; {} spans; written to {}",
+        "{window}; {} spans, joined in {} ms; {} MiB of memory at most; written to {}",
         run.spans.len(),
+        joined.as_millis(),
+        facts::peak_memory() >> 20,
         output.display()
     );
     for hole in &run.holes {

@@ -66,7 +66,7 @@ impl Progress {
             }
             Until::Restored => self.outstanding.files().next().is_none(),
             Until::Finished => {
-                self.outstanding.files().next().is_none() && self.outstanding.sessions().is_empty()
+                self.outstanding.files().next().is_none() && self.outstanding.sessions().len() == 0
             }
         }
     }
@@ -120,7 +120,7 @@ impl Progress {
             );
             return (left > 0).then(|| join::hole("new.restore", text));
         }
-        let unfinished = Vec::from_iter(self.outstanding.sessions());
+        let unfinished: Vec<_> = self.outstanding.sessions().cloned().collect();
         if !files.is_empty() {
             let mut sessions: Vec<_> = files.iter().map(|(session, _)| session.as_str()).collect();
             sessions.dedup();

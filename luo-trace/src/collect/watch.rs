@@ -21,6 +21,8 @@ use crate::sources::marks::Marks;
 
 const DRAIN: Duration = Duration::from_millis(10);
 const ANCHOR: Duration = Duration::from_millis(25);
+/// Records that are kept, 64 bytes each: those of some 60 000 files.
+const MOST_EVENTS: usize = 1 << 20;
 /// Fewest and shortest anchors from which a rate is taken.
 const ANCHORS_FOR: Duration = Duration::from_millis(500);
 
@@ -50,6 +52,7 @@ pub(super) struct Watch<'o> {
     boot_events: Option<BootEvents>,
     used: Used,
     holes: Vec<Hole>,
+    left_out: u64,
 }
 
 impl<'o> Watch<'o> {
@@ -82,6 +85,7 @@ impl<'o> Watch<'o> {
             arrival: Arrival::Awaited,
             marks,
             holes,
+            left_out: 0,
         }
     }
 
@@ -115,6 +119,13 @@ impl<'o> Watch<'o> {
         // It has served.
         self.boot_events = None;
         self.settle();
+        if self.left_out > 0 {
+            let why = format!(
+                "{} records were left out: collect keeps {MOST_EVENTS}",
+                self.left_out
+            );
+            self.holes.push(join::hole("new.records", why));
+        }
         let Self {
             probes,
             events,
@@ -142,7 +153,11 @@ impl<'o> Watch<'o> {
             probes.drain(|event| {
                 self.device.saw(&event);
                 progress.saw(&event);
-                events.push(event);
+                if events.len() < MOST_EVENTS {
+                    events.push(event);
+                } else {
+                    self.left_out += 1;
+                }
             });
         }
         if let Some(marks) = &mut self.marks {

@@ -58,11 +58,10 @@ impl<'a> Seen<'a> {
             .max_by_key(|end| end.boot_ns)
     }
 
-    /// Whether the kernel's own trace saw the end of this call.
-    pub(super) fn ended(&self, call: &Call<New>) -> bool {
-        let is = |probed: &Call<New>| std::ptr::eq(probed, call);
-        let mut ended = self.calls.iter().filter(|(call, _)| call.end.is_some());
-        ended.any(|(_, probed)| probed.is_some_and(is))
+    /// Calls that a probe saw, and the kernel's own trace the end of.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &'a Call<New>> {
+        let ended = self.calls.iter().filter(|(call, _)| call.end.is_some());
+        ended.filter_map(|(_, probed)| *probed)
     }
 
     /// What is not known of the calls that no probe saw.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use luo_trace_ebpf::event::NAME_CHUNK;
-use luo_trace_ebpf::{Capture, Command, Event, Kind, Probe, ProbeId};
+use luo_trace_ebpf::{Capture, Command, Event, Kind, Probe, ProbeId, Retention};
 
 use super::sessions::Sessions;
 use super::text;
@@ -75,6 +75,10 @@ pub struct Calls<K> {
     all: Vec<Call<K>>,
     marks: Vec<Marked<K>>,
     threads: HashMap<u32, Thread>,
+    /// Number of each CPU's next record.
+    next: HashMap<u16, u32>,
+    /// Records that are missing so far.
+    missing: u64,
     sessions: Sessions,
     recorder: Option<(u32, String)>,
 }
@@ -90,6 +94,8 @@ struct Thread {
 #[derive(Debug)]
 struct Open {
     index: usize,
+    /// Records that were missing when it began.
+    missing: u64,
     probe: ProbeId,
     /// `struct file` of a session's ioctl.
     file: u64,
@@ -104,6 +110,8 @@ impl<K: Copy> Calls<K> {
             all: Vec::new(),
             marks: Vec::new(),
             threads: HashMap::new(),
+            next: HashMap::new(),
+            missing: 0,
             sessions: Sessions::default(),
             recorder: recorder.map(|meta| (meta.pid, meta.session.clone())),
         }
@@ -121,6 +129,9 @@ impl<K: Copy> Calls<K> {
     /// Takes the next record; the call that it ended, if it did.
     pub fn take(&mut self, event: &Event) -> Option<&Call<K>> {
         let kind = Kind::from_u8(event.kind)?;
+        if matches!(kind, Kind::Entry | Kind::Return) {
+            self.count(event);
+        }
         let mut thread = self.threads.remove(&event.tid).unwrap_or_default();
         let ended = match (kind, Probe::from_number(event.probe)) {
             (Kind::MarkText, _) => {
@@ -196,6 +207,7 @@ impl<K: Copy> Calls<K> {
         }
         thread.open.push(Open {
             index: self.all.len(),
+            missing: self.missing,
             probe: probe.id,
             file: event.c,
             name,
@@ -251,6 +263,9 @@ impl<K: Copy> Calls<K> {
             self.end_notifier(thread, end);
         }
         let open = thread.open.drain(depth..).next()?;
+        if self.is_doubtful(&open, probe) {
+            return None;
+        }
         let call = &mut self.all[open.index];
         call.end = Some(end);
         call.ret = probe.returns.value(event.a);
@@ -260,6 +275,20 @@ impl<K: Copy> Calls<K> {
             self.sessions.allocated(event.a, name);
         }
         Some(open.index)
+    }
+
+    /// Takes note of a record's number.
+    fn count(&mut self, event: &Event) {
+        let next = self.next.insert(event.cpu, event.seq.wrapping_add(1));
+        let missing = event.seq.wrapping_sub(next.unwrap_or(0));
+        self.missing += u64::from(missing);
+    }
+
+    /// Whether the return that has come now may be of a later call, as that call's return
+    /// and a later entry may be among the records that are missing since it began. The
+    /// records that are always kept are not.
+    fn is_doubtful(&self, open: &Open, probe: &Probe) -> bool {
+        self.missing - open.missing >= 2 && probe.retention != Retention::Always
     }
 
     /// The notifier that the innermost chain has called ends now.
@@ -362,4 +391,31 @@ fn given_name(event: &Event) -> Option<String> {
     let name = text(&event.name_bytes());
     let printable = !name.is_empty() && name.bytes().all(|b| (b' '..0x7f).contains(&b));
     printable.then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::New;
+    use crate::join::tests::Log;
+
+    #[test]
+    fn a_return_that_may_be_of_a_later_call_ends_none() {
+        let retrieve = Command::RetrieveFd.number().into();
+        let mut log = Log::from(0);
+        for token in 1..=3 {
+            log.call(ProbeId::LuoSessionIoctl, [retrieve, token, 9], 0, |_| {});
+        }
+        let ends = |without: &[usize]| -> Vec<bool> {
+            let there = (0..6).filter(|at| !without.contains(at));
+            let events: Vec<_> = there.map(|at| log.events[at]).collect();
+            let calls = Calls::<New>::of(&events, None);
+            calls.iter().map(|call| call.end.is_some()).collect()
+        };
+        assert_eq!(ends(&[]), [true; 3]);
+        // The first call's return and the second's entry are lost.
+        assert_eq!(ends(&[1, 2]), [false, true]);
+        // One lost record cannot be both.
+        assert_eq!(ends(&[2]), [true, true]);
+    }
 }

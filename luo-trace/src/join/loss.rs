@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use luo_trace_ebpf::Event;
 use reports::model::{Hole, KernelSide, Loss};
 
-use super::{Joined, NewHalf, OldHalf, hole, is_call};
+use super::{Joined, hole, is_call};
 use crate::carrier::Counters;
 
 /// Counts by the numbers that each CPU gave its records, so that one lost anywhere on
@@ -49,10 +49,43 @@ fn numbered(counters: &Counters, events: &[Event]) -> (u64, u64) {
     (made.max(counters.seen).max(arrived), arrived)
 }
 
+/// Records of the old kernel that were made after `record` had taken its last look, and
+/// found no room in the tail: a later one has come, so their numbers are known.
+fn overtaken(counters: &Counters, events: &[Event]) -> u64 {
+    let mut late: BTreeMap<u16, (u64, u64)> = BTreeMap::new();
+    for event in events.iter().filter(|e| is_call(e)) {
+        let looked = counters.seen_by_cpu.get(usize::from(event.cpu));
+        let number = u64::from(event.seq) + 1;
+        if let Some(after) = number
+            .checked_sub(looked.copied().unwrap_or(0))
+            .filter(|n| *n > 0)
+        {
+            let (highest, arrived) = late.entry(event.cpu).or_default();
+            (*highest, *arrived) = (after.max(*highest), *arrived + 1);
+        }
+    }
+    let missing = late
+        .values()
+        .map(|(highest, arrived)| highest.saturating_sub(*arrived));
+    missing.sum()
+}
+
 /// One for each cause.
-pub(super) fn holes(old: Option<&OldHalf>, new: &NewHalf, loss: Loss) -> Vec<Hole> {
+pub(super) fn holes(joined: &Joined<'_>, loss: Loss) -> Vec<Hole> {
+    let Joined { old, new, .. } = joined;
     let mut holes = Vec::new();
+    let mut overtaken = 0;
     if let Some(old) = old {
+        overtaken = self::overtaken(&old.counters, joined.old_events);
+        if overtaken > 0 {
+            holes.push(hole(
+                "old.records",
+                format!(
+                    "{overtaken} records were made after record had taken its last look, and found the \
+                     tail full"
+                ),
+            ));
+        }
         if old.dropped > 0 {
             holes.push(hole(
                 "old.detail",
@@ -93,7 +126,7 @@ pub(super) fn holes(old: Option<&OldHalf>, new: &NewHalf, loss: Loss) -> Vec<Hol
         ..
     } = loss;
     // Names are records without a number, so there may be more causes than losses.
-    let told = torn_records + dropped_records + ring_full + unrecorded_hits;
+    let told = torn_records + dropped_records + ring_full + unrecorded_hits + overtaken;
     if let Some(more) = events_lost.checked_sub(told).filter(|more| *more > 0) {
         holes.push(hole(
             "records",
@@ -148,4 +181,28 @@ fn counted(side: KernelSide, counters: &Counters) -> Vec<Hole> {
         )
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use luo_trace_ebpf::Kind;
+
+    #[test]
+    fn what_came_after_the_last_look_is_told_by_later_numbers() {
+        let event = |cpu, seq| Event {
+            cpu,
+            seq,
+            kind: Kind::Entry as u8,
+            ..Event::default()
+        };
+        let counters = Counters {
+            seen_by_cpu: vec![5, 2],
+            ..Counters::default()
+        };
+        let told = |events: &[Event]| overtaken(&counters, events);
+        // Of the first CPU 5, 6 and 8 are missing; of the second none is known to be.
+        assert_eq!(told(&[event(0, 4), event(0, 7), event(0, 9)]), 3);
+        assert_eq!(told(&[event(1, 0), event(1, 2)]), 0);
+    }
 }

@@ -248,7 +248,7 @@ pub fn join(halves: Halves) -> Run {
         holes.extend(probes.map(|(name, why)| hole(format!("{kernel}: {name}"), why)));
     }
     let loss = loss::count(&joined);
-    holes.extend(loss::holes(old, &new, loss));
+    holes.extend(loss::holes(&joined, loss));
     let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: run_id(meta, &new),

@@ -10,10 +10,16 @@ use crate::clock::{New, Old};
 /// What the old kernel preserved and the new one has not given back yet.
 #[derive(Debug, Default)]
 pub struct Outstanding {
-    /// `None` until it is known.
-    preserved: Option<BTreeSet<(String, u64)>>,
+    /// Whether it is known what was preserved.
+    known: bool,
+    /// How many files are to come back, of how many sessions.
+    expected: (usize, usize),
     /// Files of sessions whose names were not recorded.
     unnamed: usize,
+    /// Files that are still to come back, by session and token, and their sessions, still
+    /// to be finished.
+    files: BTreeSet<(String, u64)>,
+    sessions: BTreeSet<String>,
     retrieved: BTreeSet<(String, u64)>,
     finished: BTreeSet<String>,
 }
@@ -33,23 +39,31 @@ impl Outstanding {
                 files.retain(|(session, _)| call.session.as_ref() != Some(session));
             }
         }
-        self.preserved = Some(files);
+        self.known = true;
+        self.sessions = files.iter().map(|(session, _)| session.clone()).collect();
+        self.expected = (files.len() + self.unnamed, self.sessions.len());
+        self.files = files.difference(&self.retrieved).cloned().collect();
+        self.sessions
+            .retain(|session| !self.finished.contains(session));
     }
 
     /// Takes note of a call of the new kernel that has returned.
     pub fn saw(&mut self, call: &Call<New>) {
         if let Some((session, token)) = call.file(Command::RetrieveFd) {
-            self.retrieved.insert((session.to_owned(), token));
+            let file = (session.to_owned(), token);
+            self.files.remove(&file);
+            self.retrieved.insert(file);
         }
         let ends = call.command == Some(Command::Finish) || call.is(ProbeId::LuoSessionRelease);
         if let (true, true, Some(session)) = (ends, call.succeeded(), &call.session) {
+            self.sessions.remove(session);
             self.finished.insert(session.clone());
         }
     }
 
     /// Whether it is known what is to come back, by name.
     pub fn is_known(&self) -> bool {
-        self.preserved.is_some() && self.unnamed == 0
+        self.known && self.unnamed == 0
     }
 
     /// Files that are to come back, of sessions whose names were not recorded.
@@ -59,22 +73,17 @@ impl Outstanding {
 
     /// How many files are to come back, of how many sessions, if that is known.
     pub fn expected(&self) -> Option<(usize, usize)> {
-        let files = self.preserved.as_ref()?;
-        let sessions: BTreeSet<_> = files.iter().map(|(session, _)| session).collect();
-        Some((files.len() + self.unnamed, sessions.len()))
+        self.known.then_some(self.expected)
     }
 
     /// Files that were preserved and not retrieved, by session and token.
     pub fn files(&self) -> impl Iterator<Item = &(String, u64)> {
-        let preserved = self.preserved.iter().flatten();
-        preserved.filter(|file| !self.retrieved.contains(*file))
+        self.files.iter()
     }
 
     /// Sessions with preserved files that were not finished.
-    pub fn sessions(&self) -> BTreeSet<&str> {
-        let preserved = self.preserved.iter().flatten();
-        let sessions = preserved.filter(|(session, _)| !self.finished.contains(session));
-        sessions.map(|(session, _)| session.as_str()).collect()
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = &String> {
+        self.sessions.iter()
     }
 }
 

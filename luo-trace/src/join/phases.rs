@@ -1,5 +1,7 @@
 //! Boundaries → the windows, and the contiguous phases of the default one.
 
+use std::collections::{HashMap, HashSet};
+
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 use reports::model::phase::{PhaseId, PhaseSide};
 use reports::model::{Coverage, DEFAULT_WINDOW, Hole, Phase, Source, Window};
@@ -220,11 +222,20 @@ impl Input<'_> {
         let calls = &self.joined.new_calls;
         let after = |at| New::place(&self.joined.timeline, at) > window_end;
         // A thread's next ioctl begins where this one is over.
+        let mut last = HashMap::new();
+        for ioctl in calls.each(ProbeId::LuoSessionIoctl) {
+            if !after(ioctl.start) {
+                last.insert(ioctl.tid, ioctl.start);
+            }
+        }
+        let traced: HashSet<_> = self
+            .seen
+            .ended()
+            .map(|call| (call.tid, call.start))
+            .collect();
         let is_over = |call: &Call<New>| {
-            let next = calls
-                .each(ProbeId::LuoSessionIoctl)
-                .find(|next| next.tid == call.tid && next.start > call.start);
-            next.is_some_and(|next| !after(next.start)) || self.seen.ended(call)
+            let next = last.get(&call.tid);
+            next.is_some_and(|next| *next > call.start) || traced.contains(&(call.tid, call.start))
         };
         let mut theirs = calls.iter().filter(|call| !self.joined.own.new_call(call));
         let unended = theirs.any(|call| match call.end {

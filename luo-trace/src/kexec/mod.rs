@@ -113,12 +113,16 @@ impl Prepared {
     }
 }
 
-/// Files that are preserved so far, if the `record` that runs tells.
+/// Files that are preserved so far, or somewhat more, if the `record` that runs tells.
 fn preserved(state: &State) -> Option<usize> {
+    /// What the carrier had no room for was of files, too; each leaves more records.
+    const RECORDS_PER_FILE: u64 = 12;
     let carrier = carrier::read_fd(state.open_carrier().ok()?).ok()?;
-    let calls = Calls::<Old>::of(&carrier::read(&carrier).ok()?.events, None);
+    let carrier = carrier::read(&carrier).ok()?;
+    let dropped = usize::try_from(carrier.dropped / RECORDS_PER_FILE).ok()?;
+    let calls = Calls::<Old>::of(&carrier.events, None);
     let preserved = |call: &&Call<Old>| call.command == Some(Ioctl::PreserveFd) && call.succeeded();
-    Some(calls.iter().filter(preserved).count())
+    Some(calls.iter().filter(preserved).count() + dropped)
 }
 
 /// Loads the image; so many `files` are to come back in it.

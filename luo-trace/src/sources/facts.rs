@@ -125,6 +125,16 @@ pub fn counter_is_invariant() -> bool {
     arch::counter_is_invariant(&cpuinfo())
 }
 
+/// Most memory that this process has had so far (`VmHWM`, proc(5)), bytes; 0 where the
+/// kernel does not tell.
+#[must_use]
+pub fn peak_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
 /// The name of a process, if it still runs.
 #[must_use]
 pub fn comm(pid: u32) -> Option<String> {

@@ -17,6 +17,9 @@ update
 untraced
   preserve; pack; plain-kexec
   restore
+many-files
+  record --buffer 64M; preserve; pack; kexec
+  watch; restore; wait collect 0
 no-liveupdate
   run doctor doctor; run record record; run collect collect -o /run/out/{n}.run.json
 device-held
@@ -113,7 +116,7 @@ impl FromStr for Scenario {
 impl Scenario {
     /// Whether all comes back, only in another order.
     pub(super) fn is_whole(&self) -> bool {
-        ["restored-first", "unarmed", "flooded"].contains(&self.0.as_str())
+        ["many-files", "restored-first", "unarmed", "flooded"].contains(&self.0.as_str())
     }
 
     /// Whether the kernels are to lack `/dev/liveupdate`.
