@@ -260,12 +260,7 @@ fn nothing_that_a_run_or_a_file_says_moves_the_cursor() {
         &["history", "odd.csv"],
         &["history", "\u{1b}[2J"],
         &[
-            "history",
-            "odd.jsonl",
-            "--append",
-            "head",
-            "--metric",
-            "\u{1b}",
+            "history", "none.csv", "--append", "head", "--metric", "\u{1b}",
         ],
     ] {
         let output = sets.luo_trace(args);

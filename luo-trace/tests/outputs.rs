@@ -81,7 +81,7 @@ fn an_output_replaces_no_input_and_no_other_output() {
     let dir = sets();
     let run = dir.path().join("base/0001.run.json");
     let before = fs::read(&run).unwrap();
-    fs::copy(&run, dir.path().join("base/x.jsonl")).unwrap();
+    fs::copy(&run, dir.path().join("base/x.csv")).unwrap();
     fs::create_dir(dir.path().join("pairs")).unwrap();
     fs::write(dir.path().join("pairs/matrix.json"), "{}").unwrap();
     for (args, why) in [
@@ -109,7 +109,7 @@ fn an_output_replaces_no_input_and_no_other_output() {
             "is an input",
         ),
         ("report pairs -o pairs/matrix.json", "is an input"),
-        ("history base/x.jsonl --append base/x.*", "is an input"),
+        ("history base/x.csv --append base/x.*", "is an input"),
     ] {
         let output = luo_trace(dir.path(), args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args}: {}", said(&output));

@@ -15,7 +15,7 @@ use crate::host::now_rfc3339;
 /// What `history` was asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// History file: .csv (which Apache Otava reads) or .jsonl
+    /// History file: CSV, which Apache Otava reads
     file: PathBuf,
     /// First append the summary of this set: a directory or files
     #[arg(long, value_name = "SET")]

@@ -2,8 +2,6 @@
 //! cut how far the values before lie from those after, and of the best cut
 //! whether shuffled values would do as well.
 
-use serde::Serialize;
-
 use crate::stats::{SplitMix64, Summary};
 
 /// Same seed, same answer.
@@ -16,7 +14,7 @@ const LEVEL: f64 = 0.05;
 const FEWEST: usize = 3;
 
 /// A place where a series changed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// The first value of the new level, from 0.
     pub at: usize,

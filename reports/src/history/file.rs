@@ -1,5 +1,5 @@
 //! The file of a history: CSV, a column per window and phase, as Apache Otava
-//! imports it; or JSONL.
+//! imports it.
 //!
 //! A line is appended by writing the file anew beside the old one and renaming
 //! it, so that no reader sees half of it. A last line without its end was torn
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, SCHEMA, order};
+use super::{Entry, order};
 use crate::files::durable::{Output, WriteError};
 use crate::{escape, files};
 
@@ -19,15 +19,6 @@ use crate::{escape, files};
 const COLUMNS: [&str; 6] = ["time", "commit", "kernels", "mode", "workload", "n"];
 /// What stands in CSV for a median that a set lacks.
 const NONE: &str = "nan";
-
-/// How a history is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Comma-separated values with a header.
-    Csv,
-    /// A JSON object per line.
-    Jsonl,
-}
 
 /// What a history's file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,9 +33,6 @@ pub struct History {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says what each field is")]
 pub enum HistoryError {
-    /// Neither of the formats.
-    #[error("{0}: a history ends in .csv or .jsonl; name it so")]
-    Name(PathBuf),
     /// The system did not give it.
     #[error("{path}: cannot be read ({source}); check its name, or make it with --append SET")]
     Unreadable { path: PathBuf, source: io::Error },
@@ -66,21 +54,8 @@ pub enum HistoryError {
     Write(#[from] WriteError),
 }
 
-impl Format {
-    /// The format that a file's name asks for.
-    pub fn of(path: &Path) -> Result<Self, HistoryError> {
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        match ending {
-            Some("csv") => Ok(Self::Csv),
-            Some("jsonl") => Ok(Self::Jsonl),
-            _ => Err(HistoryError::Name(path.to_owned())),
-        }
-    }
-}
-
 /// Reads a history.
 pub fn read(path: &Path) -> Result<History, HistoryError> {
-    let format = Format::of(path)?;
     let text =
         files::read_text(path, files::LARGEST_TEXT).map_err(|source| HistoryError::Unreadable {
             path: path.to_owned(),
@@ -89,11 +64,7 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
     // What follows the last line's end was torn.
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     let (text, rest) = text.split_at(whole);
-    let entries = match format {
-        Format::Csv => read_csv(text),
-        Format::Jsonl => read_jsonl(text),
-    };
-    let entries = entries.map_err(|(line, what)| HistoryError::Line {
+    let entries = read_csv(text).map_err(|(line, what)| HistoryError::Line {
         path: path.to_owned(),
         line,
         what,
@@ -106,13 +77,9 @@ pub fn read(path: &Path) -> Result<History, HistoryError> {
 
 /// Appends one set, making the file if it is not there; what it then holds.
 pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
-    let format = Format::of(path)?;
     let output = Output::create_like(path)?;
     let _turn = take_turn(output.path())?;
-    let entry = match format {
-        Format::Csv => entry.for_csv(),
-        Format::Jsonl => entry,
-    };
+    let entry = entry.for_csv();
     let mut history = match read(path) {
         Err(HistoryError::Unreadable { source, .. })
             if source.kind() == io::ErrorKind::NotFound =>
@@ -128,11 +95,7 @@ pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
         });
     }
     history.entries.push(entry);
-    let text = match format {
-        Format::Csv => write_csv(&history.entries),
-        Format::Jsonl => write_jsonl(&history.entries),
-    };
-    output.commit(text.as_bytes())?;
+    output.commit(write_csv(&history.entries).as_bytes())?;
     Ok(history)
 }
 
@@ -155,36 +118,6 @@ fn take_turn(path: &Path) -> Result<Option<File>, HistoryError> {
 
 /// A line that is wrong: its number, from 1, and what.
 type Wrong = (usize, String);
-
-fn read_jsonl(text: &str) -> Result<Vec<Entry>, Wrong> {
-    let mut entries = Vec::new();
-    for (place, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let wrong = |what: String| (place + 1, what);
-        let value: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-        let schema = value.get("schema").and_then(serde_json::Value::as_str);
-        if schema != Some(SCHEMA) {
-            return Err(wrong(format!("its schema is not {SCHEMA}")));
-        }
-        let entry = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        entries.push(entry);
-    }
-    Ok(entries)
-}
-
-fn write_jsonl(entries: &[Entry]) -> String {
-    let lines = entries.iter().map(|entry| {
-        let mut value = serde_json::json!(entry);
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("schema".to_owned(), SCHEMA.into());
-        }
-        format!("{value}\n")
-    });
-    lines.collect()
-}
 
 fn read_csv(text: &str) -> Result<Vec<Entry>, Wrong> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());

@@ -5,33 +5,26 @@ mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 pub use change::{Step, changes};
-pub use file::{Format, History, HistoryError, append, read};
+pub use file::{History, HistoryError, append, read};
 
 use crate::compare::{CompareError, Item, Setup};
 use crate::files::set::Set;
 use crate::model::{DEFAULT_WINDOW, PhaseId, Window};
 use crate::stats::Summary;
 
-/// The schema of a line: family, then major version.
-pub const SCHEMA: &str = "luo-trace.history/1";
-
 /// One set, summed up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// When its last run was captured, RFC 3339 in UTC.
     pub time: String,
     /// What was built, as the caller names it.
-    #[serde(default)]
     pub commit: Option<String>,
     /// Both kernels' releases.
     pub kernels: String,
     /// How time passed.
     pub mode: String,
     /// What the lab ran.
-    #[serde(default)]
     pub workload: Option<String>,
     /// How many runs the medians are of.
     pub n: usize,
