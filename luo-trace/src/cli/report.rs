@@ -60,18 +60,13 @@ enum Format {
 }
 
 /// What `--picture` takes, each with its line of help.
-static PICTURES: [(&str, Picture, &str); 5] = [
+static PICTURES: [(&str, Picture, &str); 4] = [
     (
         "histogram",
         Picture::Histogram,
         "Number of runs by duration",
     ),
     ("phases", Picture::Phases, "A histogram of each phase"),
-    (
-        "cumulative",
-        Picture::Cumulative,
-        "Share of the runs that took at most a given time",
-    ),
     (
         "stacked",
         Picture::Stacked,

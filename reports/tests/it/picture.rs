@@ -56,7 +56,7 @@ fn all_pictures() -> Vec<(String, String)> {
         sample("base, a name that is rather long for a legend", &base),
         sample("head", &head),
     ];
-    for picture in [Picture::Histogram, Picture::Phases, Picture::Cumulative] {
+    for picture in [Picture::Histogram, Picture::Phases] {
         let text = svg(picture, &two, Theme::Light).unwrap();
         pictures.push((format!("{picture} of two sets"), text));
     }

@@ -176,11 +176,6 @@ impl<'a> Frame<'a> {
         Ok(self.area.draw(&path)?)
     }
 
-    /// Draws a circle.
-    pub(super) fn circle(&self, at: Point, radius: i32, style: ShapeStyle) -> Drawn {
-        Ok(self.area.draw(&Circle::new(at, radius, style))?)
-    }
-
     /// All that is left below the head.
     pub(super) fn rest(&self) -> (Point, Point) {
         ((0, self.top), (WIDTH, self.height))

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::HPos;
 use super::axis::{Axis, round_step};
 use super::frame::{Frame, Pen, Plot, Point, WIDTH};
 use super::theme::{Fill, Theme};
-use super::{Drawn, Fallible, Sample};
+use super::{Drawn, Sample};
 use crate::model::{DEFAULT_WINDOW, Run};
 use crate::render::micro;
 use crate::stats::{Summary, table};
@@ -22,21 +22,8 @@ const MOST_BINS: f64 = 40.0;
 /// three digits.
 const FINEST: f64 = 0.001;
 
-/// The default window.
+/// The default window, with the figure of each sample in the head, as people quote it.
 pub(super) fn draw(frame: &mut Frame<'_>, samples: &[Sample<'_>]) -> Drawn {
-    let title = format!("Blackout by length, window {DEFAULT_WINDOW}");
-    let values = of_windows(frame, samples, &title)?;
-    let colours = colours(samples, frame.theme);
-    panel(frame, frame.rest(), &values, &colours, DEFAULT_WINDOW)
-}
-
-/// Writes a head with the figure of each sample, as people quote it, and returns
-/// the lengths of their default windows, ns.
-pub(super) fn of_windows(
-    frame: &mut Frame<'_>,
-    samples: &[Sample<'_>],
-    title: &str,
-) -> Fallible<Vec<Vec<i64>>> {
     let values = lengths(samples, |run| Some(run.default_window()?.duration_ns));
     let figures = samples.iter().zip(&values).filter_map(|(sample, values)| {
         let summary = Summary::of(values)?;
@@ -50,9 +37,11 @@ pub(super) fn of_windows(
         Some(format!("{name}median {median}{error} (n={n})"))
     });
     let below = figures.collect::<Vec<_>>().join(" · ");
-    frame.head(title, &below)?;
+    let title = format!("Blackout by length, window {DEFAULT_WINDOW}");
+    frame.head(&title, &below)?;
     legend(frame, samples)?;
-    Ok(values)
+    let colours = colours(samples, frame.theme);
+    panel(frame, frame.rest(), &values, &colours, DEFAULT_WINDOW)
 }
 
 /// Points of the picture of the phases of these runs.
@@ -168,33 +157,29 @@ fn panel(
 }
 
 /// A value worth a line.
-pub(super) struct Mark {
-    pub(super) text: String,
+struct Mark {
+    text: String,
     /// In ns.
-    pub(super) value: i64,
-    /// Share of the runs that took at most so long, in percent.
-    pub(super) percent: f64,
+    value: i64,
 }
 
 /// The median, the percentiles that n carries, and else the largest value.
-pub(super) fn marks(values: &[i64]) -> Vec<Mark> {
+fn marks(values: &[i64]) -> Vec<Mark> {
     let Some(summary) = Summary::of(values) else {
         return Vec::new();
     };
-    let mark = |name: String, value: i64, percent: f64| Mark {
+    let mark = |name: &str, value: i64| Mark {
         text: format!("{name} {}", micro(&brief(value))),
         value,
-        percent,
     };
-    let largest = |name| mark(name, summary.max, 100.0);
     if summary.n == 1 {
-        return vec![largest("the only run".to_owned())];
+        return vec![mark("the only run", summary.max)];
     }
-    let mut marks = vec![mark("median".to_owned(), summary.median, 50.0)];
+    let mut marks = vec![mark("median", summary.median)];
     let percentiles = summary.percentiles.iter();
-    marks.extend(percentiles.map(|p| mark(format!("p{:.0}", p.percent), p.value_ns, p.percent)));
+    marks.extend(percentiles.map(|p| mark(&format!("p{:.0}", p.percent), p.value_ns)));
     if summary.percentiles.is_empty() {
-        marks.push(largest(format!("max of {}:", summary.n)));
+        marks.push(mark(&format!("max of {}:", summary.n), summary.max));
     }
     marks
 }

@@ -12,7 +12,6 @@
 )]
 
 mod axis;
-mod cumulative;
 mod font;
 mod frame;
 mod histogram;
@@ -33,8 +32,6 @@ pub enum Picture {
     Histogram,
     /// The same of each phase, one panel each.
     Phases,
-    /// The share of the runs that took at most so long.
-    Cumulative,
     /// The phases of each run, stacked, in the order of capture.
     Stacked,
     /// One run on the time axis: its phases, and the costliest functions.
@@ -75,10 +72,9 @@ type Drawn = Fallible<()>;
 
 impl Picture {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 4] = [
         Self::Histogram,
         Self::Phases,
-        Self::Cumulative,
         Self::Stacked,
         Self::Waterfall,
     ];
@@ -115,7 +111,7 @@ impl Picture {
     ) -> Fallible<(String, String)> {
         font::register()?;
         let height = match self {
-            Self::Histogram | Self::Cumulative => 450,
+            Self::Histogram => 450,
             Self::Stacked => 480,
             Self::Phases => histogram::height_of_phases(&runs),
             Self::Waterfall => waterfall::height(runs[0]),
@@ -125,7 +121,6 @@ impl Picture {
         match self {
             Self::Histogram => histogram::draw(&mut frame, samples)?,
             Self::Phases => histogram::draw_phases(&mut frame, samples, &runs)?,
-            Self::Cumulative => cumulative::draw(&mut frame, samples)?,
             Self::Stacked => stacked::draw(&mut frame, runs)?,
             Self::Waterfall => waterfall::draw(&mut frame, runs[0])?,
         }
@@ -159,7 +154,6 @@ impl fmt::Display for Picture {
         f.write_str(match self {
             Self::Histogram => "histogram",
             Self::Phases => "picture of the phases",
-            Self::Cumulative => "cumulative curve",
             Self::Stacked => "stack of phases",
             Self::Waterfall => "waterfall",
         })
