@@ -256,18 +256,6 @@ fn what_a_picture_cannot_show_is_refused() {
     assert_eq!(mixed.status.code(), Some(2));
     let sentence = String::from_utf8(mixed.stderr).unwrap();
     assert!(sentence.contains("the runs are of 2 setups"), "{sentence}");
-    let change = luo_trace(
-        directory.path(),
-        &[
-            "report",
-            "1.run.json",
-            "--before",
-            "1.run.json",
-            "-o",
-            "a.html",
-        ],
-    );
-    assert_eq!(change.status.code(), Some(2));
     assert_eq!(names(directory.path()), ["1.run.json", "2.run.json"]);
 }
 

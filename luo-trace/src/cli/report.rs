@@ -8,10 +8,10 @@ use reports::files::durable::Output;
 use reports::files::set::{Keep, Set};
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
-use reports::render::picture::{self, Picture, Sample, Theme};
+use reports::render::picture::{self, Picture, Theme};
 use reports::render::text;
 use reports::render::{html, markdown};
-use reports::stats::group::group;
+use reports::stats::group::groups;
 use reports::stats::overview::Overview;
 
 use super::input::Strict;
@@ -30,9 +30,6 @@ pub(super) struct Options {
     format: Option<Format>,
     #[command(flatten)]
     to: Destination,
-    /// Show the change since this set (text, markdown, svg, png)
-    #[arg(long, value_name = "SET")]
-    before: Option<PathBuf>,
     /// What an SVG or PNG image shows [default: waterfall for one run, histogram for many]
     #[arg(long, value_parser = named(&PICTURES))]
     picture: Option<Picture>,
@@ -94,8 +91,7 @@ fn matrix_in(runs: &[PathBuf]) -> Option<PathBuf> {
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let format = options.format();
     let matrix = matrix_in(&options.runs);
-    let before = options.before.as_slice();
-    let inputs = [&options.runs[..], before, matrix.as_slice()].concat();
+    let inputs = [&options.runs[..], matrix.as_slice()].concat();
     let output = options.to.open(&inputs, Output::create)?;
     let bytes = if let Some(path) = matrix {
         table(&matrix::read(&path).map_err(Failure::bad_input)?, format)?.into_bytes()
@@ -108,11 +104,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
             Format::Html => html::KEEP,
             _ => Keep::Figures,
         };
-        let read = |paths: &[PathBuf]| options.strict.read(paths, keep);
-        let set = read(&options.runs)?;
-        let before = options.before.as_ref();
-        let before = before.map(|path| read(std::slice::from_ref(path)));
-        render(options, format, &set, before.transpose()?.as_ref())?
+        let set = options.strict.read(&options.runs, keep)?;
+        render(options, format, &set)?
     };
     output.write(&bytes)?;
     Ok(Exit::Success)
@@ -148,87 +141,50 @@ impl Options {
     }
 }
 
-fn render(
-    options: &Options,
-    format: Format,
-    set: &Set,
-    before: Option<&Set>,
-) -> anyhow::Result<Vec<u8>> {
+fn render(options: &Options, format: Format, set: &Set) -> anyhow::Result<Vec<u8>> {
     if !matches!(format, Format::Text | Format::Markdown | Format::Html) {
         warn_of_skipped(set);
-    }
-    if let Some(before) = before {
-        warn_of_skipped(before);
     }
     let one = match set.runs.as_slice() {
         [run] if set.skipped.is_empty() => Some(run),
         _ => None,
     };
-    let change = |render: fn(&[&Run], &[&Run]) -> String, before| -> anyhow::Result<String> {
-        let (old, new) = (one_setup(before, "before")?, one_setup(set, "after")?);
-        Ok(render(&old, &new))
-    };
-    let text = match (format, before, one) {
-        (Format::Text, Some(before), _) => change(text::render_change, before)?,
-        (Format::Text, None, Some(run)) => text::render_run(run, text::TOP_OF_RUN),
-        (Format::Text, None, None) => text::render_set(set),
-        (Format::Markdown, Some(before), _) => change(markdown::render_change, before)?,
-        (Format::Markdown, None, Some(run)) => markdown::render_run(run),
-        (Format::Markdown, None, None) => markdown::render_set(set),
-        (Format::Html, None, _) => html::render(set)?,
-        (Format::Json, None, _) => {
+    let text = match (format, one) {
+        (Format::Text, Some(run)) => text::render_run(run, text::TOP_OF_RUN),
+        (Format::Text, None) => text::render_set(set),
+        (Format::Markdown, Some(run)) => markdown::render_run(run),
+        (Format::Markdown, None) => markdown::render_set(set),
+        (Format::Html, _) => html::render(set)?,
+        (Format::Json, _) => {
             escape::json(&serde_json::to_string_pretty(&Overview::of(set))?) + "\n"
         }
-        (Format::Html | Format::Json, Some(_), _) => {
-            return Err(Failure::bad_input(
-                "--before goes with text, markdown, svg and png; \
-                 for figures use `luo-trace compare --json`",
-            ));
-        }
-        (Format::Svg | Format::Png, Some(before), _) => {
-            let samples = [sample("before", before)?, sample("after", set)?];
-            return draw(options, format, &samples);
-        }
-        (Format::Svg | Format::Png, None, _) => {
-            let runs = one_setup(set, "the runs")?;
-            let name = String::new();
-            return draw(options, format, &[Sample { name, runs }]);
+        (Format::Svg | Format::Png, _) => {
+            let runs = one_setup(set)?;
+            let picture = options.picture;
+            let picture = picture.unwrap_or_else(|| Picture::for_runs(runs.len()));
+            let drawn = if format == Format::Png {
+                picture::png(picture, &runs, options.theme)
+            } else {
+                picture::svg(picture, &runs, options.theme).map(String::into_bytes)
+            };
+            return drawn.map_err(Failure::bad_input);
         }
     };
     Ok(text.into_bytes())
 }
 
-/// The runs of a picture, under this name.
-fn sample<'a>(name: &str, set: &'a Set) -> anyhow::Result<Sample<'a>> {
-    let runs = one_setup(set, name)?;
-    let name = name.to_owned();
-    Ok(Sample { name, runs })
-}
-
-fn draw(options: &Options, format: Format, samples: &[Sample<'_>]) -> anyhow::Result<Vec<u8>> {
-    let runs = samples.iter().map(|sample| sample.runs.len()).sum();
-    let picture = options.picture.unwrap_or_else(|| Picture::for_runs(runs));
-    let theme = options.theme;
-    let drawn = if format == Format::Png {
-        picture::png(picture, samples, theme)
-    } else {
-        picture::svg(picture, samples, theme).map(String::into_bytes)
-    };
-    drawn.map_err(Failure::bad_input)
-}
-
 /// The runs of a set that is of one setup; a picture of several would compare
 /// what cannot be compared.
-fn one_setup<'a>(set: &'a Set, name: &str) -> anyhow::Result<Vec<&'a Run>> {
-    let mut groups = group(&set.runs);
+fn one_setup(set: &Set) -> anyhow::Result<Vec<&Run>> {
+    let mut groups = groups(set);
     if groups.len() > 1 {
         return Err(Failure::bad_input(format!(
-            "{name} are of {} setups (kernels, hosts or workloads), which are not comparable; \
+            "the runs are of {} setups (kernels, hosts or workloads), which are not comparable; \
              name runs of one, or use --format text to see them apart",
             groups.len()
         )));
     }
-    Ok(groups.pop().unwrap_or_default())
+    Ok(groups.pop().map(|group| group.runs).unwrap_or_default())
 }
 
 /// Names what a format has no place for.

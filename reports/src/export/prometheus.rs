@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::{ExportError, Exporter};
 use crate::files::set::{Keep, Set};
 use crate::model::{Kernel, Run};
-use crate::stats::group::group;
+use crate::stats::group::groups;
 use crate::stats::table;
 
 pub(super) static EXPORTER: Exporter = Exporter {
@@ -24,7 +24,7 @@ pub(super) static EXPORTER: Exporter = Exporter {
 
 /// The metrics of the runs, setup by setup.
 fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
-    let groups = group(&set.runs).into_iter();
+    let groups = groups(set).into_iter().map(|group| group.runs);
     let groups: Vec<(String, Vec<&Run>)> = groups
         .filter_map(|runs| Some((labels(runs.first()?), runs)))
         .collect();

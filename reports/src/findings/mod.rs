@@ -2,16 +2,14 @@
 //! data. Text, Markdown and HTML only lay it out.
 
 mod calls;
-mod change;
 mod evidence;
 pub(crate) mod matrix;
 mod run;
 mod set;
 
-pub(crate) use change::of_change;
 pub(crate) use evidence::provenance;
 pub(crate) use run::of_run;
-pub(crate) use set::{of_group, of_skipped};
+pub(crate) use set::{of_group, of_skipped, quoted};
 
 /// A report before it has a form.
 pub(crate) struct Findings {

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::quoted;
 use super::evidence::{covered, loss, setting};
 use super::run::why_missing;
 use super::{Body, Cell, Fact, Findings, LineGroup, Role, Section, TableLine};
@@ -13,7 +12,7 @@ use crate::stats::group::Group;
 use crate::stats::overview::SetupFigures;
 use crate::stats::table::Quantity;
 use crate::stats::{FEWEST_FOR_INTERVAL, Percentile, Summary, median_ratio};
-use crate::units::{count, exact, percent};
+use crate::units::{brief, count, exact, percent};
 
 /// Most bins of the histogram in characters.
 const BINS: usize = 12;
@@ -59,6 +58,13 @@ fn headline(runs: &[&Run], lengths: &[i64]) -> String {
             count(runs.len(), "run")
         ),
     }
+}
+
+/// A length as lists quote it: `577 ms +-0.7 % (n=6)`.
+pub(crate) fn quoted(summary: &Summary) -> String {
+    let error = summary.relative_error();
+    let error = error.map_or(String::new(), |error| format!(" +-{}", percent(error)));
+    format!("{}{error} (n={})", brief(summary.median), summary.n)
 }
 
 fn about(runs: &[&Run]) -> Vec<Fact> {

@@ -8,8 +8,7 @@ use crate::escape::{markdown, markdown_code as code};
 use crate::files::set::Set;
 use crate::findings::matrix::of_matrix;
 use crate::findings::{
-    Align, Body, Cell, Column, Fact, Findings, Role, Section, Table, of_change, of_group, of_run,
-    of_skipped,
+    Align, Body, Cell, Column, Fact, Findings, Role, Section, Table, of_group, of_run, of_skipped,
 };
 use crate::matrix::Matrix;
 use crate::model::Run;
@@ -49,12 +48,6 @@ pub fn render_set(set: &Set) -> String {
     parts.push(skipped);
     parts.retain(|part| !part.is_empty());
     parts.join("\n")
-}
-
-/// Two sets: before, after and the change.
-#[must_use]
-pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
-    page(&of_change(before, after))
 }
 
 /// Kernels updated to one another.

@@ -15,7 +15,10 @@ pub struct Group<'a> {
     pub calls: Vec<Cow<'a, [Calls]>>,
 }
 
-/// Groups the runs of a set as [`group`] does.
+/// Groups the runs of a set that may be compared: the same kernels, host and workload.
+///
+/// A run that lost its carrier does not know its old kernel; it joins the group
+/// that it fits otherwise, if there is just one.
 #[must_use]
 pub fn groups(set: &Set) -> Vec<Group<'_>> {
     let of = |numbers: Vec<usize>| Group {
@@ -23,16 +26,6 @@ pub fn groups(set: &Set) -> Vec<Group<'_>> {
         runs: numbers.iter().filter_map(|n| set.runs.get(*n)).collect(),
     };
     numbers(&set.runs).into_iter().map(of).collect()
-}
-
-/// Groups runs that may be compared: the same kernels, host and workload.
-///
-/// A run that lost its carrier does not know its old kernel; it joins the group
-/// that it fits otherwise, if there is just one.
-#[must_use]
-pub fn group(runs: &[Run]) -> Vec<Vec<&Run>> {
-    let of = |numbers: Vec<usize>| numbers.into_iter().filter_map(|n| runs.get(n)).collect();
-    numbers(runs).into_iter().map(of).collect()
 }
 
 /// The places of the runs of each group.

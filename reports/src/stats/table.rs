@@ -34,9 +34,6 @@ struct Collected(Vec<(String, Vec<i64>, Vec<f64>)>);
 /// What makes rows of runs.
 pub type Rows = fn(&[&Run]) -> Vec<Quantity>;
 
-/// The rows of a whole table: windows, then phases.
-pub const BOTH: [Rows; 2] = [windows, phases];
-
 /// The windows, in the order of the runs.
 #[must_use]
 pub fn windows(runs: &[&Run]) -> Vec<Quantity> {

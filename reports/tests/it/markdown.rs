@@ -1,4 +1,4 @@
-//! Whole reports in Markdown, and before and after in both forms.
+//! Whole reports in Markdown.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use reports::files::set::Set;
 use reports::model::Run;
 use reports::render::{markdown, text};
 
-use crate::made::{full_run, spread};
+use crate::made::full_run;
 use crate::recorded::recorded_set;
 
 fn set(runs: Vec<Run>) -> Set {
@@ -43,16 +43,4 @@ fn a_table_keeps_its_columns_whatever_names_hold() {
     let row = page.lines().find(|line| line.contains("a\\|b")).unwrap();
     assert_eq!(row.replace("\\|", "").matches('|').count(), 6, "{row}");
     assert!(!page.split_once("<details>").unwrap().0.contains("<img>"));
-}
-
-#[test]
-fn before_and_after_as_lists_write_it() {
-    let (before, mut after) = (spread(12), spread(6));
-    for run in &mut after {
-        run.phases[5].duration_ns /= 2;
-        run.phases.remove(6);
-    }
-    let (before, after): (Vec<&Run>, Vec<&Run>) = (before.iter().collect(), after.iter().collect());
-    insta::assert_snapshot!("change_text", text::render_change(&before, &after));
-    insta::assert_snapshot!("change_markdown", markdown::render_change(&before, &after));
 }

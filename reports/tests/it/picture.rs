@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reports::model::Run;
-use reports::render::picture::{Picture, PictureError, Sample, Theme, png, svg};
+use reports::render::picture::{Picture, PictureError, Theme, png, svg};
 use resvg::usvg::{self, Node, Options, Rect, Tree, fontdb};
 
 use crate::made::{full_run, run, run_without_carrier, spread};
@@ -11,11 +11,8 @@ use crate::recorded::{recorded, recorded_set};
 
 const THEMES: [Theme; 2] = [Theme::Light, Theme::Dark];
 
-fn sample<'a>(name: &str, runs: &'a [Run]) -> Sample<'a> {
-    Sample {
-        name: name.to_owned(),
-        runs: runs.iter().collect(),
-    }
+fn refs(runs: &[Run]) -> Vec<&Run> {
+    runs.iter().collect()
 }
 
 /// Sets of every size, with the shapes that break layouts.
@@ -46,19 +43,10 @@ fn all_pictures() -> Vec<(String, String)> {
     for (name, runs) in sets() {
         for picture in Picture::ALL.into_iter().filter(|p| drawable(*p, &runs)) {
             for theme in THEMES {
-                let text = svg(picture, &[sample("a", &runs)], theme).unwrap();
+                let text = svg(picture, &refs(&runs), theme).unwrap();
                 pictures.push((format!("{picture} of {name}, {theme:?}"), text));
             }
         }
-    }
-    let (base, head) = (spread(30), spread(12));
-    let two = [
-        sample("base, a name that is rather long for a legend", &base),
-        sample("head", &head),
-    ];
-    for picture in [Picture::Histogram, Picture::Phases] {
-        let text = svg(picture, &two, Theme::Light).unwrap();
-        pictures.push((format!("{picture} of two sets"), text));
     }
     pictures
 }
@@ -125,22 +113,21 @@ fn no_text_is_cut_and_none_lies_on_another() {
 #[test]
 fn the_same_runs_give_the_same_bytes() {
     let runs = recorded_set();
-    let samples = [sample("a", &runs)];
-    let one = [sample("a", &runs[..1])];
+    let all = refs(&runs);
     for picture in Picture::ALL {
-        let samples = if picture == Picture::Waterfall {
-            &one
+        let runs = if picture == Picture::Waterfall {
+            &all[..1]
         } else {
-            &samples
+            &all
         };
         for theme in THEMES {
             assert_eq!(
-                svg(picture, samples, theme).unwrap(),
-                svg(picture, samples, theme).unwrap()
+                svg(picture, runs, theme).unwrap(),
+                svg(picture, runs, theme).unwrap()
             );
             assert_eq!(
-                png(picture, samples, theme).unwrap(),
-                png(picture, samples, theme).unwrap()
+                png(picture, runs, theme).unwrap(),
+                png(picture, runs, theme).unwrap()
             );
         }
     }
@@ -149,7 +136,7 @@ fn the_same_runs_give_the_same_bytes() {
 #[test]
 fn a_picture_says_in_words_what_it_shows_and_brings_its_font() {
     let runs = spread(60);
-    let text = svg(Picture::Histogram, &[sample("a", &runs)], Theme::Light).unwrap();
+    let text = svg(Picture::Histogram, &refs(&runs), Theme::Light).unwrap();
     let document = roxmltree::Document::parse(&text).unwrap();
     let word = |tag| {
         document
@@ -177,25 +164,20 @@ fn a_picture_says_in_words_what_it_shows_and_brings_its_font() {
 #[test]
 fn the_gap_is_hatched_and_called_derived_and_nothing_else_is() {
     let runs = [recorded()];
-    let text = svg(Picture::Waterfall, &[sample("a", &runs)], Theme::Light).unwrap();
+    let text = svg(Picture::Waterfall, &refs(&runs), Theme::Light).unwrap();
     assert_eq!(text.matches(", derived\n").count(), 1);
     let grey = "stroke=\"#8B949E\"";
     assert!(text.matches(grey).count() > 10, "hatching of the gap");
     let mut measured = recorded();
     measured.phases[3].source = reports::model::Source::Probe;
-    let text = svg(
-        Picture::Waterfall,
-        &[sample("a", &[measured])],
-        Theme::Light,
-    )
-    .unwrap();
+    let text = svg(Picture::Waterfall, &[&measured], Theme::Light).unwrap();
     assert_eq!(text.matches(grey).count(), 0);
 }
 
 #[test]
 fn a_png_has_two_dots_to_the_point() {
     let runs = [recorded()];
-    let bytes = png(Picture::Histogram, &[sample("a", &runs)], Theme::Dark).unwrap();
+    let bytes = png(Picture::Histogram, &refs(&runs), Theme::Dark).unwrap();
     assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
     let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     assert_eq!((number(16), number(20)), (1600, 900));
@@ -205,11 +187,11 @@ fn a_png_has_two_dots_to_the_point() {
 fn what_cannot_be_drawn_is_refused_in_a_sentence() {
     let half = [run_without_carrier(0)];
     for picture in Picture::ALL {
-        let error = svg(picture, &[sample("a", &half)], Theme::Light).unwrap_err();
+        let error = svg(picture, &refs(&half), Theme::Light).unwrap_err();
         assert!(matches!(error, PictureError::Nothing(_)), "{error}");
     }
     let runs = recorded_set();
-    let error = svg(Picture::Waterfall, &[sample("a", &runs)], Theme::Light).unwrap_err();
+    let error = svg(Picture::Waterfall, &refs(&runs), Theme::Light).unwrap_err();
     assert_eq!(
         error.to_string(),
         "a waterfall shows one run, not 34 runs; name fewer, or choose another picture"

@@ -38,15 +38,6 @@ pub enum Picture {
     Waterfall,
 }
 
-/// Runs under one name; pictures of distributions overlay several.
-#[derive(Clone, Debug)]
-pub struct Sample<'a> {
-    /// What the legend calls it.
-    pub name: String,
-    /// The runs.
-    pub runs: Vec<&'a Run>,
-}
-
 /// Why there is no picture.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message says what each field is")]
@@ -54,13 +45,9 @@ pub enum PictureError {
     /// No run has what is to be drawn.
     #[error("nothing to draw: no run has {0}; `--format text` says why")]
     Nothing(&'static str),
-    /// The picture shows one run, or one set.
-    #[error("a {picture} shows {shows}, not {given}; name fewer, or choose another picture")]
-    TooMany {
-        picture: Picture,
-        shows: &'static str,
-        given: String,
-    },
+    /// The picture shows one run.
+    #[error("a waterfall shows one run, not {0} runs; name fewer, or choose another picture")]
+    TooMany(usize),
     /// The drawing library failed.
     #[error("the {picture} could not be drawn ({why}); please report this")]
     Draw { picture: Picture, why: String },
@@ -89,11 +76,15 @@ impl Picture {
     }
 
     /// The drawing as SVG without its font, and its title in words.
-    fn draw(self, samples: &[Sample<'_>], theme: Theme) -> Result<(String, String), PictureError> {
-        let runs: Vec<&Run> = samples.iter().flat_map(|s| s.runs.clone()).collect();
-        self.check(samples, &runs)?;
-        self.drawn(samples, runs, theme)
-            .map_err(|e| self.failed(&e))
+    fn draw(self, runs: &[&Run], theme: Theme) -> Result<(String, String), PictureError> {
+        if self == Self::Waterfall && runs.len() > 1 {
+            return Err(PictureError::TooMany(runs.len()));
+        }
+        let drawable = |run: &&Run| run.default_window().is_some() && !run.phases.is_empty();
+        if !runs.iter().any(drawable) {
+            return Err(PictureError::Nothing(DEFAULT_WINDOW));
+        }
+        self.drawn(runs, theme).map_err(|e| self.failed(&e))
     }
 
     fn failed(self, why: &dyn fmt::Display) -> PictureError {
@@ -103,49 +94,24 @@ impl Picture {
         }
     }
 
-    fn drawn(
-        self,
-        samples: &[Sample<'_>],
-        runs: Vec<&Run>,
-        theme: Theme,
-    ) -> Fallible<(String, String)> {
+    fn drawn(self, runs: &[&Run], theme: Theme) -> Fallible<(String, String)> {
         font::register()?;
         let height = match self {
             Self::Histogram => 450,
             Self::Stacked => 480,
-            Self::Phases => histogram::height_of_phases(&runs),
+            Self::Phases => histogram::height_of_phases(runs),
             Self::Waterfall => waterfall::height(runs[0]),
         };
         let mut text = String::new();
         let mut frame = Frame::new(&mut text, height, theme)?;
         match self {
-            Self::Histogram => histogram::draw(&mut frame, samples)?,
-            Self::Phases => histogram::draw_phases(&mut frame, samples, &runs)?,
-            Self::Stacked => stacked::draw(&mut frame, runs)?,
+            Self::Histogram => histogram::draw(&mut frame, runs)?,
+            Self::Phases => histogram::draw_phases(&mut frame, runs)?,
+            Self::Stacked => stacked::draw(&mut frame, runs.to_vec())?,
             Self::Waterfall => waterfall::draw(&mut frame, runs[0])?,
         }
         let about = frame.finish()?;
         Ok((text, about))
-    }
-
-    /// Whether there is something to draw.
-    fn check(self, samples: &[Sample<'_>], runs: &[&Run]) -> Result<(), PictureError> {
-        let too_many = |shows, given: String| PictureError::TooMany {
-            picture: self,
-            shows,
-            given,
-        };
-        if self == Self::Waterfall && runs.len() > 1 {
-            return Err(too_many("one run", format!("{} runs", runs.len())));
-        }
-        if self == Self::Stacked && samples.len() > 1 {
-            return Err(too_many("one set", format!("{} sets", samples.len())));
-        }
-        let drawable = |run: &&Run| run.default_window().is_some() && !run.phases.is_empty();
-        if !runs.iter().any(drawable) {
-            return Err(PictureError::Nothing(DEFAULT_WINDOW));
-        }
-        Ok(())
     }
 }
 
@@ -161,17 +127,13 @@ impl fmt::Display for Picture {
 }
 
 /// Draws a picture as SVG text.
-pub fn svg(picture: Picture, samples: &[Sample<'_>], theme: Theme) -> Result<String, PictureError> {
-    let (drawing, about) = picture.draw(samples, theme)?;
+pub fn svg(picture: Picture, runs: &[&Run], theme: Theme) -> Result<String, PictureError> {
+    let (drawing, about) = picture.draw(runs, theme)?;
     Ok(font::embed(&drawing, &about))
 }
 
 /// Draws a picture as the bytes of a PNG, two pixels to the point.
-pub fn png(
-    picture: Picture,
-    samples: &[Sample<'_>],
-    theme: Theme,
-) -> Result<Vec<u8>, PictureError> {
-    let (drawing, _) = picture.draw(samples, theme)?;
+pub fn png(picture: Picture, runs: &[&Run], theme: Theme) -> Result<Vec<u8>, PictureError> {
+    let (drawing, _) = picture.draw(runs, theme)?;
     font::rasterise(&drawing).map_err(|why| picture.failed(&why))
 }

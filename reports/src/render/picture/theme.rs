@@ -54,13 +54,9 @@ impl Theme {
         self.pick(0x00e3_e6ea, 0x0026_2c36)
     }
 
-    /// The colour of the sample in this place.
-    pub(super) fn sample(self, place: usize) -> RGBColor {
-        match place % 3 {
-            0 => self.pick(0x0000_72b2, 0x0056_b4e9),
-            1 => self.pick(0x00d5_5e00, 0x00e6_9f00),
-            _ => self.pick(0x0000_9e73, 0x001f_b58a),
-        }
+    /// The colour of what is no phase.
+    pub(super) fn accent(self) -> RGBColor {
+        self.pick(0x0000_72b2, 0x0056_b4e9)
     }
 
     /// The colour of the phase with this id.

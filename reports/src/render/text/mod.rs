@@ -8,7 +8,7 @@ mod page;
 
 use crate::files::set::Set;
 use crate::findings::matrix::of_matrix;
-use crate::findings::{Findings, of_change, of_group, of_run, of_skipped};
+use crate::findings::{Findings, of_group, of_run, of_skipped};
 use crate::matrix::Matrix;
 use crate::model::Run;
 use crate::stats::group::groups;
@@ -64,12 +64,6 @@ pub fn render_set(set: &Set) -> String {
 pub(super) fn several_setups(set: &Set, setups: usize) -> String {
     let (runs, setups) = (count(set.runs.len(), "run"), count(setups, "setup"));
     format!("{runs} of {setups}, which are not comparable; each is summed up by itself")
-}
-
-/// Two sets of one setup each: before, after and the change.
-#[must_use]
-pub fn render_change(before: &[&Run], after: &[&Run]) -> String {
-    whole(&of_change(before, after))
 }
 
 /// Kernels updated to one another.
