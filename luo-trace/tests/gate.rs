@@ -137,13 +137,6 @@ fn too_few_runs_are_inconclusive_and_3() {
 }
 
 #[test]
-fn an_improvement_can_be_demanded() {
-    let demand = ["--expect-improvement"];
-    assert_eq!(Sets::with(0.2).gate(&demand).status.code(), Some(0));
-    assert_eq!(Sets::with(1.0).gate(&demand).status.code(), Some(1));
-}
-
-#[test]
 fn budgets_of_the_command_line_and_the_file_both_hold() {
     let sets = Sets::with(1.0);
     sets.write("gate.toml", "budgets = [\"holes == 0\"]\n");

@@ -24,9 +24,6 @@ pub(super) struct Options {
     head: Vec<PathBuf>,
     #[command(flatten)]
     rules: RuleOptions,
-    /// Fail unless a gated window or phase became faster
-    #[arg(long)]
-    expect_improvement: bool,
     #[command(flatten)]
     pairing: PairingOptions,
     #[command(flatten)]
@@ -79,7 +76,6 @@ type Render = fn(&Report) -> String;
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let outputs = outputs(options)?;
     let mut rules = options.rules.read()?;
-    rules.expect_improvement |= options.expect_improvement;
     if let Some(pairing) = options.pairing.chosen() {
         rules.options.pairing = pairing;
     }

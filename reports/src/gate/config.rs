@@ -56,8 +56,6 @@ struct File {
     must_exclude: Option<Spanned<f64>>,
     paired: Option<bool>,
     #[serde(default)]
-    expect_improvement: bool,
-    #[serde(default)]
     floor: Floor,
 }
 
@@ -121,7 +119,6 @@ fn rules(file: File) -> Result<Rules, Wrong> {
     };
     let limit = file.must_exclude.as_ref();
     rules.must_exclude = limit.map(|l| share(l, "must_exclude", 0.05)).transpose()?;
-    rules.expect_improvement = file.expect_improvement;
     for text in file.budgets {
         rules.budgets.push(parse_budget(&text)?);
     }

@@ -20,8 +20,6 @@ pub struct Rules {
     pub options: Options,
     /// What head may take.
     pub budgets: Vec<Budget>,
-    /// Whether something gated must have become faster.
-    pub expect_improvement: bool,
     /// A slowdown, as a share, that the interval must exclude before a gated
     /// item passes.
     pub must_exclude: Option<f64>,
@@ -58,8 +56,6 @@ pub enum Subject {
     Comparison(Box<Row>),
     /// A limit on head.
     Budget(Measured),
-    /// That something became faster; the names of what did.
-    Improvement(Vec<String>),
 }
 
 /// One check of a gate.
@@ -93,9 +89,6 @@ pub fn gate(base: &Set, head: &Set, rules: &Rules) -> Result<Report, CompareErro
         .gated()
         .map(|row| comparison(row, rules, &compared))
         .collect();
-    if rules.expect_improvement {
-        checks.push(improvement(&compared));
-    }
     for budget in &rules.budgets {
         checks.push(check::budget(budget, base, head, rules.options.fewest));
     }
@@ -136,26 +129,4 @@ fn hides(row: &Row, rules: &Rules, compared: &Compared) -> Option<String> {
     };
     let hidden = high as f64 > limit * median as f64 && high >= compared.floor.absolute_ns;
     hidden.then(|| format!("a slowdown of {percent} % is not excluded; record more runs"))
-}
-
-fn improvement(compared: &Compared) -> Check {
-    let faster: Vec<String> = compared
-        .gated()
-        .filter(|row| row.verdict == Verdict::Faster)
-        .map(|row| row.item.to_string())
-        .collect();
-    let unclear = |row: &Row| matches!(row.verdict, Verdict::Inconclusive(_));
-    let outcome = if !faster.is_empty() {
-        Outcome::Pass
-    } else if compared.gated().any(unclear) {
-        Outcome::Inconclusive
-    } else {
-        Outcome::Regression
-    };
-    Check {
-        name: "improvement".to_owned(),
-        subject: Subject::Improvement(faster),
-        outcome,
-        why: None,
-    }
 }

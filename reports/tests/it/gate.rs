@@ -62,7 +62,6 @@ pub fn every_outcome() -> Report {
             "count(luo_file_finish) == 2",
             "holes == 0",
         ]
-        expect_improvement = true
         "#,
     )
 }
@@ -136,22 +135,6 @@ fn all_phases_are_those_that_the_runs_have() {
     );
     let outcomes = report.checks.iter().map(|check| check.outcome);
     assert_eq!(outcomes.filter(|o| *o == Outcome::Regression).count(), 9);
-}
-
-#[test]
-fn an_improvement_can_be_demanded() {
-    let (slow, fast) = (set("base", 50..58), set("head", 0..8));
-    let demand = "expect_improvement = true";
-    assert_eq!(gated(&slow, &fast, demand).verdict, Outcome::Pass);
-    assert_eq!(
-        gated(&set("base", 0..8), &fast, demand).verdict,
-        Outcome::Regression
-    );
-    assert_eq!(
-        gated(&set("base", 50..52), &fast, demand).verdict,
-        Outcome::Inconclusive
-    );
-    assert_eq!(gated(&slow, &fast, "").verdict, Outcome::Pass);
 }
 
 #[test]
@@ -318,7 +301,7 @@ fn a_percentile_is_the_same_in_a_report_and_in_a_gate() {
     let report = gated(&base, &head, &toml);
     let in_gate = report.checks.iter().find_map(|check| match &check.subject {
         Subject::Budget(measured) => measured.value,
-        _ => None,
+        Subject::Comparison(_) => None,
     });
     let overview = Overview::of(&head);
     let restore = overview.setups[0].default_window().unwrap();

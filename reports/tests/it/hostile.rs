@@ -218,7 +218,7 @@ fn comparisons_and_verdicts_are_harmless() {
             .collect(),
         ..Set::default()
     };
-    let budgets = "budgets = [\"holes == 0\", \"count(a) == 1\"]\nexpect_improvement = true";
+    let budgets = "budgets = [\"holes == 0\", \"count(a) == 1\"]";
     let mut report = crate::gate::gated(&set('a'), &set('b'), budgets);
     for check in &mut report.checks {
         check.name += &NASTIES.concat();

@@ -39,7 +39,6 @@ fn check(check: &Check) -> Value {
     let (kind, measured) = match &check.subject {
         Subject::Comparison(_) => ("comparison", Value::Null),
         Subject::Budget(measured) => ("budget", json!(measured)),
-        Subject::Improvement(faster) => ("improvement", json!({ "faster": faster })),
     };
     json!({
         "name": check.name,

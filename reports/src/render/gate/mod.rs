@@ -42,11 +42,6 @@ pub(crate) fn sentence(check: &Check) -> String {
     let said = match &check.subject {
         Subject::Comparison(row) => row_sentence(row),
         Subject::Budget(measured) => return budget(check, measured),
-        Subject::Improvement(faster) => match check.outcome {
-            Outcome::Pass => format!("faster, as demanded: {}", faster.join(", ")),
-            Outcome::Inconclusive => "whether something became faster cannot be told".to_owned(),
-            Outcome::Regression => "nothing gated became faster, which was demanded".to_owned(),
-        },
     };
     match &check.why {
         Some(why) => format!("{said}; {why}"),
