@@ -331,15 +331,3 @@ fn metrics_are_for_other_users_and_runs_are_not() {
         assert_eq!(meta.permissions().mode() & 0o777, mode, "{format}");
     }
 }
-
-#[test]
-fn functions_are_rows_of_a_csv_and_of_nothing_else() {
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("1.run.json"), run(1)).unwrap();
-    let with = ["export", ".", "--functions", "--format"];
-    let csv = luo_trace(directory.path(), &[with.as_slice(), &["csv"]].concat());
-    let csv = String::from_utf8(csv.stdout).unwrap();
-    assert!(csv.contains(",function,luo_retrieve_file,"), "{csv}");
-    let hlog = luo_trace(directory.path(), &[with.as_slice(), &["hlog"]].concat());
-    assert_eq!(hlog.status.code(), Some(2));
-}

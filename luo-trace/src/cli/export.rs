@@ -22,9 +22,6 @@ pub(super) struct Options {
     format: &'static Exporter,
     #[command(flatten)]
     to: Destination,
-    /// With csv: add a row per function and phase
-    #[arg(long)]
-    functions: bool,
     #[command(flatten)]
     strict: Strict,
 }
@@ -38,12 +35,6 @@ fn formats() -> impl TypedValueParser<Value = &'static Exporter> {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let format = options.format;
-    if options.functions && !format.functions {
-        return Err(Failure::bad_input(
-            "--functions goes with --format csv; \
-             `luo-trace report --format json` has all figures of functions",
-        ));
-    }
     let create = if format.public {
         Output::create_public
     } else {
@@ -58,9 +49,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     }
     let set = options.strict.read(&options.runs, format.keep)?;
     report::warn_of_skipped(&set);
-    let bytes = format
-        .export(&set, options.functions)
-        .map_err(Failure::bad_input)?;
-    output.write(&bytes)?;
+    output.write(&format.export(&set).map_err(Failure::bad_input)?)?;
     Ok(Exit::Success)
 }

@@ -17,12 +17,11 @@ pub(super) static EXPORTER: Exporter = Exporter {
     help: "HdrHistogram V2 interval log, a tag per window and phase",
     binary: false,
     public: false,
-    functions: false,
     keep: Keep::Figures,
     write: export,
 };
 
-fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
+fn export(set: &Set) -> Result<Vec<u8>, ExportError> {
     let runs: Vec<&Run> = set.runs.iter().collect();
     let rows = [table::windows(&runs), table::phases(&runs)].concat();
     if rows.is_empty() {

@@ -25,11 +25,9 @@ pub struct Exporter {
     /// Whether other users may read the file. A run is for root's eyes; what a
     /// collector under another user reads holds figures and names of kernels.
     pub public: bool,
-    /// Whether it has rows for functions when asked.
-    pub functions: bool,
     /// How much of each run it needs.
     pub keep: Keep,
-    write: fn(&Set, bool) -> Result<Vec<u8>, ExportError>,
+    write: fn(&Set) -> Result<Vec<u8>, ExportError>,
 }
 
 /// Every format, in the order of `--help`.
@@ -59,10 +57,9 @@ impl Exporter {
         EXPORTERS.into_iter().find(|exporter| exporter.name == name)
     }
 
-    /// The runs of a set in this format; with `functions`, each function in each
-    /// phase has a row, too, where a format has rows.
-    pub fn export(&self, set: &Set, functions: bool) -> Result<Vec<u8>, ExportError> {
-        (self.write)(set, functions)
+    /// The runs of a set in this format.
+    pub fn export(&self, set: &Set) -> Result<Vec<u8>, ExportError> {
+        (self.write)(set)
     }
 
     /// Names the format in an error of its library.

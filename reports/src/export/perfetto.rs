@@ -17,7 +17,6 @@ pub(super) static EXPORTER: Exporter = Exporter {
     help: "TrackEvent protobuf, for ui.perfetto.dev",
     binary: true,
     public: false,
-    functions: false,
     keep: Keep::All,
     write: export,
 };
@@ -120,7 +119,7 @@ mod proto {
 use proto::{DebugAnnotation, TracePacket, TrackEvent};
 
 /// The runs as one trace, all with their kexec at the same time.
-fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
+fn export(set: &Set) -> Result<Vec<u8>, ExportError> {
     if set.runs.is_empty() {
         return Err(ExportError::Nothing);
     }

@@ -17,13 +17,12 @@ pub(super) static EXPORTER: Exporter = Exporter {
     help: "Metrics for the node exporter's textfile collector",
     binary: false,
     public: true,
-    functions: false,
     keep: Keep::Figures,
     write: export,
 };
 
 /// The metrics of the runs, setup by setup.
-fn export(set: &Set, _: bool) -> Result<Vec<u8>, ExportError> {
+fn export(set: &Set) -> Result<Vec<u8>, ExportError> {
     let groups = groups(set).into_iter().map(|group| group.runs);
     let groups: Vec<(String, Vec<&Run>)> = groups
         .filter_map(|runs| Some((labels(runs.first()?), runs)))

@@ -179,7 +179,7 @@ fn pictures_are_well_formed() {
 fn no_cell_of_a_csv_is_a_formula() {
     let exporter = Exporter::named("csv").unwrap();
     for set in sets() {
-        let bytes = exporter.export(&set, true).unwrap();
+        let bytes = exporter.export(&set).unwrap();
         let mut rows = csv::Reader::from_reader(bytes.as_slice());
         let mut seen = 0;
         for row in rows.records() {
@@ -197,7 +197,7 @@ fn no_cell_of_a_csv_is_a_formula() {
 fn exports_in_words_are_harmless() {
     for set in sets() {
         for exporter in EXPORTERS.iter().filter(|exporter| !exporter.binary) {
-            let bytes = exporter.export(&set, true).unwrap();
+            let bytes = exporter.export(&set).unwrap();
             assert_harmless(exporter.name, &String::from_utf8(bytes).unwrap());
         }
     }

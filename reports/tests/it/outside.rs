@@ -53,9 +53,7 @@ fn made_directory() -> tempfile::TempDir {
 fn check_format(name: &str) {
     let exporter = Exporter::named(name).unwrap();
     for directory in [recorded_directory(), made_directory()] {
-        check(name, directory.path(), |set| {
-            exporter.export(set, true).unwrap()
-        });
+        check(name, directory.path(), |set| exporter.export(set).unwrap());
     }
 }
 
@@ -73,7 +71,7 @@ fn another_hdrhistogram_decodes_the_log() {
 fn a_csv_reader_gets_every_row() {
     let csv = Exporter::named("csv").unwrap();
     check("csv", recorded_directory().path(), |set| {
-        csv.export(set, true).unwrap()
+        csv.export(set).unwrap()
     });
 }
 
