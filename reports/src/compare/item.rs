@@ -35,7 +35,7 @@ impl Item {
     #[must_use]
     pub fn known(name: &str) -> Option<Self> {
         let window = name.split_once(' ').map_or(name, |(window, _)| window);
-        if name.parse::<PhaseId>().is_ok() {
+        if PhaseId::named(name).is_some() {
             Some(Self::Phase(name.to_owned()))
         } else if WINDOWS.contains(&name) || window == "workload" {
             Some(Self::Window(name.to_owned()))

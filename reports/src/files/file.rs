@@ -1,4 +1,4 @@
-//! One `NAME.run.json`.
+//! One `NAME.run.json`, or another file that says which schema of ours it is of.
 //!
 //! Reading refuses what cannot be worked with: another schema, broken JSON, and
 //! windows or phases whose length is negative or beyond [`LONGEST_NS`]. What is
@@ -7,15 +7,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
 use super::durable::{Output, WriteError};
-use crate::model::{Run, SCHEMA};
+use crate::model::Run;
 
-/// Schema name without its version.
-const FAMILY: &str = "luo-trace.run";
-/// Major version that this build writes, and the highest it reads.
+/// Major version of every schema that this build writes, and the highest it reads.
 const MAJOR: u32 = 1;
 /// Longest window or phase that is believed, ns: one week.
 pub const LONGEST_NS: i64 = 7 * 24 * 3_600 * 1_000_000_000;
@@ -32,6 +31,13 @@ pub struct FileError {
     pub fault: Fault,
 }
 
+impl FileError {
+    /// Whether the file is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(&self.fault, Fault::Unreadable(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// What is wrong with a file, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -44,29 +50,29 @@ pub enum Fault {
     )]
     NoFile,
     /// Nothing in it.
-    #[error("empty; collect writes a run whole or not at all, so fetch it again")]
+    #[error("empty; luo-trace writes a file whole or not at all, so fetch it again")]
     Empty,
     /// It ends in the middle, at this line.
     #[error("ends in the middle, at line {0}; copy it again from its host")]
     Truncated(usize),
-    /// Not JSON in UTF-8.
-    #[error("not JSON ({0}); name a *.run.json that luo-trace collect wrote")]
-    NotJson(String),
-    /// JSON of something else.
-    #[error("JSON, but no luo-trace run ({0}); name a *.run.json that luo-trace collect wrote")]
-    Foreign(String),
-    /// A later major version.
+    /// Not JSON in UTF-8; and which file to name instead.
+    #[error("not JSON ({0}); name {1}")]
+    NotJson(String, &'static str),
+    /// JSON of something else than what it should be; and which file to name instead.
+    #[error("JSON, but no luo-trace {1} ({0}); name {2}")]
+    Foreign(String, &'static str, &'static str),
+    /// A later major version of what it should be.
     #[error(
         "written by a newer luo-trace: schema {0}, \
-             this one reads up to {SCHEMA}; update luo-trace"
+             this one reads up to luo-trace.{1}/{MAJOR}; update luo-trace"
     )]
-    Newer(String),
+    Newer(String, &'static str),
     /// The right schema, but a field is missing or of another type.
     #[error(
-        "a luo-trace run with a broken field ({0}); \
-             fetch the file again, or record the run again"
+        "a luo-trace {1} with a broken field ({0}); \
+             fetch the file again, or record it again"
     )]
-    Malformed(String),
+    Malformed(String, &'static str),
     /// A length, ns, that no live update has.
     #[error("{0} lasts {1} ns, which no live update does; do not use this run, record it again")]
     Absurd(String, i64),
@@ -84,7 +90,45 @@ impl Fault {
     }
 }
 
-/// What is looked at in a text that is no run.
+/// What a file of ours holds. Its field `schema` is `luo-trace.NAME/1`.
+pub trait Document: Serialize + DeserializeOwned {
+    /// What one is called.
+    const NAME: &'static str;
+    /// Which file to name instead of one that is none.
+    const WANTED: &'static str;
+
+    /// Its field `schema`.
+    fn schema(&self) -> &str;
+
+    /// Why one that could be read is of no use.
+    fn fault(&self) -> Option<Fault> {
+        None
+    }
+}
+
+impl Document for Run {
+    const NAME: &'static str = "run";
+    const WANTED: &'static str = "a *.run.json that luo-trace collect wrote";
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// A length that no live update has.
+    fn fault(&self) -> Option<Fault> {
+        let windows = self.windows.iter();
+        let windows = windows.map(|w| (format!("the window {}", w.title()), w.duration_ns));
+        let phases = self.phases.iter();
+        let phases = phases.map(|p| (format!("the phase {}", p.id), p.duration_ns));
+        let mut absurd = windows
+            .chain(phases)
+            .filter(|(_, ns)| !(0..=LONGEST_NS).contains(ns));
+        let (what, ns) = absurd.next()?;
+        Some(Fault::Absurd(what, ns))
+    }
+}
+
+/// What is looked at in a text that is no document.
 #[derive(Deserialize)]
 struct Header {
     schema: Option<serde_json::Value>,
@@ -92,13 +136,7 @@ struct Header {
 
 /// Reads one run.
 pub fn read(path: &Path) -> Result<Run, FileError> {
-    let bytes = super::read_bounded(path, LARGEST_FILE);
-    let bytes = bytes.map_err(|error| Fault::Unreadable(error).of(path))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        Fault::NotJson(format!("byte {valid} is no UTF-8")).of(path)
-    })?;
-    read_str(&text, path)
+    read_document(path)
 }
 
 /// Reads one run from its text; `path` is its name in errors.
@@ -106,51 +144,65 @@ pub fn read_str(text: &str, path: &Path) -> Result<Run, FileError> {
     parse(text).map_err(|fault| fault.of(path))
 }
 
-fn parse(text: &str) -> Result<Run, Fault> {
+/// Reads one document.
+pub(crate) fn read_document<T: Document>(path: &Path) -> Result<T, FileError> {
+    let bytes = super::read_bounded(path, LARGEST_FILE);
+    let document = bytes.map_err(Fault::Unreadable).and_then(|bytes| {
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            Fault::NotJson(format!("byte {valid} is no UTF-8"), T::WANTED)
+        })?;
+        parse(&text)
+    });
+    document.map_err(|fault| fault.of(path))
+}
+
+fn parse<T: Document>(text: &str) -> Result<T, Fault> {
     if text.trim().is_empty() {
         return Err(Fault::Empty);
     }
-    let run: Run = serde_json::from_str(text).map_err(|error| refusal(text, &error))?;
-    check_schema(&run.schema)?;
-    check_lengths(&run)?;
-    Ok(run)
+    let document: T = serde_json::from_str(text).map_err(|error| refusal::<T>(text, &error))?;
+    check_schema::<T>(document.schema())?;
+    match document.fault() {
+        Some(fault) => Err(fault),
+        None => Ok(document),
+    }
 }
 
-/// Why a text is no run: a newer file is called newer rather than broken.
-fn refusal(text: &str, error: &serde_json::Error) -> Fault {
+/// Why a text is no document: a newer file is called newer rather than broken.
+fn refusal<T: Document>(text: &str, error: &serde_json::Error) -> Fault {
     let header = match serde_json::from_str::<Header>(text) {
         Ok(header) => header,
         Err(error) if error.classify() == Category::Data => Header { schema: None },
         Err(error) if error.classify() == Category::Eof || breaks_at_end(text, &error) => {
             return Fault::Truncated(error.line());
         }
-        Err(error) => return Fault::NotJson(error.to_string()),
+        Err(error) => return Fault::NotJson(error.to_string(), T::WANTED),
     };
     match header.schema.as_ref().and_then(serde_json::Value::as_str) {
-        None => Fault::Foreign("it has no schema".to_owned()),
-        Some(schema) => check_schema(schema)
+        None => Fault::Foreign("it has no schema".to_owned(), T::NAME, T::WANTED),
+        Some(schema) => check_schema::<T>(schema)
             .err()
-            .unwrap_or_else(|| Fault::Malformed(error.to_string())),
+            .unwrap_or_else(|| Fault::Malformed(error.to_string(), T::NAME)),
     }
 }
 
-/// Writes one run: whole, on disk, and readable by its owner only.
-pub fn write(run: &Run, path: &Path) -> Result<(), WriteError> {
-    commit(run, Output::create(path)?)
+/// Writes one document: whole, on disk, and readable by its owner only.
+pub fn write(document: &impl Document, path: &Path) -> Result<(), WriteError> {
+    commit(document, Output::create(path)?)
 }
 
-/// Writes one run to an output that was opened before the work.
-pub fn commit(run: &Run, output: Output) -> Result<(), WriteError> {
+/// Writes one document to an output that was opened before the work.
+pub fn commit<T: Document>(document: &T, output: Output) -> Result<(), WriteError> {
     let unreadable = |why: String| WriteError::Unreadable {
         path: output.path().to_owned(),
         why,
     };
-    let mut text = serde_json::to_string_pretty(run).map_err(|e| unreadable(e.to_string()))?;
-    text.push('\n');
+    let text = serde_json::to_string_pretty(document).map_err(|e| unreadable(e.to_string()))?;
     // JSON has no NaN, and no reader takes a phase of minus one second: such a
     // run must fail here, while its carrier is still there.
-    read_str(&text, output.path()).map_err(|e| unreadable(e.to_string()))?;
-    output.commit(text.as_bytes())
+    parse::<T>(&text).map_err(|fault| unreadable(fault.of(output.path()).to_string()))?;
+    output.commit((text + "\n").as_bytes())
 }
 
 /// Whether an object is sound up to its last byte: one cut after the `-` or
@@ -162,30 +214,19 @@ fn breaks_at_end(text: &str, error: &serde_json::Error) -> bool {
         && error.column() >= last.len()
 }
 
-fn check_schema(schema: &str) -> Result<(), Fault> {
+fn check_schema<T: Document>(schema: &str) -> Result<(), Fault> {
     let major = schema
-        .strip_prefix(FAMILY)
-        .and_then(|rest| rest.strip_prefix('/'))
+        .strip_prefix("luo-trace.")
+        .and_then(|rest| rest.strip_prefix(T::NAME)?.strip_prefix('/'))
         .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
         // A number too large to parse is newer than any.
         .map(|digits| digits.parse::<u32>().unwrap_or(u32::MAX));
     match major {
         Some(MAJOR) => Ok(()),
-        Some(major) if major > MAJOR => Err(Fault::Newer(schema.to_owned())),
-        _ => Err(Fault::Foreign(format!("its schema is {schema:?}"))),
-    }
-}
-
-fn check_lengths(run: &Run) -> Result<(), Fault> {
-    let windows = run.windows.iter();
-    let windows = windows.map(|w| (format!("the window {}", w.title()), w.duration_ns));
-    let phases = run.phases.iter();
-    let phases = phases.map(|p| (format!("the phase {}", p.id), p.duration_ns));
-    let mut absurd = windows
-        .chain(phases)
-        .filter(|(_, ns)| !(0..=LONGEST_NS).contains(ns));
-    match absurd.next() {
-        Some((what, ns)) => Err(Fault::Absurd(what, ns)),
-        None => Ok(()),
+        Some(major) if major > MAJOR => Err(Fault::Newer(schema.to_owned(), T::NAME)),
+        _ => {
+            let what = format!("its schema is {schema:?}");
+            Err(Fault::Foreign(what, T::NAME, T::WANTED))
+        }
     }
 }

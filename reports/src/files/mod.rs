@@ -8,13 +8,17 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use file::{Fault, FileError};
+
 /// Bytes of a file that grows by lines or that a program writes for its like.
 pub(crate) const LARGEST_TEXT: u64 = 64 << 20;
 
 /// The text of a file of up to `largest` bytes.
-pub(crate) fn read_text(path: &Path, largest: u64) -> io::Result<String> {
-    let bytes = read_bounded(path, largest)?;
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+pub(crate) fn read_text(path: &Path, largest: u64) -> Result<String, FileError> {
+    let text = read_bounded(path, largest).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    text.map_err(|error| Fault::Unreadable(error).of(path))
 }
 
 /// The bytes of a file, refused where there are more than `largest`: an endless one would
@@ -46,12 +50,8 @@ mod tests {
         File::create(&large).unwrap().set_len(1 << 40).unwrap();
         for path in [&large, Path::new("/dev/zero")] {
             let error = read_text(path, LARGEST_TEXT).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "more than 67108864 bytes",
-                "{}",
-                path.display()
-            );
+            let said = error.to_string();
+            assert!(said.contains("more than 67108864 bytes"), "{said}");
         }
     }
 }

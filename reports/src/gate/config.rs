@@ -1,7 +1,6 @@
 //! `gate.toml`: what is gated, and how strictly.
 
 use std::collections::HashSet;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use toml::Spanned;
 use super::Rules;
 use super::budget::{self, Budget};
 use crate::compare::{Item, Kind, Pairing};
-use crate::files;
+use crate::files::{self, file::FileError};
 use crate::model::DEFAULT_WINDOW;
 
 /// Every phase that a run has, in a list of phases.
@@ -25,8 +24,8 @@ const LONGEST: u64 = 1 << 20;
 #[expect(missing_docs, reason = "the message says what each field is")]
 pub enum ConfigError {
     /// The system did not give it.
-    #[error("{path}: cannot be read ({source}); check its name and its permissions")]
-    Unreadable { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// Something in it is wrong.
     #[error(
         "{path}:{line}:{column}: {what}\n  {text}\n  {caret:>column$}",
@@ -71,11 +70,7 @@ type Wrong = (Range<usize>, String);
 
 /// Reads the rules in the file at `path`.
 pub fn read(path: &Path) -> Result<Rules, ConfigError> {
-    let text = files::read_text(path, LONGEST).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    read_str(&text, path)
+    read_str(&files::read_text(path, LONGEST)?, path)
 }
 
 /// Reads rules from their text; `path` is its name in errors.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Entry, order};
 use crate::files::durable::{Output, WriteError};
+use crate::files::file::FileError;
 use crate::{escape, files};
 
 /// The columns before the medians.
@@ -34,8 +35,8 @@ pub struct History {
 #[expect(missing_docs, reason = "the message says what each field is")]
 pub enum HistoryError {
     /// The system did not give it.
-    #[error("{path}: cannot be read ({source}); check its name, or make it with --append SET")]
-    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{0}, or make it with --append SET")]
+    Unreadable(#[from] FileError),
     /// A line that is not ours.
     #[error("{path}:{line}: no line of a history ({what}); mend it or remove it")]
     Line {
@@ -56,11 +57,7 @@ pub enum HistoryError {
 
 /// Reads a history.
 pub fn read(path: &Path) -> Result<History, HistoryError> {
-    let text =
-        files::read_text(path, files::LARGEST_TEXT).map_err(|source| HistoryError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+    let text = files::read_text(path, files::LARGEST_TEXT)?;
     // What follows the last line's end was torn.
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     let (text, rest) = text.split_at(whole);
@@ -81,11 +78,7 @@ pub fn append(path: &Path, entry: Entry) -> Result<History, HistoryError> {
     let _turn = take_turn(output.path())?;
     let entry = entry.for_csv();
     let mut history = match read(path) {
-        Err(HistoryError::Unreadable { source, .. })
-            if source.kind() == io::ErrorKind::NotFound =>
-        {
-            History::default()
-        }
+        Err(HistoryError::Unreadable(error)) if error.is_missing() => History::default(),
         read => read?,
     };
     if history.entries.iter().any(|known| known.same_set(&entry)) {

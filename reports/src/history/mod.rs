@@ -34,9 +34,9 @@ pub struct Entry {
 
 /// The default window first, then the others, then the phases in time.
 fn order(name: &str) -> usize {
-    match name.parse::<PhaseId>() {
-        Ok(phase) => phase as usize + 2,
-        Err(_) => usize::from(name != DEFAULT_WINDOW),
+    match PhaseId::named(name) {
+        Some(phase) => phase as usize + 2,
+        None => usize::from(name != DEFAULT_WINDOW),
     }
 }
 

@@ -2,15 +2,19 @@
 //! survive, how long is the blackout, and what differs from the pairs of one
 //! kernel with itself. One `matrix.json`, beside a set for each pair.
 
-mod file;
 mod measure;
+
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::files::file::write;
+use crate::files::file::{Document, FileError, read_document};
 use crate::stats::Summary;
 
-pub use file::{FILE, MatrixError, read, write};
+/// The file's name in its directory.
+pub const FILE: &str = "matrix.json";
 
 /// The schema this build writes: family, then major version.
 pub const SCHEMA: &str = "luo-trace.matrix/1";
@@ -202,6 +206,20 @@ pub struct Change {
     /// Why it is unclear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+impl Document for Matrix {
+    const NAME: &'static str = "matrix";
+    const WANTED: &'static str = "a matrix.json that luo-trace lab matrix wrote";
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+}
+
+/// Reads a matrix.
+pub fn read(path: &Path) -> Result<Matrix, FileError> {
+    read_document(path)
 }
 
 impl Matrix {

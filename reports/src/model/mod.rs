@@ -470,7 +470,7 @@ impl Phase {
     /// Which phase it is; nothing for one that this build does not know.
     #[must_use]
     pub fn known(&self) -> Option<PhaseId> {
-        self.id.parse().ok()
+        PhaseId::named(&self.id)
     }
 
     /// Where it ends, ns since `kernel_kexec` entry.

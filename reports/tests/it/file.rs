@@ -83,7 +83,7 @@ fn only_whole_positive_versions_of_the_family_are_ours() {
             matches!(
                 read(&text),
                 Err(FileError {
-                    fault: Fault::Foreign(_),
+                    fault: Fault::Foreign(..),
                     ..
                 })
             ),
@@ -114,7 +114,7 @@ fn files_that_are_not_there_or_not_text_are_named() {
     assert!(matches!(
         file::read(&path),
         Err(FileError {
-            fault: Fault::NotJson(_),
+            fault: Fault::NotJson(..),
             ..
         })
     ));

@@ -98,7 +98,7 @@ fn setups_and_skipped_files_are_named() {
         "are not comparable",
         "<h2>Setup 2: restore 471 ms",
         "1 file skipped",
-        "runs/6.run.json: empty; collect writes",
+        "runs/6.run.json: empty; luo-trace writes",
     ] {
         assert!(html.contains(said), "{said}");
     }

@@ -61,7 +61,7 @@ impl Theme {
 
     /// The colour of the phase with this id.
     pub(super) fn phase(self, id: &str) -> RGBColor {
-        let facts = id.parse().unwrap_or(PhaseId::GapHandoff).facts();
+        let facts = PhaseId::named(id).unwrap_or(PhaseId::GapHandoff).facts();
         self.pick(facts.light, facts.dark)
     }
 
