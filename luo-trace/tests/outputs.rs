@@ -94,22 +94,13 @@ fn an_output_replaces_no_input_and_no_other_output() {
             "is an input",
         ),
         ("compare base head -o base/0001.run.json", "is an input"),
-        // Patterns that no shell has expanded.
+        ("report base -o base/0001.run.json", "is an input"),
         (
-            "gate --base base/*.run.json --head head --json base/0001.run.json",
-            "is an input",
-        ),
-        (
-            "compare base/*.run.json head -o base/0001.run.json",
-            "is an input",
-        ),
-        ("report bas* -o base/0001.run.json", "is an input"),
-        (
-            "export */0001.run.json --format csv -o base/0001.run.json",
+            "export base/0001.run.json --format csv -o base/0001.run.json",
             "is an input",
         ),
         ("report pairs -o pairs/matrix.json", "is an input"),
-        ("history base/x.csv --append base/x.*", "is an input"),
+        ("history base/x.csv --append base/x.csv", "is an input"),
     ] {
         let output = luo_trace(dir.path(), args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args}: {}", said(&output));

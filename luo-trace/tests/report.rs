@@ -273,18 +273,10 @@ fn what_is_no_file_is_named_and_not_waited_for() {
     assert!(text.contains("./pipe.run.json: named like a run, but no file"));
     let strict = luo_trace(directory.path(), &["report", ".", "--strict"]);
     assert_eq!(strict.status.code(), Some(2));
-    // A blank in a name, and a pattern that no shell has expanded.
-    for name in ["a name.run.json", "a*.run.json"] {
-        let output = luo_trace(directory.path(), &["report", name, "-o", "out put.svg"]);
-        assert_eq!(output.status.code(), Some(0), "{name}");
-    }
-    let nothing = luo_trace(directory.path(), &["report", "b*.run.json"]);
-    assert_eq!(nothing.status.code(), Some(2));
-    assert_eq!(
-        String::from_utf8(nothing.stderr).unwrap(),
-        "luo-trace: b*.run.json: no file matches; \
-         name *.run.json files or a directory of them\n"
-    );
+    // A blank in a name.
+    let blank = ["report", "a name.run.json", "-o", "out put.svg"];
+    let output = luo_trace(directory.path(), &blank);
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

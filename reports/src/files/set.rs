@@ -7,7 +7,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use glob::MatchOptions;
 use rayon::prelude::*;
 
 use super::file::{self, Fault, FileError};
@@ -67,9 +66,6 @@ pub enum SetError {
              name the one that luo-trace collect or lab run wrote to"
     )]
     NoRuns { path: PathBuf },
-    /// A pattern that matches nothing.
-    #[error("{pattern}: no file matches; name *.run.json files or a directory of them")]
-    NoMatch { pattern: PathBuf },
     /// Files, but none of use.
     #[error("{}{first}", none_of(*count))]
     AllBroken { count: usize, first: FileError },
@@ -112,8 +108,8 @@ impl Keep {
     }
 }
 
-/// Reads the runs that `paths` name: files, directories for the `*.run.json` in
-/// them, not below, and patterns such as `week-*/*.run.json`.
+/// Reads the runs that `paths` name: files, and directories for the `*.run.json` in
+/// them, not below.
 pub fn read_set<P: AsRef<Path>>(paths: &[P]) -> Result<Set, SetError> {
     read_set_with(paths, Keep::All, &|_, _| ())
 }
@@ -163,22 +159,6 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Adds the files that a path or pattern names.
-fn add(
-    path: &Path,
-    files: &mut Vec<PathBuf>,
-    skipped: &mut Vec<(PathBuf, FileError)>,
-) -> Result<(), SetError> {
-    for path in matching(path)? {
-        if path.is_dir() {
-            list(&path, files, skipped)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
 /// A run, and its calls by function where they were dropped.
 type Read = Result<(Run, Option<Vec<Calls>>), FileError>;
 
@@ -223,19 +203,23 @@ fn once(read: (Run, Option<Vec<Calls>>), path: &Path, seen: &mut HashMap<String,
     Ok(read)
 }
 
-/// Adds the runs of a directory; what is named like one but cannot be read to
-/// an end, such as a pipe, is skipped.
-fn list(
-    directory: &Path,
+/// Adds a file, or the runs of a directory; what is there named like one but cannot be read
+/// to an end, such as a pipe, is skipped.
+fn add(
+    path: &Path,
     files: &mut Vec<PathBuf>,
     skipped: &mut Vec<(PathBuf, FileError)>,
 ) -> Result<(), SetError> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
     let failed = |source| SetError::Directory {
-        path: directory.to_owned(),
+        path: path.to_owned(),
         source,
     };
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
+    for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -249,7 +233,7 @@ fn list(
     }
     if found.is_empty() {
         return Err(SetError::NoRuns {
-            path: directory.to_owned(),
+            path: path.to_owned(),
         });
     }
     found.sort();
@@ -262,26 +246,4 @@ fn list(
         }
     }
     Ok(())
-}
-
-/// What a pattern that no shell has expanded matches, in the order of the names;
-/// any other path is itself.
-fn matching(path: &Path) -> Result<Vec<PathBuf>, SetError> {
-    let pattern = path.to_string_lossy();
-    if !pattern.contains(['*', '?', '[']) || path.exists() {
-        return Ok(vec![path.to_owned()]);
-    }
-    // As shells do: a hidden file is matched by its dot only.
-    let options = MatchOptions {
-        require_literal_leading_dot: true,
-        ..MatchOptions::default()
-    };
-    let found = glob::glob_with(&pattern, options).into_iter().flatten();
-    let found: Vec<PathBuf> = found.filter_map(Result::ok).collect();
-    if found.is_empty() {
-        return Err(SetError::NoMatch {
-            pattern: path.to_owned(),
-        });
-    }
-    Ok(found)
 }
