@@ -128,12 +128,6 @@ fn too_few_runs_are_inconclusive_and_3() {
     let sets = Sets::with(3.0);
     sets.keep("head", 3);
     assert_eq!(sets.gate(&[]).status.code(), Some(3));
-    // Pairs say nothing below six.
-    let sets = Sets::with(3.0);
-    sets.keep("base", 5);
-    sets.keep("head", 5);
-    assert_eq!(sets.gate(&["--paired"]).status.code(), Some(3));
-    assert_eq!(sets.gate(&["--unpaired"]).status.code(), Some(1));
 }
 
 #[test]

@@ -14,7 +14,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use reports::compare::{Item, Options, Pairing};
+use reports::compare::{Item, Options};
 use reports::files::set::{Set, read_set};
 use reports::gate::{Outcome, Rules, gate};
 use reports::model::Run;
@@ -111,7 +111,6 @@ fn rules(phases: bool) -> Rules {
         gated: vec![Item::Window("restore".to_owned())],
         all_phases: phases,
         // Halves that were drawn by chance are no pairs.
-        pairing: Pairing::Unpaired,
         ..Options::default()
     };
     Rules {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reports::compare::{self, Pairing};
+use reports::compare;
 use reports::files::durable::Output;
 use reports::render::{gate, text};
 
@@ -20,8 +20,6 @@ pub(super) struct Options {
     /// Also compare the calls of this function
     #[arg(long = "span", value_name = "NAME")]
     spans: Vec<String>,
-    #[command(flatten)]
-    pairing: PairingOptions,
     /// Accepted probability of a false alarm
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     alpha: f64,
@@ -34,28 +32,6 @@ pub(super) struct Options {
     lenient: Lenient,
 }
 
-/// Whether runs belong together.
-#[derive(Debug, clap::Args)]
-pub(super) struct PairingOptions {
-    /// Compare as pairs, in the order of capture
-    #[arg(long, conflicts_with = "unpaired")]
-    paired: bool,
-    /// Do not compare as pairs, even if captured in turns
-    #[arg(long)]
-    unpaired: bool,
-}
-
-impl PairingOptions {
-    /// What was asked for, if anything.
-    pub(super) fn chosen(&self) -> Option<Pairing> {
-        match (self.paired, self.unpaired) {
-            (true, _) => Some(Pairing::Paired),
-            (_, true) => Some(Pairing::Unpaired),
-            _ => None,
-        }
-    }
-}
-
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let sets = [options.base.clone(), options.head.clone()];
     let output = options.to.open(&sets, Output::create)?;
@@ -64,7 +40,6 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let asked = compare::Options {
         spans: options.spans.clone(),
         alpha: options.alpha,
-        pairing: options.pairing.chosen().unwrap_or_default(),
         ..compare::Options::default()
     };
     let compared = compare::compare(&base, &head, &asked).map_err(Failure::bad_input)?;

@@ -6,7 +6,6 @@ use reports::files::durable::Output;
 use reports::gate::{self, Budget, Outcome, Report, Rules};
 use reports::render::{gate as formats, text};
 
-use super::compare::PairingOptions;
 use super::input::Lenient;
 use super::output::{check_distinct, print};
 use crate::exit::{Exit, Failure};
@@ -24,8 +23,6 @@ pub(super) struct Options {
     head: Vec<PathBuf>,
     #[command(flatten)]
     rules: RuleOptions,
-    #[command(flatten)]
-    pairing: PairingOptions,
     #[command(flatten)]
     lenient: Lenient,
     #[arg(long, value_name = "FILE", help = "Write JUnit XML")]
@@ -75,10 +72,7 @@ type Render = fn(&Report) -> String;
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let outputs = outputs(options)?;
-    let mut rules = options.rules.read()?;
-    if let Some(pairing) = options.pairing.chosen() {
-        rules.options.pairing = pairing;
-    }
+    let rules = options.rules.read()?;
     let base = options.lenient.read(&options.base)?;
     let head = options.lenient.read(&options.head)?;
     let report = gate::gate(&base, &head, &rules).map_err(Failure::bad_input)?;

@@ -5,7 +5,6 @@
 //! nothing changed is at most alpha, whatever else is listed beside them.
 
 mod item;
-mod pairs;
 mod setup;
 mod verdict;
 
@@ -18,7 +17,7 @@ pub use setup::Setup;
 pub use verdict::Verdict;
 
 use crate::files::set::Set;
-use crate::model::{DEFAULT_WINDOW, PhaseId};
+use crate::model::{DEFAULT_WINDOW, PhaseId, Run};
 use crate::stats::Summary;
 use crate::stats::compare::{self as tests, Comparison};
 
@@ -47,18 +46,6 @@ impl Floor {
     };
 }
 
-/// Whether the first run of base belongs to the first of head, and so on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pairing {
-    /// If they were captured in turns and the pairs are enough to tell.
-    #[default]
-    Auto,
-    /// As pairs: refused if the sets are not equally long.
-    Paired,
-    /// As two samples, even if they were captured in turns.
-    Unpaired,
-}
-
 /// What to compare, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -76,8 +63,6 @@ pub struct Options {
     pub absolute_ns: Option<i64>,
     /// Fewest runs a side.
     pub fewest: usize,
-    /// Whether runs belong together.
-    pub pairing: Pairing,
 }
 
 impl Default for Options {
@@ -90,7 +75,6 @@ impl Default for Options {
             relative: None,
             absolute_ns: None,
             fewest: FEWEST_RUNS,
-            pairing: Pairing::Auto,
         }
     }
 }
@@ -131,12 +115,6 @@ pub enum CompareError {
     /// A run on both sides.
     #[error("base and head share the run {id}; a set compared with itself always passes")]
     Shared { id: String },
-    /// Pairs were asked for where there are none.
-    #[error(
-        "base has {base} runs and head {head}, so they are no pairs; \
-             drop --paired or record as many of each"
-    )]
-    NoPairs { base: usize, head: usize },
     /// A setting without a meaning.
     #[error("{name} is {value}; {wanted}")]
     Setting {
@@ -185,8 +163,6 @@ pub struct Compared {
     pub head: Setup,
     /// What was compared: the gated first, then windows, phases and spans.
     pub rows: Vec<Row>,
-    /// Pairs, when the sets were compared as pairs.
-    pub pairs: Option<usize>,
     /// The accepted chance of a false alarm.
     pub alpha: f64,
     /// The smallest shift that counts.
@@ -208,14 +184,14 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
     let setups = (Setup::of(base, "base")?, Setup::of(head, "head")?);
     let mut notes = setup::differences(base, head)?;
     check_shared(base, head)?;
-    let sides = pairs::order(base, head, options, &mut notes)?;
-    let items = items(&sides, options)?;
+    let runs: Vec<&Run> = base.runs.iter().chain(&head.runs).collect();
+    let items = items(&runs, options)?;
     let floor = floor(&setups.0, options);
     let mut rows: Vec<Row> = items
         .into_iter()
-        .map(|item| measure(item, &sides, options))
+        .map(|item| measure(item, base, head, options))
         .collect();
-    verdict::decide(&mut rows, options, floor, sides.paired);
+    verdict::decide(&mut rows, options, floor);
     notes.extend(
         skipped(base, "base")
             .into_iter()
@@ -225,7 +201,6 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
         base: setups.0,
         head: setups.1,
         rows,
-        pairs: sides.paired.then_some(sides.base.len()),
         alpha: options.alpha,
         floor,
         notes,
@@ -272,20 +247,20 @@ fn floor(setup: &Setup, options: &Options) -> Floor {
 
 /// The gated items, then the other windows and phases that any run has, then
 /// the other spans.
-fn items(sides: &pairs::Sides<'_>, options: &Options) -> Result<Vec<Item>, CompareError> {
+fn items(runs: &[&Run], options: &Options) -> Result<Vec<Item>, CompareError> {
     let mut windows: Vec<String> = Vec::new();
-    for window in sides.runs().flat_map(|run| &run.windows) {
+    for window in runs.iter().flat_map(|run| &run.windows) {
         if !windows.contains(&window.title()) {
             windows.push(window.title());
         }
     }
     for item in &options.gated {
-        check_there(item, sides, &windows)?;
+        check_there(item, runs, &windows)?;
     }
     let mut items = options.gated.clone();
     let windows = windows.into_iter().map(Item::Window);
     let phases = PhaseId::ALL.map(Item::from).into_iter();
-    let phases = phases.filter(|phase| sides.runs().any(|run| phase.length(run).is_some()));
+    let phases = phases.filter(|phase| runs.iter().any(|run| phase.length(run).is_some()));
     let spans = options.spans.iter().cloned().map(Item::Span);
     let (first, rest) = if options.all_phases {
         (phases.collect::<Vec<_>>(), windows.collect::<Vec<_>>())
@@ -293,7 +268,7 @@ fn items(sides: &pairs::Sides<'_>, options: &Options) -> Result<Vec<Item>, Compa
         (windows.collect(), phases.collect())
     };
     for item in first.into_iter().chain(rest).chain(spans) {
-        check_there(&item, sides, &[])?;
+        check_there(&item, runs, &[])?;
         if !items.contains(&item) {
             items.push(item);
         }
@@ -303,16 +278,12 @@ fn items(sides: &pairs::Sides<'_>, options: &Options) -> Result<Vec<Item>, Compa
 
 /// A known phase that no run has leaves its row open; a name that nobody
 /// knows is a mistake.
-fn check_there(
-    item: &Item,
-    sides: &pairs::Sides<'_>,
-    windows: &[String],
-) -> Result<(), CompareError> {
-    if sides.runs().any(|run| item.length(run).is_some()) {
+fn check_there(item: &Item, runs: &[&Run], windows: &[String]) -> Result<(), CompareError> {
+    if runs.iter().any(|run| item.length(run).is_some()) {
         return Ok(());
     }
     match item {
-        Item::Span(name) if !sides.runs().any(|run| calls(run, name) > 0) => {
+        Item::Span(name) if !runs.iter().any(|run| calls(run, name) > 0) => {
             Err(CompareError::UnknownSpan { name: name.clone() })
         }
         Item::Window(name) if name.contains(' ') => Err(CompareError::UnknownWindow {
@@ -323,20 +294,19 @@ fn check_there(
     }
 }
 
-fn measure(item: Item, sides: &pairs::Sides<'_>, options: &Options) -> Row {
-    let (base, head) = sides.lengths(&item);
-    let test = if sides.paired {
-        tests::paired(&base, &head)
-    } else {
-        tests::unpaired(&base, &head)
+fn measure(item: Item, base: &Set, head: &Set, options: &Options) -> Row {
+    let lengths = |set: &Set| -> Vec<i64> {
+        let lengths = set.runs.iter().filter_map(|run| item.length(run));
+        lengths.collect()
     };
+    let (base, head) = (lengths(base), lengths(head));
     Row {
         kind: item.kind(),
         gated: options.gates(&item),
         item,
         base: Summary::of(&base),
         head: Summary::of(&head),
-        test,
+        test: tests::samples(&base, &head),
         adjusted_p: None,
         verdict: Verdict::Same,
     }

@@ -36,7 +36,7 @@ impl Verdict {
 }
 
 /// Adjusts the p of each family and gives each row its verdict.
-pub(super) fn decide(rows: &mut [Row], options: &Options, floor: Floor, paired: bool) {
+pub(super) fn decide(rows: &mut [Row], options: &Options, floor: Floor) {
     let mut families = vec![Family(true, None)];
     families.extend([Kind::Window, Kind::Phase, Kind::Span].map(|kind| Family(false, Some(kind))));
     for family in families {
@@ -46,7 +46,7 @@ pub(super) fn decide(rows: &mut [Row], options: &Options, floor: Floor, paired: 
         let size = adjusted.len();
         for row in &mut members {
             row.adjusted_p = row.test.as_ref().and_then(|_| adjusted.next());
-            row.verdict = verdict(row, options, floor, paired, size);
+            row.verdict = verdict(row, options, floor, size);
         }
     }
 }
@@ -60,7 +60,7 @@ impl Family {
     }
 }
 
-fn verdict(row: &Row, options: &Options, floor: Floor, paired: bool, family: usize) -> Verdict {
+fn verdict(row: &Row, options: &Options, floor: Floor, family: usize) -> Verdict {
     let n = |summary: &Option<crate::stats::Summary>| summary.as_ref().map_or(0, |s| s.n);
     let (base, head) = (n(&row.base), n(&row.head));
     let (Some(median), Some(test), Some(p)) = (
@@ -76,7 +76,7 @@ fn verdict(row: &Row, options: &Options, floor: Floor, paired: bool, family: usi
         return Verdict::Inconclusive(format!("n is {base} and {head}; it takes {fewest} a side"));
     }
     if beyond_reach(test, options.alpha, family) {
-        return Verdict::Inconclusive(too_few(test, options.alpha, family, paired));
+        return Verdict::Inconclusive(too_few(test, options.alpha, family));
     }
     if p < options.alpha && beyond(test.shift, median, floor) {
         return if test.shift > 0 {
@@ -104,13 +104,8 @@ fn beyond_reach(test: &Comparison, alpha: f64, family: usize) -> bool {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a handful of tests")]
-fn too_few(test: &Comparison, alpha: f64, family: usize, paired: bool) -> String {
-    let smallest = if paired {
-        tests::smallest_paired
-    } else {
-        |n| tests::smallest_unpaired(n, n)
-    };
-    let enough = (2..MOST_ADVISED).find(|n| smallest(*n) * (family as f64) < alpha);
+fn too_few(test: &Comparison, alpha: f64, family: usize) -> String {
+    let enough = (2..MOST_ADVISED).find(|n| tests::smallest(*n, *n) * (family as f64) < alpha);
     let advice = enough.map_or_else(
         || "choose a larger alpha".to_owned(),
         |n| format!("it takes {n} a side"),

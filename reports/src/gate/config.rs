@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::Rules;
 use super::budget::{self, Budget};
-use crate::compare::{Item, Kind, Pairing};
+use crate::compare::{Item, Kind};
 use crate::files::{self, file::FileError};
 use crate::model::DEFAULT_WINDOW;
 
@@ -53,7 +53,6 @@ struct File {
     alpha: Option<Spanned<f64>>,
     min_runs: Option<Spanned<usize>>,
     must_exclude: Option<Spanned<f64>>,
-    paired: Option<bool>,
     #[serde(default)]
     floor: Floor,
 }
@@ -107,11 +106,6 @@ fn rules(file: File) -> Result<Rules, Wrong> {
         let ns = budget::length(absolute.get_ref());
         options.absolute_ns = Some(ns.map_err(|what| (absolute.span(), what))?);
     }
-    options.pairing = match file.paired {
-        None => Pairing::Auto,
-        Some(true) => Pairing::Paired,
-        Some(false) => Pairing::Unpaired,
-    };
     let limit = file.must_exclude.as_ref();
     rules.must_exclude = limit.map(|l| share(l, "must_exclude", 0.05)).transpose()?;
     for text in file.budgets {

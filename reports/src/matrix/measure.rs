@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Against, Change, Figure, Matrix, Pair, Unprobed};
-use crate::compare::{self, Kind, Options, Pairing, Row, Verdict};
+use crate::compare::{self, Kind, Options, Row, Verdict};
 use crate::files::set::{Keep, Set, read_set_with};
 use crate::model::{Attach, KernelSide};
-use crate::stats::compare::smallest_paired;
 use crate::stats::overview::Overview;
 use crate::stats::table::Quantity;
 
@@ -105,31 +104,12 @@ impl Pair {
 }
 
 fn against(kernel: &str, base: &Set, head: &Set) -> Result<Against, String> {
-    let options = Options {
-        pairing: pairing(base, head),
-        ..Options::default()
-    };
-    let compared = compare::compare(base, head, &options).map_err(|e| e.to_string())?;
+    let compared = compare::compare(base, head, &Options::default()).map_err(|e| e.to_string())?;
     let rows = compared.rows.iter().filter(|row| row.kind != Kind::Span);
     Ok(Against {
         kernel: kernel.to_owned(),
         changes: rows.filter_map(Change::of).collect(),
     })
-}
-
-/// The pairs of a matrix took turns, so that their runs could be compared as
-/// pairs; but that takes more of them to tell one phase of eight than it takes
-/// unpaired (9 against 6), and drift that met all alike is noise, no bias.
-#[expect(clippy::cast_precision_loss, reason = "a handful of phases")]
-fn pairing(base: &Set, head: &Set) -> Pairing {
-    let runs = base.runs.iter().chain(&head.runs);
-    let phases = runs.map(|run| run.phases.len()).max().unwrap_or(0);
-    let pairs = base.runs.len().min(head.runs.len());
-    if smallest_paired(pairs) * phases as f64 >= Options::default().alpha {
-        Pairing::Unpaired
-    } else {
-        Pairing::Auto
-    }
 }
 
 impl Change {

@@ -1,9 +1,8 @@
 //! Two samples: how far apart, and whether that could be chance.
 //!
-//! Unpaired sets take the Mann-Whitney U test and the Hodges-Lehmann shift
-//! (the median of all differences); sets that were run in turns take their
-//! pairs: Wilcoxon's signed-rank test and the median of the Walsh averages.
-//! Each interval is the test turned round: the shifts that it does not reject.
+//! The test is Mann and Whitney's U, the shift Hodges and Lehmann's: the median
+//! of all differences. The interval is the test turned round: the shifts that it
+//! does not reject.
 
 use serde::Serialize;
 
@@ -29,89 +28,37 @@ pub struct Comparison {
 
 /// Compares two samples that were drawn independently; nothing of nothing.
 #[must_use]
-pub fn unpaired(base: &[i64], head: &[i64]) -> Option<Comparison> {
-    let from = |h: &i64| {
-        base.iter()
-            .map(|b| h.saturating_sub(*b))
-            .collect::<Vec<_>>()
-    };
+pub fn samples(base: &[i64], head: &[i64]) -> Option<Comparison> {
     let (n, m) = (base.len(), head.len());
-    let law = Law::of_choices(&untied(n + m), n);
-    let at_most = |u| law.at_most(n * (n + 1) + 2 * u);
-    let (test, smallest_p) = (mann_whitney(base, head), smallest_unpaired(n, m));
-    compared(
-        head.iter().flat_map(from).collect(),
-        test,
-        smallest_p,
-        at_most,
-    )
-}
-
-/// Compares samples whose values belong together, first with first; nothing
-/// of nothing or of samples of different length.
-#[must_use]
-pub fn paired(base: &[i64], head: &[i64]) -> Option<Comparison> {
-    if base.len() != head.len() {
-        return None;
-    }
-    let pairs = head.iter().zip(base);
-    let pairs: Vec<i64> = pairs.map(|(h, b)| h.saturating_sub(*b)).collect();
-    let walsh = |(i, a): (usize, &i64)| {
-        let before = pairs.iter().take(i + 1);
-        before.map(|b| a.midpoint(*b)).collect::<Vec<_>>()
-    };
-    let law = Law::of_subsets(&untied(pairs.len()));
-    let at_most = |w| law.at_most(2 * w);
-    let (test, smallest_p) = (signed_rank(&pairs), smallest_paired(pairs.len()));
-    let walsh = pairs.iter().enumerate().flat_map(walsh).collect();
-    compared(walsh, test, smallest_p, at_most)
-}
-
-/// The doubled ranks of so many values without ties.
-fn untied(values: usize) -> Vec<usize> {
-    (1..=values).map(|rank| 2 * rank).collect()
-}
-
-/// The median of the shifts, and its interval: between the `c`th from either end, `c` being
-/// the largest whose statistic is still outside, `at_most(c - 1) <= TAIL`.
-fn compared(
-    mut shifts: Vec<i64>,
-    (p, exact): (f64, bool),
-    smallest_p: f64,
-    at_most: impl Fn(usize) -> f64,
-) -> Option<Comparison> {
+    let pairs = head.iter().flat_map(|h| base.iter().map(move |b| (h, b)));
+    let mut shifts: Vec<i64> = pairs.map(|(h, b)| h.saturating_sub(*b)).collect();
     shifts.sort_unstable();
-    let outside = |place: &usize| at_most(*place) <= TAIL;
+    let (p, exact) = mann_whitney(base, head);
+    // Between the `c`th from either end, `c` being the largest whose U, from what values
+    // without ties give, is still outside.
+    let untied: Vec<usize> = (1..=n + m).map(|rank| 2 * rank).collect();
+    let law = Law::of_choices(&untied, n);
+    let outside = |u: &usize| law.at_most(n * (n + 1) + 2 * u) <= TAIL;
     let c = (0..shifts.len()).take_while(outside).count();
-    let low = c
-        .checked_sub(1)
-        .and_then(|place| shifts.get(place).copied());
-    let high = shifts.len().checked_sub(c);
-    let high = high.and_then(|place| shifts.get(place).copied());
+    let at = |place: Option<usize>| shifts.get(place?).copied();
+    let ends = at(c.checked_sub(1)).zip(at(shifts.len().checked_sub(c)));
     Some(Comparison {
         p,
         exact,
-        smallest_p,
+        smallest_p: smallest(n, m),
         shift: super::median_of_sorted(&shifts, i64::midpoint)?,
-        interval: low.zip(high).filter(|(low, high)| low <= high),
+        interval: ends.filter(|(low, high)| low <= high),
     })
 }
 
-/// The smallest p of the exact U test: both samples apart altogether.
+/// The smallest p of the exact test: both samples apart altogether.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a probability")]
-pub fn smallest_unpaired(base: usize, head: usize) -> f64 {
+pub fn smallest(base: usize, head: usize) -> f64 {
     let choices: f64 = (1..=base.min(head))
         .map(|i| (base.max(head) + i) as f64 / i as f64)
         .product();
     (2.0 / choices).min(1.0)
-}
-
-/// The smallest p of the exact signed-rank test: all pairs to the same side.
-#[must_use]
-pub fn smallest_paired(pairs: usize) -> f64 {
-    let pairs = i32::try_from(pairs).unwrap_or(i32::MAX);
-    (2.0 * 0.5_f64.powi(pairs)).min(1.0)
 }
 
 /// Two-sided p of the Mann-Whitney U test, and whether it is exact.
@@ -120,18 +67,6 @@ pub fn mann_whitney(base: &[i64], head: &[i64]) -> (f64, bool) {
     let ranks = ranks::doubled(&[base, head].concat());
     let sum = ranks.iter().take(base.len()).sum();
     Law::of_choices(&ranks, base.len()).two_sided(sum)
-}
-
-/// Two-sided p of the signed-rank test, and whether it is exact. Pairs without
-/// a difference say nothing and are left out.
-#[must_use]
-pub fn signed_rank(differences: &[i64]) -> (f64, bool) {
-    let moved: Vec<i64> = differences.iter().copied().filter(|d| *d != 0).collect();
-    let sizes: Vec<u64> = moved.iter().map(|d| d.unsigned_abs()).collect();
-    let ranks = ranks::doubled(&sizes);
-    let up = moved.iter().zip(&ranks).filter(|(d, _)| **d > 0);
-    let sum = up.map(|(_, rank)| *rank).sum();
-    Law::of_subsets(&ranks).two_sided(sum)
 }
 
 /// Holm's step-down adjustment: `ps` in their order, each as if it were the
@@ -164,29 +99,20 @@ mod tests {
 
     #[test]
     fn four_against_four_can_just_reach_five_percent() {
-        let apart = unpaired(&[1, 2, 3, 4], &[11, 12, 13, 14]).unwrap();
+        let apart = samples(&[1, 2, 3, 4], &[11, 12, 13, 14]).unwrap();
         assert!(close(apart.p, 2.0 / 70.0));
         assert!(close(apart.p, apart.smallest_p));
         assert_eq!((apart.shift, apart.interval), (10, Some((7, 13))));
-        assert_eq!(unpaired(&[1, 2, 3], &[4, 5, 6]).unwrap().interval, None);
-        assert_eq!(unpaired(&[], &[4, 5, 6]), None);
+        assert_eq!(samples(&[1, 2, 3], &[4, 5, 6]).unwrap().interval, None);
+        assert_eq!(samples(&[], &[4, 5, 6]), None);
     }
 
     #[test]
     fn equal_values_are_no_difference() {
-        let same = unpaired(&[5; 6], &[5; 6]).unwrap();
+        let same = samples(&[5; 6], &[5; 6]).unwrap();
         assert!(close(same.p, 1.0));
         assert_eq!((same.shift, same.interval), (0, Some((0, 0))));
-        assert!(close(paired(&[5; 6], &[5; 6]).unwrap().p, 1.0));
         assert!(close(mann_whitney(&[5; 31], &[5; 31]).0, 1.0));
-    }
-
-    #[test]
-    fn six_pairs_to_one_side_can_just_reach_five_percent() {
-        let apart = paired(&[1, 2, 3, 4, 5, 6], &[11, 13, 15, 17, 19, 21]).unwrap();
-        assert!(close(apart.p, 2.0 / 64.0));
-        assert_eq!(apart.interval, Some((10, 15)));
-        assert_eq!(paired(&[1, 2], &[1]), None);
     }
 
     #[test]
@@ -227,7 +153,7 @@ mod tests {
 
         #[test]
         fn the_interval_holds_the_shifts_that_the_test_does_not_reject((base, head) in distinct(4)) {
-            let (low, high) = unpaired(&base, &head).unwrap().interval.unwrap();
+            let (low, high) = samples(&base, &head).unwrap().interval.unwrap();
             let p_without = |shift: i64| {
                 let moved: Vec<i64> = head.iter().map(|h| h - shift).collect();
                 mann_whitney(&base, &moved).0
@@ -241,8 +167,8 @@ mod tests {
         #[test]
         fn swapped_sides_swap_the_sign(base in prop::collection::vec(0..50_i64, 1..9),
                                        head in prop::collection::vec(0..50_i64, 1..9)) {
-            let there = unpaired(&base, &head).unwrap();
-            let back = unpaired(&head, &base).unwrap();
+            let there = samples(&base, &head).unwrap();
+            let back = samples(&head, &base).unwrap();
             prop_assert!(close(there.p, back.p));
             prop_assert!((there.shift + back.shift).abs() <= 1, "half a ns is rounded");
             prop_assert_eq!(there.interval, back.interval.map(|(l, h)| (-h, -l)));
@@ -251,30 +177,18 @@ mod tests {
         #[test]
         fn what_is_said_is_possible(base in prop::collection::vec(any::<i64>(), 1..40),
                                     head in prop::collection::vec(any::<i64>(), 1..40)) {
-            let n = base.len().min(head.len());
-            for found in [unpaired(&base, &head), paired(&base[..n], &head[..n])] {
-                let found = found.unwrap();
-                prop_assert!((0.0..=1.0).contains(&found.p));
-                if let Some((low, high)) = found.interval {
-                    prop_assert!(low <= found.shift && found.shift <= high);
-                }
+            let found = samples(&base, &head).unwrap();
+            prop_assert!((0.0..=1.0).contains(&found.p));
+            if let Some((low, high)) = found.interval {
+                prop_assert!(low <= found.shift && found.shift <= high);
             }
         }
 
         #[test]
         fn an_exact_p_is_never_below_the_smallest(base in prop::collection::vec(0..9_i64, 1..9),
                                                   head in prop::collection::vec(0..9_i64, 1..9)) {
-            let found = unpaired(&base, &head).unwrap();
+            let found = samples(&base, &head).unwrap();
             prop_assert!(found.p >= found.smallest_p * (1.0 - 1e-12));
-        }
-
-        #[test]
-        fn a_handicap_never_makes_a_pair_faster(base in prop::collection::vec(0..1_000_i64, 6..20),
-                                                more in 1..1_000_i64) {
-            let head: Vec<i64> = base.iter().map(|b| b + more).collect();
-            let found = paired(&base, &head).unwrap();
-            prop_assert_eq!((found.shift, found.interval), (more, Some((more, more))));
-            prop_assert!(found.p < 0.05);
         }
 
         #[test]

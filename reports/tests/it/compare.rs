@@ -1,6 +1,6 @@
 //! Two sets: what is called slower, what is not, and what cannot be compared.
 
-use reports::compare::{CompareError, Compared, Item, Options, Pairing, Verdict, compare};
+use reports::compare::{CompareError, Compared, Item, Options, Verdict, compare};
 use reports::files::set::Set;
 use reports::model::Run;
 use reports::render::text::render_comparison;
@@ -125,57 +125,6 @@ fn more_gated_items_need_more_runs() {
     assert_eq!(verdict_of(&five, "restore"), &Verdict::Slower);
 }
 
-/// Pairs drift together; the drift is larger than the difference.
-fn in_turns(pairs: i64) -> (Set, Set) {
-    let mut base = set("base", (0..pairs).map(|i| i * 40));
-    let mut head = set("head", (0..pairs).map(|i| i * 40 + 20));
-    for place in 0..base.runs.len() {
-        // A B B A.
-        let (a, b) = if place % 2 == 0 { (0, 1) } else { (1, 0) };
-        base.runs[place].captured_at = format!("2026-01-02T03:{place:02}:{a:02}Z");
-        head.runs[place].captured_at = format!("2026-01-02T03:{place:02}:{b:02}Z");
-    }
-    (base, head)
-}
-
-#[test]
-fn runs_in_turns_are_compared_as_pairs() {
-    let (base, head) = in_turns(6);
-    let found = compared(&base, &head);
-    assert_eq!(found.pairs, Some(6));
-    assert_eq!(verdict_of(&found, "restore"), &Verdict::Slower);
-    let options = Options {
-        pairing: Pairing::Unpaired,
-        ..Options::default()
-    };
-    let apart = compare(&base, &head, &options).unwrap();
-    assert_eq!(
-        (apart.pairs, verdict_of(&apart, "restore")),
-        (None, &Verdict::Same)
-    );
-    insta::assert_snapshot!(render_comparison(&found));
-}
-
-#[test]
-fn too_few_pairs_are_compared_unpaired_unless_asked() {
-    let (base, head) = in_turns(5);
-    let found = compared(&base, &head);
-    assert_eq!(found.pairs, None);
-    assert_eq!(
-        found.notes,
-        ["recorded in turns, but pairs can tell from 6 on: compared unpaired"]
-    );
-    let options = Options {
-        pairing: Pairing::Paired,
-        ..Options::default()
-    };
-    let pairs = compare(&base, &head, &options).unwrap();
-    let Verdict::Inconclusive(why) = verdict_of(&pairs, "restore") else {
-        panic!()
-    };
-    assert!(why.ends_with("it takes 6 a side"), "{why}");
-}
-
 #[test]
 fn a_phase_that_one_side_lacks_is_inconclusive() {
     let mut head = set("head", 0..5);
@@ -222,10 +171,6 @@ fn sets_that_cannot_be_compared_are_refused_with_a_sentence() {
         relative: Some(f64::NAN),
         ..Options::default()
     };
-    let pairs = Options {
-        pairing: Pairing::Paired,
-        ..Options::default()
-    };
     let span = Options {
         spans: vec!["memfd_lou".to_owned()],
         ..Options::default()
@@ -249,7 +194,6 @@ fn sets_that_cannot_be_compared_are_refused_with_a_sentence() {
         refusal(&base(), &hardware, &plain),
         refusal(&base(), &load, &plain),
         refusal(&base(), &base(), &plain),
-        refusal(&base(), &set("head", 0..5), &pairs),
         refusal(&base(), &set("head", 0..4), &nan),
         refusal(&base(), &set("head", 0..4), &share),
         refusal(&base(), &set("head", 0..4), &span),

@@ -244,7 +244,6 @@ fn the_rules_are_what_the_file_says() {
         alpha = 0.01
         min_runs = 6
         must_exclude = 0.1
-        paired = false
         floor = { relative = 0.02, absolute = "1.5ms" }
         "#,
     );

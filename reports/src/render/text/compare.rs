@@ -72,17 +72,13 @@ pub(crate) fn method(compared: &Compared) -> String {
     } else {
         "normal approximation"
     };
-    let test = match compared.pairs {
-        Some(pairs) => format!("Wilcoxon signed-rank of {pairs} pairs ({exact})"),
-        None => format!("Mann-Whitney U ({exact})"),
-    };
     let gated = compared.gated().count();
     let family = match gated {
         1 => "1 gated item".to_owned(),
         n => format!("Holm over {n} gated items"),
     };
     format!(
-        "{test}; {family}, others by Holm among their sort; alpha {}, intervals 95 %; counts from {} and {}",
+        "Mann-Whitney U ({exact}); {family}, others by Holm among their sort; alpha {}, intervals 95 %; counts from {} and {}",
         compared.alpha,
         percent(compared.floor.relative),
         brief(compared.floor.absolute_ns)
