@@ -57,18 +57,13 @@ enum Format {
 }
 
 /// What `--picture` takes, each with its line of help.
-static PICTURES: [(&str, Picture, &str); 4] = [
+static PICTURES: [(&str, Picture, &str); 3] = [
     (
         "histogram",
         Picture::Histogram,
         "Number of runs by duration",
     ),
     ("phases", Picture::Phases, "A histogram of each phase"),
-    (
-        "stacked",
-        Picture::Stacked,
-        "The phases of each run, stacked",
-    ),
     ("waterfall", Picture::Waterfall, "One run on the time axis"),
 ];
 

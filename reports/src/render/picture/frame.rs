@@ -1,4 +1,4 @@
-//! What all pictures have: paper, a title, a line below it, a legend, axes.
+//! What all pictures have: paper, a title, a line below it, axes.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -15,8 +15,8 @@ pub(super) const LABEL: i32 = 12;
 const TITLE: i32 = 17;
 /// Points at the left and right of everything.
 pub(super) const MARGIN: i32 = 20;
-/// Points from one line of the legend to the next.
-const LINE: i32 = 19;
+/// Points of the head.
+pub(super) const TOP: i32 = 62;
 /// Points of the whole width.
 pub(super) const WIDTH: i32 = 800;
 
@@ -87,8 +87,6 @@ pub(super) struct Frame<'a> {
     /// The words of the head, for those who do not see the picture.
     about: String,
     height: i32,
-    /// Where what is below the head begins.
-    pub(super) top: i32,
 }
 
 impl<'a> Frame<'a> {
@@ -102,7 +100,6 @@ impl<'a> Frame<'a> {
             theme,
             about: String::new(),
             height,
-            top: 62,
         })
     }
 
@@ -124,26 +121,6 @@ impl<'a> Frame<'a> {
             let text = pen.fit(text, WIDTH - 2 * MARGIN);
             self.write(&text, (MARGIN, y), HPos::Left, pen)?;
         }
-        Ok(())
-    }
-
-    /// Writes the legend: a swatch and a word each, in as many lines as it takes.
-    pub(super) fn legend(&mut self, entries: impl IntoIterator<Item = (String, Fill)>) -> Drawn {
-        let pen = Pen::label(self.theme.ink());
-        let mut x = MARGIN;
-        for (text, fill) in entries {
-            let text = pen.fit(&text, WIDTH - 2 * MARGIN - 18);
-            let wide = 18 + pen.width(&text);
-            if x > MARGIN && x + wide > WIDTH - MARGIN {
-                x = MARGIN;
-                self.top += LINE;
-            }
-            let top = self.top;
-            self.bar((x, top), (x + 12, top + 12), fill)?;
-            self.write(&text, (x + 18, top + 6), HPos::Left, pen)?;
-            x += wide + 18;
-        }
-        self.top += LINE + 4;
         Ok(())
     }
 
@@ -178,7 +155,7 @@ impl<'a> Frame<'a> {
 
     /// All that is left below the head.
     pub(super) fn rest(&self) -> (Point, Point) {
-        ((0, self.top), (WIDTH, self.height))
+        ((0, TOP), (WIDTH, self.height))
     }
 
     /// Draws axes into an area: ticks below and at the left, light lines across.

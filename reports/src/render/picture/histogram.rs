@@ -5,7 +5,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::Drawn;
 use super::axis::{Axis, round_step};
-use super::frame::{Frame, Pen, Plot, Point, WIDTH};
+use super::frame::{Frame, Pen, Plot, Point, TOP, WIDTH};
 use super::theme::Fill;
 use crate::findings::quoted;
 use crate::model::{DEFAULT_WINDOW, Run};
@@ -50,7 +50,7 @@ pub(super) fn draw_phases(frame: &mut Frame<'_>, runs: &[&Run]) -> Drawn {
     for (place, phase) in table::phases(runs).iter().enumerate() {
         let (id, colour) = (&phase.name, theme.phase(&phase.name));
         let left = (place % 2) as i32 * PANEL.0;
-        let top = frame.top + (place / 2) as i32 * PANEL.1;
+        let top = TOP + (place / 2) as i32 * PANEL.1;
         frame.bar(
             (left + 20, top + 3),
             (left + 32, top + 15),

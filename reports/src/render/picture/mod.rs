@@ -15,7 +15,6 @@ mod axis;
 mod font;
 mod frame;
 mod histogram;
-mod stacked;
 mod theme;
 mod waterfall;
 
@@ -32,8 +31,6 @@ pub enum Picture {
     Histogram,
     /// The same of each phase, one panel each.
     Phases,
-    /// The phases of each run, stacked, in the order of capture.
-    Stacked,
     /// One run on the time axis: its phases, and the costliest functions.
     Waterfall,
 }
@@ -59,12 +56,7 @@ type Drawn = Fallible<()>;
 
 impl Picture {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Histogram,
-        Self::Phases,
-        Self::Stacked,
-        Self::Waterfall,
-    ];
+    pub const ALL: [Self; 3] = [Self::Histogram, Self::Phases, Self::Waterfall];
 
     /// What is worth looking at first.
     #[must_use]
@@ -98,7 +90,6 @@ impl Picture {
         font::register()?;
         let height = match self {
             Self::Histogram => 450,
-            Self::Stacked => 480,
             Self::Phases => histogram::height_of_phases(runs),
             Self::Waterfall => waterfall::height(runs[0]),
         };
@@ -107,7 +98,6 @@ impl Picture {
         match self {
             Self::Histogram => histogram::draw(&mut frame, runs)?,
             Self::Phases => histogram::draw_phases(&mut frame, runs)?,
-            Self::Stacked => stacked::draw(&mut frame, runs.to_vec())?,
             Self::Waterfall => waterfall::draw(&mut frame, runs[0])?,
         }
         let about = frame.finish()?;
@@ -120,7 +110,6 @@ impl fmt::Display for Picture {
         f.write_str(match self {
             Self::Histogram => "histogram",
             Self::Phases => "picture of the phases",
-            Self::Stacked => "stack of phases",
             Self::Waterfall => "waterfall",
         })
     }
