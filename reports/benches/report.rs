@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use reports::files::file;
 use reports::files::set::Set;
-use reports::render::picture::{self, Picture, Theme};
+use reports::render::picture::{self, Picture};
 use reports::render::text::{TOP_OF_RUN, render_run, render_set};
 use reports::render::{html, markdown};
 use reports::stats::overview::Overview;
@@ -49,10 +49,10 @@ fn benches(criterion: &mut Criterion) {
     criterion.bench_function("html of 50 runs", |b| b.iter(|| html::render(&many)));
     let runs: Vec<_> = many.runs.iter().collect();
     criterion.bench_function("svg of 50 runs", |b| {
-        b.iter(|| picture::svg(Picture::Histogram, &runs, Theme::Light));
+        b.iter(|| picture::svg(Picture::Histogram, &runs));
     });
     criterion.bench_function("png of 50 runs", |b| {
-        b.iter(|| picture::png(Picture::Histogram, &runs, Theme::Light));
+        b.iter(|| picture::png(Picture::Histogram, &runs));
     });
 }
 

@@ -8,7 +8,7 @@ use reports::files::durable::Output;
 use reports::files::set::{Keep, Set};
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
-use reports::render::picture::{self, Picture, Theme};
+use reports::render::picture::{self, Picture};
 use reports::render::text;
 use reports::render::{html, markdown};
 use reports::stats::group::groups;
@@ -33,9 +33,6 @@ pub(super) struct Options {
     /// What an SVG or PNG image shows [default: waterfall for one run, histogram for many]
     #[arg(long, value_parser = named(&PICTURES))]
     picture: Option<Picture>,
-    /// Colours of a picture
-    #[arg(long, value_parser = named(&THEMES), default_value = "light")]
-    theme: Theme,
     #[command(flatten)]
     strict: Strict,
 }
@@ -65,11 +62,6 @@ static PICTURES: [(&str, Picture, &str); 3] = [
     ),
     ("phases", Picture::Phases, "A histogram of each phase"),
     ("waterfall", Picture::Waterfall, "One run on the time axis"),
-];
-
-static THEMES: [(&str, Theme, &str); 2] = [
-    ("light", Theme::Light, "Dark on white"),
-    ("dark", Theme::Dark, "Light on near black"),
 ];
 
 /// The matrix, where that is what `runs` names: the file, or the directory
@@ -158,9 +150,9 @@ fn render(options: &Options, format: Format, set: &Set) -> anyhow::Result<Vec<u8
             let picture = options.picture;
             let picture = picture.unwrap_or_else(|| Picture::for_runs(runs.len()));
             let drawn = if format == Format::Png {
-                picture::png(picture, &runs, options.theme)
+                picture::png(picture, &runs)
             } else {
-                picture::svg(picture, &runs, options.theme).map(String::into_bytes)
+                picture::svg(picture, &runs).map(String::into_bytes)
             };
             return drawn.map_err(Failure::bad_input);
         }

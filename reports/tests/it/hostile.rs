@@ -6,7 +6,7 @@ use reports::export::{EXPORTERS, Exporter};
 use reports::files::file::Fault;
 use reports::files::set::Set;
 use reports::model::Run;
-use reports::render::picture::{Picture, Theme, svg};
+use reports::render::picture::{Picture, svg};
 use reports::render::text;
 use reports::render::{gate, html, markdown};
 use serde_json::Value;
@@ -166,7 +166,7 @@ fn pictures_are_well_formed() {
                 Picture::Waterfall => &runs[..1],
                 _ => &runs,
             };
-            let drawn = svg(picture, runs, Theme::Light).unwrap();
+            let drawn = svg(picture, runs).unwrap();
             assert_harmless("svg", &drawn);
             if let Err(error) = roxmltree::Document::parse(&drawn) {
                 panic!("{picture}: {error}");

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use reports::model::Run;
-use reports::render::picture::{Picture, PictureError, Theme, png, svg};
+use reports::render::picture::{Picture, PictureError, png, svg};
 use resvg::usvg::{self, Node, Options, Rect, Tree, fontdb};
 
 use crate::made::{full_run, run, run_without_carrier, spread};
 use crate::recorded::{recorded, recorded_set};
-
-const THEMES: [Theme; 2] = [Theme::Light, Theme::Dark];
 
 fn refs(runs: &[Run]) -> Vec<&Run> {
     runs.iter().collect()
@@ -37,15 +35,13 @@ fn drawable(picture: Picture, runs: &[Run]) -> bool {
     picture != Picture::Waterfall || runs.len() == 1
 }
 
-/// Every picture of every set in both themes.
+/// Every picture of every set.
 fn all_pictures() -> Vec<(String, String)> {
     let mut pictures = Vec::new();
     for (name, runs) in sets() {
         for picture in Picture::ALL.into_iter().filter(|p| drawable(*p, &runs)) {
-            for theme in THEMES {
-                let text = svg(picture, &refs(&runs), theme).unwrap();
-                pictures.push((format!("{picture} of {name}, {theme:?}"), text));
-            }
+            let text = svg(picture, &refs(&runs)).unwrap();
+            pictures.push((format!("{picture} of {name}"), text));
         }
     }
     pictures
@@ -120,23 +116,17 @@ fn the_same_runs_give_the_same_bytes() {
         } else {
             &all
         };
-        for theme in THEMES {
-            assert_eq!(
-                svg(picture, runs, theme).unwrap(),
-                svg(picture, runs, theme).unwrap()
-            );
-            assert_eq!(
-                png(picture, runs, theme).unwrap(),
-                png(picture, runs, theme).unwrap()
-            );
-        }
+        let drawn = || svg(picture, runs).unwrap();
+        assert_eq!(drawn(), drawn());
+        let dots = || png(picture, runs).unwrap();
+        assert_eq!(dots(), dots());
     }
 }
 
 #[test]
 fn a_picture_says_in_words_what_it_shows_and_brings_its_font() {
     let runs = spread(60);
-    let text = svg(Picture::Histogram, &refs(&runs), Theme::Light).unwrap();
+    let text = svg(Picture::Histogram, &refs(&runs)).unwrap();
     let document = roxmltree::Document::parse(&text).unwrap();
     let word = |tag| {
         document
@@ -164,20 +154,20 @@ fn a_picture_says_in_words_what_it_shows_and_brings_its_font() {
 #[test]
 fn the_gap_is_hatched_and_called_derived_and_nothing_else_is() {
     let runs = [recorded()];
-    let text = svg(Picture::Waterfall, &refs(&runs), Theme::Light).unwrap();
+    let text = svg(Picture::Waterfall, &refs(&runs)).unwrap();
     assert_eq!(text.matches(", derived\n").count(), 1);
     let grey = "stroke=\"#8B949E\"";
     assert!(text.matches(grey).count() > 10, "hatching of the gap");
     let mut measured = recorded();
     measured.phases[3].source = reports::model::Source::Probe;
-    let text = svg(Picture::Waterfall, &[&measured], Theme::Light).unwrap();
+    let text = svg(Picture::Waterfall, &[&measured]).unwrap();
     assert_eq!(text.matches(grey).count(), 0);
 }
 
 #[test]
 fn a_png_has_two_dots_to_the_point() {
     let runs = [recorded()];
-    let bytes = png(Picture::Histogram, &refs(&runs), Theme::Dark).unwrap();
+    let bytes = png(Picture::Histogram, &refs(&runs)).unwrap();
     assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
     let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     assert_eq!((number(16), number(20)), (1600, 900));
@@ -187,11 +177,11 @@ fn a_png_has_two_dots_to_the_point() {
 fn what_cannot_be_drawn_is_refused_in_a_sentence() {
     let half = [run_without_carrier(0)];
     for picture in Picture::ALL {
-        let error = svg(picture, &refs(&half), Theme::Light).unwrap_err();
+        let error = svg(picture, &refs(&half)).unwrap_err();
         assert!(matches!(error, PictureError::Nothing(_)), "{error}");
     }
     let runs = recorded_set();
-    let error = svg(Picture::Waterfall, &refs(&runs), Theme::Light).unwrap_err();
+    let error = svg(Picture::Waterfall, &refs(&runs)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "a waterfall shows one run, not 34 runs; name fewer, or choose another picture"

@@ -5,8 +5,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
+use super::colour::{Fill, GRID, INK, MUTED, PAPER};
 use super::font::{self, FAMILY};
-use super::theme::{Fill, Theme};
 use super::{Drawn, Fallible};
 
 /// Points of a label.
@@ -83,7 +83,6 @@ impl Pen {
 /// A picture in the making.
 pub(super) struct Frame<'a> {
     area: DrawingArea<SVGBackend<'a>, Shift>,
-    pub(super) theme: Theme,
     /// The words of the head, for those who do not see the picture.
     about: String,
     height: i32,
@@ -91,13 +90,12 @@ pub(super) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     /// An empty sheet of this height, whose SVG goes to `text`.
-    pub(super) fn new(text: &'a mut String, height: i32, theme: Theme) -> Fallible<Self> {
+    pub(super) fn new(text: &'a mut String, height: i32) -> Fallible<Self> {
         let size = (WIDTH.unsigned_abs(), height.unsigned_abs());
         let area = SVGBackend::with_string(text, size).into_drawing_area();
-        area.fill(&theme.paper())?;
+        area.fill(&PAPER)?;
         Ok(Self {
             area,
-            theme,
             about: String::new(),
             height,
         })
@@ -114,9 +112,9 @@ impl<'a> Frame<'a> {
         self.about = format!("{title}: {below}");
         let bold = Pen {
             points: TITLE,
-            ..Pen::label(self.theme.ink()).bold()
+            ..Pen::label(INK).bold()
         };
-        let muted = Pen::label(self.theme.muted());
+        let muted = Pen::label(MUTED);
         for (text, y, pen) in [(title, 25, bold), (below, 46, muted)] {
             let text = pen.fit(text, WIDTH - 2 * MARGIN);
             self.write(&text, (MARGIN, y), HPos::Left, pen)?;
@@ -137,7 +135,7 @@ impl<'a> Frame<'a> {
         match fill {
             Fill::Solid(colour) => rectangle(colour.filled())?,
             Fill::Hatched(colour) => {
-                rectangle(self.theme.grid().filled())?;
+                rectangle(GRID.filled())?;
                 for line in hatching(from, to) {
                     self.lines(&line, colour, 1)?;
                 }
@@ -165,7 +163,7 @@ impl<'a> Frame<'a> {
         x: &Axis,
         y: &Axis,
     ) -> Fallible<Plot> {
-        let (theme, pen) = (self.theme, Pen::label(self.theme.muted()));
+        let pen = Pen::label(MUTED);
         let widest = y.ticks.iter().map(|(_, label)| pen.width(label)).max();
         let room = if y.title.is_empty() { 8 } else { 26 };
         let plot = Plot {
@@ -178,18 +176,14 @@ impl<'a> Frame<'a> {
         };
         for (value, label) in &y.ticks {
             let at = plot.y(*value);
-            self.lines(&[(plot.left, at), (plot.right, at)], theme.grid(), 1)?;
+            self.lines(&[(plot.left, at), (plot.right, at)], GRID, 1)?;
             self.write(label, (plot.left - 8, at), HPos::Right, pen)?;
         }
         let ends = [(plot.left, plot.bottom), (plot.right, plot.bottom)];
-        self.lines(&ends, theme.muted(), 1)?;
+        self.lines(&ends, MUTED, 1)?;
         for (value, label) in &x.ticks {
             let at = plot.x(*value);
-            self.lines(
-                &[(at, plot.bottom), (at, plot.bottom + 5)],
-                theme.muted(),
-                1,
-            )?;
+            self.lines(&[(at, plot.bottom), (at, plot.bottom + 5)], MUTED, 1)?;
             // Moved inwards where it would leave the area.
             let half = pen.width(label) / 2 + 2;
             let at = at.clamp(left + half, (right - half).max(left + half));

@@ -5,8 +5,8 @@ use plotters::style::text_anchor::HPos;
 
 use super::Drawn;
 use super::axis::{Axis, round_step};
+use super::colour::{self, ACCENT, Fill, INK, PAPER};
 use super::frame::{Frame, Pen, Plot, Point, TOP, WIDTH};
-use super::theme::Fill;
 use crate::findings::quoted;
 use crate::model::{DEFAULT_WINDOW, Run};
 use crate::render::{micro, signs};
@@ -33,8 +33,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, runs: &[&Run]) -> Drawn {
     let title = format!("Blackout by length, window {DEFAULT_WINDOW}");
     let figure = micro(&signs(&quoted(&window.summary)));
     frame.head(&title, &format!("median {figure}"))?;
-    let colour = frame.theme.accent();
-    panel(frame, frame.rest(), window, colour, DEFAULT_WINDOW)
+    panel(frame, frame.rest(), window, ACCENT, DEFAULT_WINDOW)
 }
 
 /// Points of the picture of the phases of these runs.
@@ -44,11 +43,10 @@ pub(super) fn height_of_phases(runs: &[&Run]) -> i32 {
 
 /// A panel for each phase, in the order of time.
 pub(super) fn draw_phases(frame: &mut Frame<'_>, runs: &[&Run]) -> Drawn {
-    let theme = frame.theme;
     let below = count(runs.len(), "run") + "; every phase has a scale of its own";
     frame.head("Phases of the blackout by length", &below)?;
     for (place, phase) in table::phases(runs).iter().enumerate() {
-        let (id, colour) = (&phase.name, theme.phase(&phase.name));
+        let (id, colour) = (&phase.name, colour::of_phase(&phase.name));
         let left = (place % 2) as i32 * PANEL.0;
         let top = TOP + (place / 2) as i32 * PANEL.1;
         frame.bar(
@@ -56,7 +54,7 @@ pub(super) fn draw_phases(frame: &mut Frame<'_>, runs: &[&Run]) -> Drawn {
             (left + 32, top + 15),
             Fill::Solid(colour),
         )?;
-        let pen = Pen::label(theme.ink()).bold();
+        let pen = Pen::label(INK).bold();
         let median = micro(&brief(phase.summary.median));
         let title = pen.fit(&format!("{id}, {median}"), PANEL.0 - 50);
         frame.write(&title, (left + 38, top + 9), HPos::Left, pen)?;
@@ -100,7 +98,7 @@ fn panel(
         let at = plot.x(*value as f64);
         for from in (line_of(line)..plot.bottom).step_by(7) {
             let dash = [(at, from), (at, (from + 4).min(plot.bottom))];
-            frame.lines(&dash, frame.theme.ink(), 1)?;
+            frame.lines(&dash, INK, 1)?;
         }
     }
     for (line, (text, value)) in marks.iter().enumerate() {
@@ -126,7 +124,7 @@ fn marks(summary: &Summary) -> Vec<(String, i64)> {
 
 /// Writes beside the line of a mark, on clean paper.
 fn beside(frame: &Frame<'_>, plot: &Plot, text: &str, x: i32, y: i32) -> Drawn {
-    let pen = Pen::label(frame.theme.ink()).bold();
+    let pen = Pen::label(INK).bold();
     let wide = pen.width(text);
     let from = if x + 6 + wide <= plot.right + 12 {
         x + 5
@@ -134,7 +132,7 @@ fn beside(frame: &Frame<'_>, plot: &Plot, text: &str, x: i32, y: i32) -> Drawn {
         x - 5 - wide
     };
     let (start, end) = ((from - 2, y - 1), (from + wide + 2, y + 14));
-    frame.bar(start, end, Fill::Solid(frame.theme.paper()))?;
+    frame.bar(start, end, Fill::Solid(PAPER))?;
     frame.write(text, (from, y + 7), HPos::Left, pen)
 }
 

@@ -12,17 +12,16 @@
 )]
 
 mod axis;
+mod colour;
 mod font;
 mod frame;
 mod histogram;
-mod theme;
 mod waterfall;
 
 use std::fmt;
 
 use crate::model::{DEFAULT_WINDOW, Run};
 use frame::Frame;
-pub use theme::Theme;
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +67,7 @@ impl Picture {
     }
 
     /// The drawing as SVG without its font, and its title in words.
-    fn draw(self, runs: &[&Run], theme: Theme) -> Result<(String, String), PictureError> {
+    fn draw(self, runs: &[&Run]) -> Result<(String, String), PictureError> {
         if self == Self::Waterfall && runs.len() > 1 {
             return Err(PictureError::TooMany(runs.len()));
         }
@@ -76,7 +75,7 @@ impl Picture {
         if !runs.iter().any(drawable) {
             return Err(PictureError::Nothing(DEFAULT_WINDOW));
         }
-        self.drawn(runs, theme).map_err(|e| self.failed(&e))
+        self.drawn(runs).map_err(|e| self.failed(&e))
     }
 
     fn failed(self, why: &dyn fmt::Display) -> PictureError {
@@ -86,7 +85,7 @@ impl Picture {
         }
     }
 
-    fn drawn(self, runs: &[&Run], theme: Theme) -> Fallible<(String, String)> {
+    fn drawn(self, runs: &[&Run]) -> Fallible<(String, String)> {
         font::register()?;
         let height = match self {
             Self::Histogram => 450,
@@ -94,7 +93,7 @@ impl Picture {
             Self::Waterfall => waterfall::height(runs[0]),
         };
         let mut text = String::new();
-        let mut frame = Frame::new(&mut text, height, theme)?;
+        let mut frame = Frame::new(&mut text, height)?;
         match self {
             Self::Histogram => histogram::draw(&mut frame, runs)?,
             Self::Phases => histogram::draw_phases(&mut frame, runs)?,
@@ -116,13 +115,13 @@ impl fmt::Display for Picture {
 }
 
 /// Draws a picture as SVG text.
-pub fn svg(picture: Picture, runs: &[&Run], theme: Theme) -> Result<String, PictureError> {
-    let (drawing, about) = picture.draw(runs, theme)?;
+pub fn svg(picture: Picture, runs: &[&Run]) -> Result<String, PictureError> {
+    let (drawing, about) = picture.draw(runs)?;
     Ok(font::embed(&drawing, &about))
 }
 
 /// Draws a picture as the bytes of a PNG, two pixels to the point.
-pub fn png(picture: Picture, runs: &[&Run], theme: Theme) -> Result<Vec<u8>, PictureError> {
-    let (drawing, _) = picture.draw(runs, theme)?;
+pub fn png(picture: Picture, runs: &[&Run]) -> Result<Vec<u8>, PictureError> {
+    let (drawing, _) = picture.draw(runs)?;
     font::rasterise(&drawing).map_err(|why| picture.failed(&why))
 }

@@ -4,8 +4,8 @@ use plotters::style::text_anchor::HPos;
 
 use super::Drawn;
 use super::axis::Axis;
+use super::colour::{self, Fill, GRID, INK, MUTED, PAPER};
 use super::frame::{Frame, LABEL, MARGIN, Pen, Plot, WIDTH};
-use super::theme::Fill;
 use crate::model::{DEFAULT_WINDOW, Phase, PhaseId, Run, Source, Span};
 use crate::render::micro;
 use crate::stats::ratio;
@@ -37,7 +37,6 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
     let below =
         format!("kernel {old} to {new}, run of {at}; hatched: derived, no clock runs there");
     frame.head(&title, &below)?;
-    let theme = frame.theme;
     let starts = run.phases.iter().map(|phase| phase.start_t);
     let from = starts.fold(window.start, i64::min) as f64;
     let to = run.phases.iter().map(Phase::end_t);
@@ -49,7 +48,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
     let plot = frame.axes(area, &x, &Axis::whole("", (0.0, 1.0), 0..0))?;
     for (value, _) in &x.ticks {
         let at = plot.x(*value);
-        frame.lines(&[(at, plot.top), (at, plot.bottom)], theme.grid(), 1)?;
+        frame.lines(&[(at, plot.top), (at, plot.bottom)], GRID, 1)?;
     }
     let mut rows = Rows {
         top: plot.top,
@@ -64,7 +63,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
         let length = micro(&brief(phase.duration_ns));
         let share = percent(ratio(phase.duration_ns, window.duration_ns));
         let text = format!("{length}, {share}{derived}");
-        let (pen, fill) = (Pen::label(theme.ink()), theme.fill(phase));
+        let (pen, fill) = (Pen::label(INK), colour::fill(phase));
         let ends = [(phase.start_t, phase.end_t())];
         rows.row(&phase.id, pen, &ends, fill, &text)?;
     }
@@ -76,8 +75,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
         };
         let ends = |call: &&Span| (call.start_t, call.end_t().unwrap_or(call.start_t));
         let ends: Vec<(i64, i64)> = calls.iter().map(ends).collect();
-        let colour = theme.phase(PhaseId::of_calls(calls[0].kernel).as_str());
-        let (pen, fill) = (Pen::label(theme.muted()), Fill::Solid(colour));
+        let colour = colour::of_phase(PhaseId::of_calls(calls[0].kernel).as_str());
+        let (pen, fill) = (Pen::label(MUTED), Fill::Solid(colour));
         let length = micro(&brief(total(calls)));
         rows.row(&name, pen, &ends, fill, &length)?;
     }
@@ -127,11 +126,7 @@ impl Rows<'_, '_> {
     /// Draws a row: its name, its bars, and what they come to.
     fn row(&mut self, name: &str, pen: Pen, ends: &[(i64, i64)], fill: Fill, text: &str) -> Drawn {
         // Functions are thinner than phases.
-        let half = if pen.colour == self.frame.theme.ink() {
-            8
-        } else {
-            5
-        };
+        let half = if pen.colour == INK { 8 } else { 5 };
         let Self { frame, plot, top } = self;
         let middle = *top + ROW / 2;
         let name = pen.fit(name, NAMES - MARGIN - 8);
@@ -152,7 +147,7 @@ impl Rows<'_, '_> {
     /// else on it.
     fn beside(&self, text: &str, from: i32, to: i32, middle: i32) -> Drawn {
         let Self { frame, plot, .. } = self;
-        let pen = Pen::label(frame.theme.ink());
+        let pen = Pen::label(INK);
         let wide = pen.width(text);
         let (x, side) = if to + 6 + wide <= WIDTH - 4 {
             (to + 6, HPos::Left)
@@ -161,7 +156,7 @@ impl Rows<'_, '_> {
         } else {
             let (at, half) = (i32::midpoint(from, to), (wide / 2 + 4, LABEL / 2 + 2));
             let start = (at - half.0, middle - half.1);
-            let paper = Fill::Solid(frame.theme.paper());
+            let paper = Fill::Solid(PAPER);
             frame.bar(start, (at + half.0, middle + half.1), paper)?;
             (at, HPos::Center)
         };
