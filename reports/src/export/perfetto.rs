@@ -21,10 +21,6 @@ pub(super) static EXPORTER: Exporter = Exporter {
     write: export,
 };
 
-/// A clock of ours: ns since the entry of `kernel_kexec`, moved by whole seconds.
-const CLOCK: u32 = 128;
-/// Perfetto's builtin boot clock, on which its viewer shows time.
-const BOOTTIME: u32 = 6;
 /// All packets are of one sequence.
 const SEQUENCE: u32 = 1;
 /// Types of events: a slice begins, ends; something happens.
@@ -42,34 +38,15 @@ mod proto {
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct TracePacket {
+        /// On the boot clock, which is what viewers take where no other is named.
         #[prost(uint64, optional, tag = "8")]
         pub(super) timestamp: Option<u64>,
         #[prost(uint32, optional, tag = "10")]
         pub(super) trusted_packet_sequence_id: Option<u32>,
-        #[prost(uint32, optional, tag = "13")]
-        pub(super) sequence_flags: Option<u32>,
-        #[prost(uint32, optional, tag = "58")]
-        pub(super) timestamp_clock_id: Option<u32>,
-        #[prost(message, optional, tag = "6")]
-        pub(super) clock_snapshot: Option<ClockSnapshot>,
         #[prost(message, optional, tag = "11")]
         pub(super) track_event: Option<TrackEvent>,
         #[prost(message, optional, tag = "60")]
         pub(super) track_descriptor: Option<TrackDescriptor>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct ClockSnapshot {
-        #[prost(message, repeated, tag = "1")]
-        pub(super) clocks: Vec<Clock>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Clock {
-        #[prost(uint32, optional, tag = "1")]
-        pub(super) clock_id: Option<u32>,
-        #[prost(uint64, optional, tag = "2")]
-        pub(super) timestamp: Option<u64>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -128,7 +105,6 @@ fn export(set: &Set) -> Result<Vec<u8>, ExportError> {
         offset: offset(&set.runs),
         tracks: 0,
     };
-    writer.clock();
     for (number, run) in (0..).zip(&set.runs) {
         writer.run(run, number);
     }
@@ -164,23 +140,6 @@ impl Writer {
         });
     }
 
-    /// Both clocks at the kexec.
-    fn clock(&mut self) {
-        let timestamp = Some(self.time(0));
-        let clocks = [BOOTTIME, CLOCK].map(|id| proto::Clock {
-            clock_id: Some(id),
-            timestamp,
-        });
-        self.packet(TracePacket {
-            clock_snapshot: Some(proto::ClockSnapshot {
-                clocks: clocks.to_vec(),
-            }),
-            // The state of the sequence begins here.
-            sequence_flags: Some(1),
-            ..TracePacket::default()
-        });
-    }
-
     fn time(&self, t: i64) -> u64 {
         u64::try_from(t.saturating_add(self.offset)).unwrap_or(0)
     }
@@ -204,7 +163,6 @@ impl Writer {
     fn event(&mut self, t: i64, kind: i32, track: u64, event: TrackEvent) {
         self.packet(TracePacket {
             timestamp: Some(self.time(t)),
-            timestamp_clock_id: Some(CLOCK),
             track_event: Some(TrackEvent {
                 r#type: Some(kind),
                 track_uuid: Some(track),
