@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Against, Change, Figure, Matrix, Pair, Unprobed};
+use super::{Against, Change, Matrix, Pair, Unprobed};
 use crate::compare::{self, Kind, Options, Row, Verdict};
 use crate::files::set::{Keep, Set, read_set_with};
 use crate::model::{Attach, KernelSide};
-use crate::stats::overview::Overview;
-use crate::stats::table::Quantity;
+use crate::stats::group::groups;
+use crate::stats::table;
 
 impl Matrix {
     /// Takes every figure anew from the sets below `root`, the matrix' directory.
@@ -68,16 +68,10 @@ fn unprobed<'a>(
 
 impl Pair {
     fn sum_up(&mut self, set: &Set) {
-        let overview = Overview::of(set);
-        let figure = |quantity: &Quantity| Figure {
-            name: quantity.name.clone(),
-            summary: quantity.summary.clone(),
-        };
-        let figures = |quantities: &[Quantity]| quantities.iter().map(figure).collect();
-        match overview.setups.as_slice() {
-            [setup] => {
-                self.windows = figures(&setup.windows);
-                self.phases = figures(&setup.phases);
+        match groups(set).as_slice() {
+            [group] => {
+                self.windows = table::windows(&group.runs);
+                self.phases = table::phases(&group.runs);
             }
             several => self.notes.push(format!(
                 "its runs are of {} setups, which are not comparable; use a directory of its own \

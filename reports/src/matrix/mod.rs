@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::files::file::write;
 use crate::files::file::{Document, FileError, read_document};
-use crate::stats::Summary;
+use crate::stats::table::Quantity;
 
 /// The file's name in its directory.
 pub const FILE: &str = "matrix.json";
@@ -85,9 +85,9 @@ pub struct Pair {
     /// Updates that did not work.
     pub failures: Vec<Failure>,
     /// The windows, over its runs.
-    pub windows: Vec<Figure>,
+    pub windows: Vec<Quantity>,
     /// The phases, in order of time.
-    pub phases: Vec<Figure>,
+    pub phases: Vec<Quantity>,
     /// How it differs from the pairs of each of its kernels with itself.
     pub against: Vec<Against>,
     /// What a reader should know of the figures.
@@ -165,16 +165,6 @@ impl Cause {
             Self::Machine => "the host failed",
         }
     }
-}
-
-/// One window or phase over the runs of a pair.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Figure {
-    /// Its name.
-    pub name: String,
-    /// Its figures.
-    #[serde(flatten)]
-    pub summary: Summary,
 }
 
 /// A pair compared with one of a kernel with itself.
@@ -275,7 +265,7 @@ impl Pair {
 
     /// The window with this name.
     #[must_use]
-    pub fn window(&self, name: &str) -> Option<&Figure> {
+    pub fn window(&self, name: &str) -> Option<&Quantity> {
         self.windows.iter().find(|figure| figure.name == name)
     }
 }

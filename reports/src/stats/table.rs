@@ -1,14 +1,14 @@
 //! The table of a set: one quantity per window and per phase.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::correlation::Correlation;
 use super::{Summary, median_ratio, ratio};
 use crate::model::Run;
 
 /// A window or a phase over the runs of a set.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quantity {
     /// Its name.
     pub name: String,
