@@ -4,11 +4,12 @@
 //! budget    = quantity relation limit
 //! quantity  = item "." statistic | "count(" function ")" | "holes" | "lost"
 //! item      = window | phase | "workload(" name ")" | "span(" function ")"
-//! statistic = "median" | "p50" | "p99.9" | "min" | "max" | "mean"
+//! statistic = "median" | "p50" | "p99.9" | "min" | "max"
 //! relation  = "<=" | "<" | "==" | "!=" | ">=" | ">"
 //! limit     = number [unit], the unit one of ns, us, ms, s for a length
 //! ```
 
+use std::cmp::Ordering::{self, Equal, Greater, Less};
 use std::fmt;
 
 use crate::compare::Item;
@@ -29,6 +30,14 @@ pub struct Budget {
     pub relation: Relation,
     /// The limit: ns, or a number of things.
     pub limit: i64,
+}
+
+impl Budget {
+    /// Whether `value` keeps to the limit.
+    #[must_use]
+    pub fn holds(&self, value: i64) -> bool {
+        self.relation.contains(&value.cmp(&self.limit))
+    }
 }
 
 /// What a budget limits.
@@ -55,35 +64,19 @@ pub enum Statistic {
     Min,
     /// The largest.
     Max,
-    /// The mean.
-    Mean,
 }
 
-/// How a quantity and its limit must stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
-    /// `<=`
-    AtMost,
-    /// `<`
-    Below,
-    /// `==`
-    Equal,
-    /// `!=`
-    Other,
-    /// `>=`
-    AtLeast,
-    /// `>`
-    Above,
-}
+/// How a quantity stands to a limit that it keeps to.
+pub type Relation = &'static [Ordering];
 
-/// The relations, the longer signs first.
+/// The relations by their signs, the longer ones first.
 const RELATIONS: [(&str, Relation); 6] = [
-    ("<=", Relation::AtMost),
-    (">=", Relation::AtLeast),
-    ("==", Relation::Equal),
-    ("!=", Relation::Other),
-    ("<", Relation::Below),
-    (">", Relation::Above),
+    ("<=", &[Less, Equal]),
+    (">=", &[Greater, Equal]),
+    ("==", &[Equal]),
+    ("!=", &[Less, Greater]),
+    ("<", &[Less]),
+    (">", &[Greater]),
 ];
 
 /// What is wrong with a budget, and where.
@@ -115,21 +108,6 @@ impl fmt::Display for BudgetError {
 }
 
 impl std::error::Error for BudgetError {}
-
-impl Relation {
-    /// Whether `value` keeps to `limit`.
-    #[must_use]
-    pub fn holds(self, value: i64, limit: i64) -> bool {
-        match self {
-            Self::AtMost => value <= limit,
-            Self::Below => value < limit,
-            Self::Equal => value == limit,
-            Self::Other => value != limit,
-            Self::AtLeast => value >= limit,
-            Self::Above => value > limit,
-        }
-    }
-}
 
 impl std::str::FromStr for Budget {
     type Err = BudgetError;
@@ -214,8 +192,7 @@ fn quantity(cursor: &mut Cursor<'_>) -> Result<Limited, BudgetError> {
         _ => {}
     }
     if let Some(item) = Item::known(word) {
-        let what =
-            format!("which figure of {item}? write {item}.median, .p90, .min, .max or .mean");
+        let what = format!("which figure of {item}? write {item}.median, .p90, .min or .max");
         return Err(cursor.error(what));
     }
     // `p99.9` has a dot of its own.
@@ -253,7 +230,7 @@ fn call(
         }
     };
     if !cursor.eat(".") {
-        let what = format!("which figure of {item}? add .median, .p90, .min, .max or .mean");
+        let what = format!("which figure of {item}? add .median, .p90, .min or .max");
         return Err(cursor.error(what));
     }
     let at = *cursor;
@@ -267,7 +244,6 @@ fn statistic(at: Cursor<'_>, figure: &str) -> Result<Statistic, BudgetError> {
         ("median" | "p50", _) => Ok(Statistic::Median),
         ("min", _) => Ok(Statistic::Min),
         ("max", _) => Ok(Statistic::Max),
-        ("mean", _) => Ok(Statistic::Mean),
         (_, Some(percent)) if percent > 0.0 && percent < 100.0 => {
             Ok(Statistic::Percentile(percent))
         }
@@ -275,7 +251,7 @@ fn statistic(at: Cursor<'_>, figure: &str) -> Result<Statistic, BudgetError> {
             Err(at.error("a percentile lies between p0 and p100; for the ends write min or max"))
         }
         _ => Err(at.error(format!(
-            "{figure:?} is no figure; write median, p90, min, max or mean"
+            "{figure:?} is no figure; write median, p90, min or max"
         ))),
     }
 }
@@ -390,7 +366,7 @@ mod tests {
             "restore.p50 <= 900ms",
             "restore.p99.9<1.5 s",
             "old.freeze.max <= 20us",
-            " old.freeze.mean>7ns ",
+            " old.freeze.min>7ns ",
             "workload(vm 1).min >= 0s",
             "span(luo_retrieve_file).median != 3\u{b5}s",
             "count(memfd_luo_retrieve) == 500",

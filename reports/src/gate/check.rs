@@ -1,8 +1,10 @@
 //! A budget held against the runs of head.
 
+use std::cmp::Ordering::{Greater, Less};
+
 use serde::Serialize;
 
-use super::budget::{Budget, Limited, Relation, Statistic};
+use super::budget::{Budget, Limited, Statistic};
 use super::{Check, Outcome, Subject};
 use crate::compare::{Item, calls};
 use crate::files::set::Set;
@@ -83,13 +85,14 @@ fn length(
         _ => fewest,
     };
     let value = figure(statistic, &lengths);
-    let kept = value.map(|value| budget.relation.holds(value, budget.limit));
+    let kept = value.map(|value| budget.holds(value));
     // One run is enough to break a limit on the largest.
-    let one_breaks = matches!(
-        (statistic, budget.relation),
-        (Statistic::Max, Relation::AtMost | Relation::Below)
-            | (Statistic::Min, Relation::AtLeast | Relation::Above)
-    );
+    let allows = |ordering| budget.relation.contains(&ordering);
+    let one_breaks = match statistic {
+        Statistic::Max => allows(Less) && !allows(Greater),
+        Statistic::Min => allows(Greater) && !allows(Less),
+        _ => false,
+    };
     let found = match kept {
         None => Err(format!("no run of head has {item}")),
         Some(false) if one_breaks => Ok(false),
@@ -113,11 +116,6 @@ fn figure(statistic: Statistic, sorted: &[i64]) -> Option<i64> {
         Statistic::Median => Some(Summary::of(sorted)?.median),
         Statistic::Min => sorted.first().copied(),
         Statistic::Max => sorted.last().copied(),
-        Statistic::Mean => {
-            let sum: i128 = sorted.iter().map(|length| i128::from(*length)).sum();
-            let n = i128::try_from(sorted.len()).ok().filter(|n| *n > 0)?;
-            i64::try_from(sum / n).ok()
-        }
         Statistic::Percentile(percent) => percentile(sorted, percent),
     }
 }
@@ -130,7 +128,7 @@ fn each(
     silent: Option<String>,
 ) -> (Measured, Kept) {
     let count = |run: &Run| i64::try_from(count(run)).unwrap_or(i64::MAX);
-    let breaks = |run: &&Run| !budget.relation.holds(count(run), budget.limit);
+    let breaks = |run: &&Run| !budget.holds(count(run));
     let broken = head.runs.iter().filter(breaks).count();
     let worst = head.runs.iter().find(breaks).or(head.runs.first());
     let measured = Measured {
@@ -175,15 +173,4 @@ fn silent(name: &str, base: &Set, head: &Set) -> Option<String> {
     Some(format!(
         "no run of either set has a call of {name}; check the name, and whether it is probed"
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mean_is_whole_ns() {
-        assert_eq!(figure(Statistic::Mean, &[1, 2, 6]), Some(3));
-        assert_eq!(figure(Statistic::Mean, &[]), None);
-    }
 }
