@@ -37,10 +37,15 @@ impl Verdict {
 
 /// Adjusts the p of each family and gives each row its verdict.
 pub(super) fn decide(rows: &mut [Row], options: &Options, floor: Floor) {
-    let mut families = vec![Family(true, None)];
-    families.extend([Kind::Window, Kind::Phase, Kind::Span].map(|kind| Family(false, Some(kind))));
-    for family in families {
-        let mut members: Vec<&mut Row> = rows.iter_mut().filter(|row| family.has(row)).collect();
+    // The gated, and then what else is of one kind.
+    for family in [
+        None,
+        Some(Kind::Window),
+        Some(Kind::Phase),
+        Some(Kind::Span),
+    ] {
+        let is_member = |row: &&mut Row| (!row.gated).then_some(row.kind) == family;
+        let mut members: Vec<&mut Row> = rows.iter_mut().filter(is_member).collect();
         let ps = members.iter().filter_map(|row| Some(row.test.as_ref()?.p));
         let mut adjusted = tests::holm(&ps.collect::<Vec<f64>>()).into_iter();
         let size = adjusted.len();
@@ -48,15 +53,6 @@ pub(super) fn decide(rows: &mut [Row], options: &Options, floor: Floor) {
             row.adjusted_p = row.test.as_ref().and_then(|_| adjusted.next());
             row.verdict = verdict(row, options, floor, size);
         }
-    }
-}
-
-/// Rows whose tests share one alpha: the gated, or what else is of one kind.
-struct Family(bool, Option<Kind>);
-
-impl Family {
-    fn has(&self, row: &Row) -> bool {
-        row.gated == self.0 && self.1.is_none_or(|kind| row.kind == kind)
     }
 }
 

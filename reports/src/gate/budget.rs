@@ -178,56 +178,38 @@ fn quantity(cursor: &mut Cursor<'_>) -> Result<Limited, BudgetError> {
     if word.is_empty() {
         return Err(start.error("a budget begins with what it limits, as restore.p50 <= 900ms"));
     }
-    if cursor.eat("(") {
-        return call(cursor, start, word);
-    }
-    match word {
-        "holes" => return Ok(Limited::Holes),
-        "lost" => return Ok(Limited::Lost),
-        "count" | "span" => {
-            return Err(cursor.error(format!(
-                "{word} takes a function: {word}(memfd_luo_retrieve)"
-            )));
+    let item = if cursor.eat("(") {
+        let name = cursor.take(|c| c != ')').trim().to_owned();
+        if name.is_empty() || !cursor.eat(")") {
+            return Err(cursor.error(format!("{word}( wants a name and a closing )")));
         }
-        _ => {}
-    }
-    if let Some(item) = Item::known(word) {
-        let what = format!("which figure of {item}? write {item}.median, .p90, .min or .max");
-        return Err(cursor.error(what));
-    }
-    // `p99.9` has a dot of its own.
-    let known = names().filter(|name| word.starts_with(&format!("{name}.")));
-    let Some(name) = known.max_by_key(|name| name.len()) else {
-        let name = word.rsplit_once('.').map_or(word, |(name, _)| name);
-        return Err(start.error(unknown(name)));
-    };
-    let item = Item::known(name).ok_or_else(|| start.error(unknown(name)))?;
-    let at = Cursor {
-        at: start.at + name.len() + 1,
-        ..start
-    };
-    let figure = word.get(name.len() + 1..).unwrap_or_default();
-    Ok(Limited::Length(item, statistic(at, figure)?))
-}
-
-/// `count(…)`, `span(…).figure`, `workload(…).figure`, the bracket open.
-fn call(
-    cursor: &mut Cursor<'_>,
-    start: Cursor<'_>,
-    function: &str,
-) -> Result<Limited, BudgetError> {
-    let name = cursor.take(|c| c != ')').trim().to_owned();
-    if name.is_empty() || !cursor.eat(")") {
-        return Err(cursor.error(format!("{function}( wants a name and a closing )")));
-    }
-    let item = match function {
-        "count" => return Ok(Limited::Calls(name)),
-        "span" => Item::Span(name),
-        "workload" => Item::Window(format!("workload {name}")),
-        _ => {
-            let what = format!("{function}() is nothing; there are count(), span() and workload()");
-            return Err(start.error(what));
+        match word {
+            "count" => return Ok(Limited::Calls(name)),
+            "span" => Item::Span(name),
+            "workload" => Item::Window(format!("workload {name}")),
+            _ => {
+                let what = format!("{word}() is nothing; there are count(), span() and workload()");
+                return Err(start.error(what));
+            }
         }
+    } else {
+        match word {
+            "holes" => return Ok(Limited::Holes),
+            "lost" => return Ok(Limited::Lost),
+            "count" | "span" => {
+                let what = format!("{word} takes a function: {word}(memfd_luo_retrieve)");
+                return Err(cursor.error(what));
+            }
+            _ => {}
+        }
+        // The figure follows a dot, and `p99.9` has one of its own.
+        let begins = |name: &&str| word == *name || word.starts_with(&format!("{name}."));
+        let Some(name) = names().filter(begins).max_by_key(|name| name.len()) else {
+            let name = word.rsplit_once('.').map_or(word, |(name, _)| name);
+            return Err(start.error(unknown(name)));
+        };
+        cursor.at = start.at + name.len();
+        item(name).map_err(|what| start.error(what))?
     };
     if !cursor.eat(".") {
         let what = format!("which figure of {item}? add .median, .p90, .min or .max");
