@@ -176,7 +176,7 @@ fn one_setup(set: &Set) -> anyhow::Result<Vec<&Run>> {
 
 /// Names what a format has no place for.
 pub(super) fn warn_of_skipped(set: &Set) {
-    for (_, error) in &set.skipped {
+    for error in &set.skipped {
         log::warn!("skipped: {error}");
     }
 }

@@ -313,7 +313,7 @@ fn measure(item: Item, base: &Set, head: &Set, options: &Options) -> Row {
 }
 
 fn skipped(set: &Set, side: &str) -> Option<String> {
-    let (_, first) = set.skipped.first()?;
+    let first = set.skipped.first()?;
     let count = set.skipped.len();
     Some(format!("{side} leaves out {count} of its files: {first}"))
 }

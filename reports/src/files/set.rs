@@ -26,7 +26,7 @@ pub struct Set {
     /// Where each of `runs` came from.
     pub paths: Vec<PathBuf>,
     /// Files that could not be read, each with the reason.
-    pub skipped: Vec<(PathBuf, FileError)>,
+    pub skipped: Vec<FileError>,
 }
 
 impl Set {
@@ -35,7 +35,7 @@ impl Set {
         if self.skipped.is_empty() {
             return Ok(self);
         }
-        Err(self.skipped.swap_remove(0).1)
+        Err(self.skipped.swap_remove(0))
     }
 
     /// The calls of a run by function; the run is named by its place.
@@ -138,12 +138,12 @@ pub fn read_set_with<P: AsRef<Path>>(
                 set.calls.extend(calls);
                 set.paths.push(path);
             }
-            Err(error) => set.skipped.push((path, error)),
+            Err(error) => set.skipped.push(error),
         }
     }
     if set.runs.is_empty() {
         let count = set.skipped.len();
-        if let Some((_, first)) = set.skipped.into_iter().next() {
+        if let Some(first) = set.skipped.into_iter().next() {
             return Err(SetError::AllBroken { count, first });
         }
         return Err(SetError::NoPaths);
@@ -208,7 +208,7 @@ fn once(read: (Run, Option<Vec<Calls>>), path: &Path, seen: &mut HashMap<String,
 fn add(
     path: &Path,
     files: &mut Vec<PathBuf>,
-    skipped: &mut Vec<(PathBuf, FileError)>,
+    skipped: &mut Vec<FileError>,
 ) -> Result<(), SetError> {
     if !path.is_dir() {
         files.push(path.to_owned());
@@ -241,8 +241,7 @@ fn add(
         if is_file {
             files.push(path);
         } else {
-            let error = Fault::NoFile.of(&path);
-            skipped.push((path, error));
+            skipped.push(Fault::NoFile.of(&path));
         }
     }
     Ok(())

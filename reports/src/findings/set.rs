@@ -44,7 +44,7 @@ pub(crate) fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
 
 /// Files that are no use, each with the reason.
 pub(crate) fn of_skipped(set: &Set) -> Section {
-    let files = set.skipped.iter().map(|(_, error)| error.to_string());
+    let files = set.skipped.iter().map(ToString::to_string);
     let title = format!("{} skipped", count(set.skipped.len(), "file"));
     Section::new(title, Role::Lead, Body::Items(files.collect()))
 }

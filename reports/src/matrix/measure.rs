@@ -79,7 +79,7 @@ impl Pair {
                 several.len()
             )),
         }
-        if let Some((_, first)) = set.skipped.first() {
+        if let Some(first) = set.skipped.first() {
             let count = set.skipped.len();
             self.notes
                 .push(format!("{count} of its files are left out: {first}"));

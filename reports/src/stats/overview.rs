@@ -70,8 +70,8 @@ impl Overview {
             window: DEFAULT_WINDOW.to_owned(),
             setups: groups.iter().filter_map(SetupFigures::of).collect(),
             skipped: skipped
-                .map(|(path, error)| Skipped {
-                    path: path.display().to_string(),
+                .map(|error| Skipped {
+                    path: error.path.display().to_string(),
                     why: error.to_string(),
                 })
                 .collect(),

@@ -71,7 +71,7 @@ fn sets() -> Vec<Set> {
         .map(|run| set(vec![run]))
         .collect();
     let mut many = set(hostile_runs());
-    many.skipped.push((path.clone(), Fault::Empty.of(&path)));
+    many.skipped.push(Fault::Empty.of(&path));
     all.push(many);
     // Of one setup: what differs between its runs is not hostile.
     let alike = spread(12).iter().map(|run| hostile(run, 3)).collect();

@@ -91,7 +91,7 @@ fn setups_and_skipped_files_are_named() {
     }
     let mut set = set(runs);
     let path = PathBuf::from("runs/6.run.json");
-    set.skipped.push((path.clone(), Fault::Empty.of(&path)));
+    set.skipped.push(Fault::Empty.of(&path));
     let html = render(&set).unwrap();
     for said in [
         "<title>luo-trace: 4 runs of 2 setups</title>",

@@ -39,10 +39,10 @@ fn broken_files_are_skipped_by_name() {
     let set = read_set(&[directory.path(), &missing]).unwrap();
     assert_eq!(set.runs.len(), 2);
     assert!(
-        matches!(&set.skipped[0], (path, FileError { fault: Fault::Truncated(_), .. }) if *path == broken)
+        matches!(&set.skipped[0], FileError { path, fault: Fault::Truncated(_) } if *path == broken)
     );
     assert!(
-        matches!(&set.skipped[1], (path, FileError { fault: Fault::Unreadable(_), .. }) if *path == missing)
+        matches!(&set.skipped[1], FileError { path, fault: Fault::Unreadable(_) } if *path == missing)
     );
 }
 
@@ -52,7 +52,7 @@ fn a_run_counts_once() {
     let again = directory.path().join("0.run.json");
     let set = read_set(&[directory.path(), &again]).unwrap();
     assert_eq!(set.runs.len(), 2);
-    assert!(matches!(set.skipped[0].1.fault, Fault::Duplicate(_)));
+    assert!(matches!(set.skipped[0].fault, Fault::Duplicate(_)));
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn what_is_no_file_among_runs_is_skipped_rather_than_waited_for() {
     fs::create_dir(&below).unwrap();
     let set = read_set(&[directory.path()]).unwrap();
     assert_eq!(set.runs.len(), 2);
-    let skipped = set.skipped.iter().map(|(path, error)| {
+    let skipped = set.skipped.iter().map(|error| {
         assert!(matches!(error.fault, Fault::NoFile));
-        path.clone()
+        error.path.clone()
     });
     assert_eq!(skipped.collect::<Vec<_>>(), [below, pipe]);
 }
