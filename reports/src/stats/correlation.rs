@@ -8,58 +8,34 @@
 use super::ranks;
 
 /// Below this many runs nothing is said.
-pub const FEWEST_FOR_CORRELATION: usize = 6;
+const FEWEST: usize = 6;
 
-/// How a phase moves with the whole.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Correlation {
-    /// Runs that have both the phase and the whole.
-    pub n: usize,
-    /// Spearman's rank correlation, -1 to 1.
-    pub rank: f64,
-    /// Covariance with the whole over the variance of the whole.
-    pub spread_share: f64,
-}
-
-impl Correlation {
-    /// Of pairs of a part and its whole, ns; nothing where the runs are too few
-    /// or all alike.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
-    pub fn of(pairs: &[(i64, i64)]) -> Option<Self> {
-        if pairs.len() < FEWEST_FOR_CORRELATION {
-            return None;
-        }
-        let (parts, wholes): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
-        let floats = |values: &[i64]| values.iter().map(|v| *v as f64).collect::<Vec<f64>>();
-        // Twice the ranks are correlated as the ranks are.
-        let ranks = |values| {
-            ranks::doubled(values)
-                .into_iter()
-                .map(|r| r as f64)
-                .collect()
-        };
-        let (part_ranks, whole_ranks): (Vec<f64>, Vec<f64>) = (ranks(&parts), ranks(&wholes));
-        let rank = covariance(&part_ranks, &whole_ranks)
-            / (covariance(&part_ranks, &part_ranks) * covariance(&whole_ranks, &whole_ranks))
-                .sqrt();
-        let (parts, wholes) = (floats(&parts), floats(&wholes));
-        let spread_share = covariance(&parts, &wholes) / covariance(&wholes, &wholes);
-        (rank.is_finite() && spread_share.is_finite()).then_some(Self {
-            n: pairs.len(),
-            rank,
-            spread_share,
-        })
+/// Spearman's rank correlation of a part with its whole, -1 to 1, and the share of the
+/// whole's variance that the part explains; of pairs of both, ns. Nothing where the runs
+/// are too few or all alike.
+#[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+pub(super) fn correlation(pairs: &[(i64, i64)]) -> Option<(f64, f64)> {
+    if pairs.len() < FEWEST {
+        return None;
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "n is small")]
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
+    let (parts, wholes): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
+    // Twice the ranks are correlated as the ranks are.
+    let [part, whole] = [&parts, &wholes].map(|values| {
+        let ranks = ranks::doubled(values).into_iter();
+        ranks.map(|rank| rank as f64).collect::<Vec<f64>>()
+    });
+    let rank =
+        covariance(&part, &whole) / (covariance(&part, &part) * covariance(&whole, &whole)).sqrt();
+    let [part, whole] =
+        [&parts, &wholes].map(|values| values.iter().map(|v| *v as f64).collect::<Vec<f64>>());
+    let share = covariance(&part, &whole) / covariance(&whole, &whole);
+    (rank.is_finite() && share.is_finite()).then_some((rank, share))
 }
 
 /// Times n, which cancels out.
+#[expect(clippy::cast_precision_loss, reason = "n is small")]
 fn covariance(a: &[f64], b: &[f64]) -> f64 {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
     let products = a.iter().zip(b).map(|(a, b)| (a - mean_a) * (b - mean_b));
     products.sum()
@@ -72,9 +48,8 @@ mod tests {
     #[test]
     fn the_part_that_varies_explains_the_whole() {
         let pairs: Vec<(i64, i64)> = (0..8).map(|i| (i * i, 1_000 + i * i)).collect();
-        let correlation = Correlation::of(&pairs).unwrap();
-        assert!((correlation.rank - 1.0).abs() < 1e-12);
-        assert!((correlation.spread_share - 1.0).abs() < 1e-12);
+        let (rank, share) = correlation(&pairs).unwrap();
+        assert!((rank - 1.0).abs() < 1e-12 && (share - 1.0).abs() < 1e-12);
     }
 
     #[test]
@@ -93,14 +68,14 @@ mod tests {
                 .iter()
                 .map(|run| (run[part], run.iter().sum()))
                 .collect();
-            Correlation::of(&pairs).map_or(0.0, |c| c.spread_share)
+            correlation(&pairs).map_or(0.0, |(_, share)| share)
         };
         assert!((share(0) + share(1) + share(2) - 1.0).abs() < 1e-12);
     }
 
     #[test]
     fn nothing_is_said_of_few_runs_or_of_runs_all_alike() {
-        assert_eq!(Correlation::of(&[(1, 2); 5]), None);
-        assert_eq!(Correlation::of(&[(1, 2); 9]), None);
+        assert_eq!(correlation(&[(1, 2); 5]), None);
+        assert_eq!(correlation(&[(1, 2); 9]), None);
     }
 }

@@ -6,7 +6,7 @@
 mod bootstrap;
 pub mod comparable;
 pub mod compare;
-pub mod correlation;
+mod correlation;
 pub mod functions;
 pub mod group;
 pub mod overview;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::correlation::Correlation;
+use super::correlation::correlation;
 use super::{Summary, median_ratio, ratio};
 use crate::model::Run;
 
@@ -64,9 +64,13 @@ pub fn phases(runs: &[&Run]) -> Vec<Quantity> {
     }
     let mut phases = rows.finish();
     for phase in &mut phases {
-        let correlation = correlation(runs, &phase.name);
-        phase.rank_correlation = correlation.map(|c| c.rank);
-        phase.spread_share = correlation.map(|c| c.spread_share);
+        // Over the runs that have both.
+        let pairs = runs.iter().filter_map(|run| {
+            let whole = run.default_window()?.duration_ns;
+            Some((run.phase(&phase.name)?.duration_ns, whole))
+        });
+        let found = correlation(&pairs.collect::<Vec<_>>());
+        (phase.rank_correlation, phase.spread_share) = found.unzip();
     }
     phases
 }
@@ -96,13 +100,4 @@ impl Collected {
         };
         self.0.into_iter().filter_map(quantity).collect()
     }
-}
-
-/// How a phase moves with the default window, over the runs that have both.
-fn correlation(runs: &[&Run], phase: &str) -> Option<Correlation> {
-    let pairs = runs.iter().filter_map(|run| {
-        let whole = run.default_window()?.duration_ns;
-        Some((run.phase(phase)?.duration_ns, whole))
-    });
-    Correlation::of(&pairs.collect::<Vec<_>>())
 }
