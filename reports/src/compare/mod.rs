@@ -115,13 +115,9 @@ pub enum CompareError {
     /// A run on both sides.
     #[error("base and head share the run {id}; a set compared with itself always passes")]
     Shared { id: String },
-    /// A setting without a meaning.
-    #[error("{name} is {value}; {wanted}")]
-    Setting {
-        name: &'static str,
-        value: String,
-        wanted: &'static str,
-    },
+    /// A chance without a meaning.
+    #[error("alpha is {0}; it is a chance between 0 and 1, as 0.05")]
+    Alpha(f64),
     /// A function that nobody ran.
     #[error(
         "no run of either set has a call of {name}; \
@@ -180,10 +176,16 @@ impl Compared {
 
 /// Compares `head` with `base`.
 pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, CompareError> {
-    check(options)?;
+    let alpha = options.alpha;
+    if !(alpha > 0.0 && alpha < 1.0) {
+        return Err(CompareError::Alpha(alpha));
+    }
     let setups = (Setup::of(base, "base")?, Setup::of(head, "head")?);
     let mut notes = setup::differences(base, head)?;
-    check_shared(base, head)?;
+    let ids: HashSet<&str> = base.runs.iter().map(|run| run.id.as_str()).collect();
+    if let Some(run) = head.runs.iter().find(|run| ids.contains(run.id.as_str())) {
+        return Err(CompareError::Shared { id: run.id.clone() });
+    }
     let runs: Vec<&Run> = base.runs.iter().chain(&head.runs).collect();
     let items = items(&runs, options)?;
     let floor = floor(&setups.0, options);
@@ -192,45 +194,20 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
         .map(|item| measure(item, base, head, options))
         .collect();
     verdict::decide(&mut rows, options, floor);
-    notes.extend(
-        skipped(base, "base")
-            .into_iter()
-            .chain(skipped(head, "head")),
-    );
+    for (set, side) in [(base, "base"), (head, "head")] {
+        if let Some(first) = set.skipped.first() {
+            let count = set.skipped.len();
+            notes.push(format!("{side} leaves out {count} of its files: {first}"));
+        }
+    }
     Ok(Compared {
         base: setups.0,
         head: setups.1,
         rows,
-        alpha: options.alpha,
+        alpha,
         floor,
         notes,
     })
-}
-
-fn check(options: &Options) -> Result<(), CompareError> {
-    let (alpha, relative) = (options.alpha, options.relative.unwrap_or(0.0));
-    let (name, value, wanted) = if !(alpha > 0.0 && alpha < 1.0) {
-        ("alpha", alpha, "it is a chance between 0 and 1, as 0.05")
-    } else if !(0.0..=1.0).contains(&relative) {
-        let wanted = "it is a share from 0 to 1, as 0.01";
-        ("the relative floor", relative, wanted)
-    } else {
-        return Ok(());
-    };
-    let value = value.to_string();
-    Err(CompareError::Setting {
-        name,
-        value,
-        wanted,
-    })
-}
-
-fn check_shared(base: &Set, head: &Set) -> Result<(), CompareError> {
-    let ids: HashSet<&str> = base.runs.iter().map(|run| run.id.as_str()).collect();
-    match head.runs.iter().find(|run| ids.contains(run.id.as_str())) {
-        Some(run) => Err(CompareError::Shared { id: run.id.clone() }),
-        None => Ok(()),
-    }
 }
 
 fn floor(setup: &Setup, options: &Options) -> Floor {
@@ -310,10 +287,4 @@ fn measure(item: Item, base: &Set, head: &Set, options: &Options) -> Row {
         adjusted_p: None,
         verdict: Verdict::Same,
     }
-}
-
-fn skipped(set: &Set, side: &str) -> Option<String> {
-    let first = set.skipped.first()?;
-    let count = set.skipped.len();
-    Some(format!("{side} leaves out {count} of its files: {first}"))
 }

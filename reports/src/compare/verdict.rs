@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Floor, Kind, Options, Row};
-use crate::stats::compare::{self as tests, Comparison};
+use crate::stats::compare::{Comparison, holm, smallest};
 
 /// Most runs a side that are worth advising.
 const MOST_ADVISED: usize = 1_000;
@@ -47,7 +47,7 @@ pub(super) fn decide(rows: &mut [Row], options: &Options, floor: Floor) {
         let is_member = |row: &&mut Row| (!row.gated).then_some(row.kind) == family;
         let mut members: Vec<&mut Row> = rows.iter_mut().filter(is_member).collect();
         let ps = members.iter().filter_map(|row| Some(row.test.as_ref()?.p));
-        let mut adjusted = tests::holm(&ps.collect::<Vec<f64>>()).into_iter();
+        let mut adjusted = holm(&ps.collect::<Vec<f64>>()).into_iter();
         let size = adjusted.len();
         for row in &mut members {
             row.adjusted_p = row.test.as_ref().and_then(|_| adjusted.next());
@@ -71,8 +71,8 @@ fn verdict(row: &Row, options: &Options, floor: Floor, family: usize) -> Verdict
         let fewest = options.fewest;
         return Verdict::Inconclusive(format!("n is {base} and {head}; it takes {fewest} a side"));
     }
-    if beyond_reach(test, options.alpha, family) {
-        return Verdict::Inconclusive(too_few(test, options.alpha, family));
+    if let Some(why) = too_few(test, options.alpha, family) {
+        return Verdict::Inconclusive(why);
     }
     if p < options.alpha && beyond(test.shift, median, floor) {
         return if test.shift > 0 {
@@ -93,25 +93,23 @@ fn beyond(shift: i64, median: i64, floor: Floor) -> bool {
         && size > 0
 }
 
-/// Whether even samples wholly apart could not have been called different.
+/// Why even samples wholly apart could not have been called different, if so.
 #[expect(clippy::cast_precision_loss, reason = "a handful of tests")]
-fn beyond_reach(test: &Comparison, alpha: f64, family: usize) -> bool {
-    test.smallest_p * family as f64 >= alpha
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a handful of tests")]
-fn too_few(test: &Comparison, alpha: f64, family: usize) -> String {
-    let enough = (2..MOST_ADVISED).find(|n| tests::smallest(*n, *n) * (family as f64) < alpha);
-    let advice = enough.map_or_else(
-        || "choose a larger alpha".to_owned(),
-        |n| format!("it takes {n} a side"),
-    );
+fn too_few(test: &Comparison, alpha: f64, family: usize) -> Option<String> {
+    let tests = family as f64;
+    if test.smallest_p * tests < alpha {
+        return None;
+    }
+    let enough = (2..MOST_ADVISED).find(|n| smallest(*n, *n) * tests < alpha);
+    let advice = enough.map_or("choose a larger alpha".to_owned(), |n| {
+        format!("it takes {n} a side")
+    });
     let among = match family {
         1 => String::new(),
         _ => format!(" for one of {family} items"),
     };
-    format!(
-        "with so few runs p cannot be below {:.2}{among}, so never below alpha {alpha}; {advice}",
-        (test.smallest_p * family as f64).min(1.0)
-    )
+    let smallest = (test.smallest_p * tests).min(1.0);
+    Some(format!(
+        "with so few runs p cannot be below {smallest:.2}{among}, so never below alpha {alpha}; {advice}"
+    ))
 }

@@ -167,10 +167,6 @@ fn sets_that_cannot_be_compared_are_refused_with_a_sentence() {
         alpha: f64::NAN,
         ..Options::default()
     };
-    let share = Options {
-        relative: Some(f64::NAN),
-        ..Options::default()
-    };
     let span = Options {
         spans: vec!["memfd_lou".to_owned()],
         ..Options::default()
@@ -195,7 +191,6 @@ fn sets_that_cannot_be_compared_are_refused_with_a_sentence() {
         refusal(&base(), &load, &plain),
         refusal(&base(), &base(), &plain),
         refusal(&base(), &set("head", 0..4), &nan),
-        refusal(&base(), &set("head", 0..4), &share),
         refusal(&base(), &set("head", 0..4), &span),
         refusal(&base(), &set("head", 0..4), &workload),
     ];
