@@ -129,11 +129,32 @@ pub fn read_set_with<P: AsRef<Path>>(
     for path in paths {
         add(path.as_ref(), &mut files, &mut set.skipped)?;
     }
-    let runs = read_files(&files, keep, progress);
+    // On all processors, each into the place of its path.
+    let most = keep.most(files.len()).filter(|_| files.len() > 1);
+    let done = AtomicUsize::new(0);
+    let read = |path: &PathBuf| {
+        let read = file::read(path).map(|mut run| {
+            let calls = most.map(|most| {
+                let calls = calls::of(&run);
+                keep_longest(&mut run.spans, most);
+                calls
+            });
+            (run, calls)
+        });
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
+        read
+    };
+    let all: Vec<_> = files.par_iter().map(read).collect();
     let mut seen = HashMap::<String, PathBuf>::new();
-    for (path, run) in files.into_iter().zip(runs) {
-        match run.and_then(|run| once(run, &path, &mut seen)) {
+    for (path, read) in files.into_iter().zip(all) {
+        match read {
             Ok((run, calls)) => {
+                if let Some(first) = seen.get(&run.id) {
+                    let twice = Fault::Duplicate(first.clone());
+                    set.skipped.push(twice.of(&path));
+                    continue;
+                }
+                seen.insert(run.id.clone(), path.clone());
                 set.runs.push(run);
                 set.calls.extend(calls);
                 set.paths.push(path);
@@ -159,48 +180,12 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A run, and its calls by function where they were dropped.
-type Read = Result<(Run, Option<Vec<Calls>>), FileError>;
-
-/// Reads files on all processors, each into the place of its path.
-fn read_files(
-    files: &[PathBuf],
-    keep: Keep,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Vec<Read> {
-    let most = keep.most(files.len()).filter(|_| files.len() > 1);
-    let done = AtomicUsize::new(0);
-    let read = |path: &PathBuf| {
-        let read = file::read(path).map(|mut run| {
-            let calls = most.map(|most| {
-                let calls = calls::of(&run);
-                keep_longest(&mut run.spans, most);
-                calls
-            });
-            (run, calls)
-        });
-        progress(done.fetch_add(1, Ordering::Relaxed) + 1, files.len());
-        read
-    };
-    files.par_iter().map(read).collect()
-}
-
 /// Drops all but the `most` longest calls, in the order they are in.
 fn keep_longest(spans: &mut Vec<Span>, most: usize) {
     spans.sort_unstable_by_key(by_length);
     spans.truncate(most);
     spans.shrink_to_fit();
     spans.sort_unstable_by_key(|span| span.id);
-}
-
-/// Refuses a run whose id was read before.
-fn once(read: (Run, Option<Vec<Calls>>), path: &Path, seen: &mut HashMap<String, PathBuf>) -> Read {
-    let (run, _) = &read;
-    if let Some(first) = seen.get(&run.id) {
-        return Err(Fault::Duplicate(first.clone()).of(path));
-    }
-    seen.insert(run.id.clone(), path.to_owned());
-    Ok(read)
 }
 
 /// Adds a file, or the runs of a directory; what is there named like one but cannot be read

@@ -3,15 +3,15 @@
 mod change;
 mod file;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use change::{Step, changes};
 pub use file::{History, HistoryError, append, read};
 
-use crate::compare::{CompareError, Item, Setup};
+use crate::compare::{CompareError, Setup};
 use crate::files::set::Set;
-use crate::model::{DEFAULT_WINDOW, PhaseId, Window};
-use crate::stats::Summary;
+use crate::model::{DEFAULT_WINDOW, PhaseId, Run};
+use crate::stats::table;
 
 /// One set, summed up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,16 +46,9 @@ impl Entry {
     /// that `noted`, RFC 3339 in UTC, stands in for it.
     pub fn of(set: &Set, commit: Option<String>, noted: &str) -> Result<Self, CompareError> {
         let setup = Setup::alone(set)?;
-        let windows = set.runs.iter().flat_map(|run| &run.windows);
-        let windows: BTreeSet<String> = windows.map(Window::title).collect();
-        let windows = windows.into_iter().map(Item::Window);
-        let medians = windows
-            .chain(PhaseId::ALL.map(Item::from))
-            .filter_map(|item| {
-                let lengths: Vec<i64> =
-                    set.runs.iter().filter_map(|run| item.length(run)).collect();
-                Some((item.to_string(), Summary::of(&lengths)?.median))
-            });
+        let runs: Vec<&Run> = set.runs.iter().collect();
+        let rows = [table::windows(&runs), table::phases(&runs)].concat();
+        let medians = rows.into_iter().map(|row| (row.name, row.summary.median));
         let times = set.runs.iter().map(|run| run.captured_at.as_str());
         let captured = times.max().filter(|_| !setup.deterministic());
         Ok(Self {
