@@ -7,8 +7,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::error::Category;
 
 use super::durable::{Output, WriteError};
@@ -128,12 +129,6 @@ impl Document for Run {
     }
 }
 
-/// What is looked at in a text that is no document.
-#[derive(Deserialize)]
-struct Header {
-    schema: Option<serde_json::Value>,
-}
-
 /// Reads one run.
 pub fn read(path: &Path) -> Result<Run, FileError> {
     read_document(path)
@@ -171,15 +166,14 @@ fn parse<T: Document>(text: &str) -> Result<T, Fault> {
 
 /// Why a text is no document: a newer file is called newer rather than broken.
 fn refusal<T: Document>(text: &str, error: &serde_json::Error) -> Fault {
-    let header = match serde_json::from_str::<Header>(text) {
-        Ok(header) => header,
-        Err(error) if error.classify() == Category::Data => Header { schema: None },
+    let value = match serde_json::from_str::<Value>(text) {
+        Ok(value) => value,
         Err(error) if error.classify() == Category::Eof || breaks_at_end(text, &error) => {
             return Fault::Truncated(error.line());
         }
         Err(error) => return Fault::NotJson(error.to_string(), T::WANTED),
     };
-    match header.schema.as_ref().and_then(serde_json::Value::as_str) {
+    match value.get("schema").and_then(Value::as_str) {
         None => Fault::Foreign("it has no schema".to_owned(), T::NAME, T::WANTED),
         Some(schema) => check_schema::<T>(schema)
             .err()

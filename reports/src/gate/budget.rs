@@ -283,7 +283,17 @@ fn limit(cursor: &mut Cursor<'_>, length: bool) -> Result<i64, BudgetError> {
     let unit_at = *cursor;
     let unit = cursor.take(|c| c.is_alphanumeric() || c == '%');
     if length {
-        let scale = scale(number, unit).map_err(|what| unit_at.error(what))?;
+        let scale = match unit {
+            "ns" => 1.0,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "" => {
+                let what = format!("a length has a unit: {number}ns, us, ms or s");
+                return Err(unit_at.error(what));
+            }
+            _ => return Err(unit_at.error(format!("{unit:?} is no unit; write ns, us, ms or s"))),
+        };
         return nanoseconds(number, scale).map_err(|what| start.error(what));
     }
     if !unit.is_empty() {
@@ -292,18 +302,6 @@ fn limit(cursor: &mut Cursor<'_>, length: bool) -> Result<i64, BudgetError> {
     number
         .parse()
         .map_err(|_| start.error(format!("a whole number belongs here, as {example}")))
-}
-
-/// The ns of a unit; `number` stands before it.
-fn scale(number: &str, unit: &str) -> Result<f64, String> {
-    match unit {
-        "ns" => Ok(1.0),
-        "us" | "\u{b5}s" | "\u{3bc}s" => Ok(1e3),
-        "ms" => Ok(1e6),
-        "s" => Ok(1e9),
-        "" => Err(format!("a length has a unit: {number}ns, us, ms or s")),
-        _ => Err(format!("{unit:?} is no unit; write ns, us, ms or s")),
-    }
 }
 
 #[expect(
@@ -323,13 +321,12 @@ fn nanoseconds(number: &str, scale: f64) -> Result<i64, String> {
 
 /// A length by itself, as `100us`; ns.
 pub fn length(text: &str) -> Result<i64, String> {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    if number.is_empty() {
-        return Err(format!("{text:?} is no length; write 100us or 1.5ms"));
+    let mut cursor = Cursor { text, at: 0 };
+    let ns = limit(&mut cursor, true).map_err(|error| error.what)?;
+    match cursor.rest().trim() {
+        "" => Ok(ns),
+        rest => Err(format!("the length ends before {rest:?}")),
     }
-    nanoseconds(number, scale(number, unit.trim())?)
 }
 
 #[cfg(test)]
