@@ -71,31 +71,3 @@ pub fn of(run: &Run) -> Vec<Calls> {
 pub(crate) fn by_length(span: &Span) -> (Reverse<i64>, u32) {
     (Reverse(span.duration_ns.unwrap_or(i64::MAX)), span.id)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn phase(start_t: i64, duration_ns: i64) -> Phase {
-        Phase {
-            id: String::new(),
-            start_t,
-            duration_ns,
-            source: crate::model::Source::Probe,
-            error_ns: 0,
-        }
-    }
-
-    #[test]
-    fn a_call_starts_in_one_place() {
-        use KernelSide::{New, Old};
-        let phases = [phase(0, 10), phase(10, 10)];
-        let of = |t, side| Place::of(t, side, &phases);
-        assert_eq!(of(-1, Old), Place::Before);
-        assert_eq!([of(0, Old), of(9, Old)], [Place::Phase(0); 2]);
-        assert_eq!([of(10, New), of(19, New)], [Place::Phase(1); 2]);
-        assert_eq!(of(20, New), Place::After);
-        assert_eq!(Place::of(0, Old, &[]), Place::Before);
-        assert_eq!(Place::of(0, New, &[]), Place::After);
-    }
-}

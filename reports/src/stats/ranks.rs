@@ -117,13 +117,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ties_share_their_ranks() {
-        assert_eq!(doubled(&[30, 10, 20]), [6, 2, 4]);
-        assert_eq!(doubled(&[7, 7, 1, 7]), [6, 6, 2, 6]);
-        assert!((tie_term(&[6, 6, 2, 6]) - 24.0).abs() < 1e-12);
-    }
-
-    #[test]
     fn the_largest_exact_distribution_does_not_overflow() {
         let ranks = doubled(&(0..60).collect::<Vec<_>>());
         let Law::Exact(ways) = Law::of_choices(&ranks, 30) else {
