@@ -43,8 +43,8 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let output = options.to.open(&options.runs, create)?;
     if format.binary && output.is_terminal() {
         return Err(Failure::bad_input(format!(
-            "refusing to write a {} trace to a terminal: give -o FILE.{}",
-            format.name, format.extension
+            "refusing to write a {} trace to a terminal: give -o FILE",
+            format.name
         )));
     }
     let set = options.strict.read(&options.runs, format.keep)?;

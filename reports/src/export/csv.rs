@@ -9,7 +9,6 @@ use crate::model::Run;
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "csv",
-    extension: "csv",
     help: "One row per run and window or phase",
     binary: false,
     public: false,

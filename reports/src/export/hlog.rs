@@ -13,7 +13,6 @@ use crate::stats::{histogram, table};
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "hlog",
-    extension: "hlog",
     help: "HdrHistogram V2 interval log, a tag per window and phase",
     binary: false,
     public: false,

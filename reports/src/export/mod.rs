@@ -16,8 +16,6 @@ use crate::files::set::{Keep, Set};
 pub struct Exporter {
     /// What `--format` calls it.
     pub name: &'static str,
-    /// The usual end of its files' names, without the point.
-    pub extension: &'static str,
     /// One line for `--help`.
     pub help: &'static str,
     /// Whether a terminal cannot show it.

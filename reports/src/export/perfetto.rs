@@ -13,7 +13,6 @@ use crate::model::{KernelSide, Run, Span};
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "perfetto",
-    extension: "pftrace",
     help: "TrackEvent protobuf, for ui.perfetto.dev",
     binary: true,
     public: false,

@@ -13,7 +13,6 @@ use crate::stats::table;
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "prometheus",
-    extension: "prom",
     help: "Metrics for the node exporter's textfile collector",
     binary: false,
     public: true,

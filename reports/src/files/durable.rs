@@ -411,20 +411,6 @@ mod tests {
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 
-    #[test]
-    fn a_bad_place_is_refused_before_any_work() {
-        let directory = tempfile::tempdir().unwrap();
-        let missing = directory.path().join("no/such/a.run.json");
-        assert!(matches!(
-            Output::create(&missing),
-            Err(WriteError::Create { .. })
-        ));
-        assert!(matches!(
-            Output::create(directory.path()),
-            Err(WriteError::Directory(_))
-        ));
-    }
-
     #[cfg(unix)]
     #[test]
     fn a_loop_of_links_is_refused_and_stays() {
