@@ -1,5 +1,5 @@
 //! Campaigns in turns, each VM shown as it comes: A B B A A B B A …, so that what
-//! drifts over the hours meets all alike, and `compare` takes the runs of two as pairs.
+//! drifts over the hours meets all alike.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
