@@ -228,17 +228,41 @@ fn a_slow_console_is_priced_by_what_is_waited_for() {
 }
 
 /// Counted instructions. QEMU that counts spins for ever in about one of 14 boots.
-fn counted(args: &str) -> Run {
+fn counted(args: &str) -> Lab {
     for _ in 0..2 {
         let lab = lab(KERNEL, &format!("--deterministic {args}"));
         if !lab.stderr().contains("the VM hangs") {
-            return lab.succeeded().run(1);
+            return lab.succeeded();
         }
         eprintln!("{args}: the VM hung, once more");
     }
-    lab(KERNEL, &format!("--deterministic {args}"))
-        .succeeded()
-        .run(1)
+    lab(KERNEL, &format!("--deterministic {args}")).succeeded()
+}
+
+/// The same update with luo-trace and without it, by the agent's own clock.
+#[test]
+#[ignore = "boots a VM"]
+fn what_luo_trace_costs_is_what_it_says_but_for_the_boot_trace() {
+    const MS: i64 = 1_000_000;
+    let restored = |lab: &Lab| {
+        let at = lab.vms()[0].verified[&1].restored_boot_ns;
+        i64::try_from(at).unwrap()
+    };
+    let workload = "--workload memfd=2x64K";
+    let bare = restored(&counted(&format!("{workload} --no-trace")));
+    for (args, most) in [("", 7 * MS), ("--detail", 90 * MS)] {
+        let lab = counted(&format!("{workload} {args}"));
+        let costs = restored(&lab) - bare;
+        assert!((0..most).contains(&costs), "{args}: {costs} ns");
+        let said = i64::try_from(lab.run(1).self_cost.in_window_ns).unwrap();
+        // The boot trace takes 2 ms; a process has to be started; hits in the old kernel
+        // are in what is said alone.
+        let more = costs - said;
+        assert!(
+            (-3 * MS..6 * MS).contains(&more),
+            "{args}: {costs}, {said} ns"
+        );
+    }
 }
 
 /// Counted instructions, so that one run against another tells what was put in.
@@ -246,7 +270,7 @@ fn counted(args: &str) -> Run {
 #[ignore = "boots a VM"]
 fn a_handicap_shows_in_its_phase() {
     const MS: i64 = 1_000_000;
-    let base = counted("--workload memfd=2x64K");
+    let base = counted("--workload memfd=2x64K").run(1);
     for (args, phase, put_in) in [
         (
             "--workload memfd=2x64K,delay=100ms",
@@ -264,7 +288,7 @@ fn a_handicap_shows_in_its_phase() {
             200 * MS,
         ),
     ] {
-        let slow = counted(args);
+        let slow = counted(args).run(1);
         let length = |run: &Run| run.phase(phase).expect(phase).duration_ns;
         let shown = length(&slow) - length(&base);
         assert!(
