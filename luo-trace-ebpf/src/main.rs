@@ -1,9 +1,7 @@
 //! The eBPF programs: stamp, fill, submit.
 //!
-//! One program serves every function. Where entry and return are linked apart, a
-//! bit of the link's cookie says which one a hit is; a kprobe session has one link
-//! for both and is asked through [`marker::IS_RETURN`], which userspace replaces by
-//! that kfunc, or by "no", before loading.
+//! One program serves every function: a bit of the link's cookie says whether a hit is
+//! its entry or its return.
 //!
 //! What cannot be recorded is counted ([`CpuStats`]). Counters are read and written
 //! through raw pointers: a tracepoint hit in an interrupt may run between.
@@ -45,9 +43,8 @@ use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
-    CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, NOTHING, SESSION_IOCTL, TailTarget,
+    CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget,
     cookie_capture, cookie_kept, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed,
-    marker,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
@@ -71,13 +68,13 @@ static HOT: PerCpuArray<HotStats> = PerCpuArray::with_max_entries(256, 0);
 #[map]
 static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
-/// kprobe.session and kprobe.multi.
+/// kprobe.multi.
 #[kprobe]
 pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
     let raw = ctx.as_ptr();
-    // SAFETY: helpers and the patched marker take the program's own context.
-    let (cookie, returning) = unsafe { (bpf_get_attach_cookie(raw), session_returns(raw)) };
-    let (kind, values) = if returning || cookie_returning(cookie) {
+    // SAFETY: the helper takes the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(raw) };
+    let (kind, values) = if cookie_returning(cookie) {
         (Kind::Return, [RetProbeContext::new(raw).ret(), 0, 0])
     } else {
         let arg = |n| ctx.arg(n).unwrap_or(0);
@@ -133,21 +130,6 @@ pub fn luo_notifier(ctx: RawTracePointContext) -> i32 {
 /// The format of a symbol without its offset, for [`bpf_snprintf`].
 static SYMBOL: [u8; 4] = *b"%ps\0";
 
-/// Asks whether this hit of a kprobe session is the function's return.
-///
-/// # Safety
-/// `ctx` is the context of the running program.
-#[inline(always)]
-unsafe fn session_returns(ctx: *mut c_void) -> bool {
-    // SAFETY: a call by number is how BPF calls helpers; this number is patched
-    // to a real call or a constant before the kernel sees it.
-    unsafe {
-        let ask: extern "C" fn(*mut c_void) -> u64 =
-            core::mem::transmute(marker::IS_RETURN as usize);
-        ask(ctx) & 0xff != 0
-    }
-}
-
 /// What every hit does.
 #[inline(always)]
 fn hit(cookie: u64, kind: Kind, values: [u64; 3]) {
@@ -202,10 +184,6 @@ fn capture(capture: u8, args: [u64; 3], event: &mut Event, name: *mut c_void) ->
                 let from = name.unwrap_or(core::ptr::null());
                 // What cannot be read is a name of nothing: the helper clears the room.
                 bpf_probe_read_kernel_str((&raw mut event.a).cast(), NAME_CHUNK as u32, from);
-                false
-            }
-            NOTHING => {
-                event.a = 0;
                 false
             }
             _ => false,

@@ -1,6 +1,5 @@
 //! Values of the maps that the programs and userspace share (userspace sees them
-//! as words, little-endian), and the numbers that userspace writes into the
-//! programs before it loads them.
+//! as words, little-endian).
 
 use crate::probes::{Capture, Probe, Retention, Returns};
 
@@ -14,14 +13,6 @@ pub mod name {
     pub const TAIL: &str = "TAIL";
     /// Per-CPU [`super::HotStats`], indexed by probe id.
     pub const HOT: &str = "HOT";
-}
-
-/// Helper numbers that no kernel has: placeholders in the programs which
-/// userspace replaces for the mechanism it attaches with.
-pub mod marker {
-    /// `is this the function's return?`: becomes the kfunc `bpf_session_is_return`
-    /// in a kprobe session, the answer "no" elsewhere.
-    pub const IS_RETURN: i32 = 0x0070_0001;
 }
 
 /// What one CPU has counted since attach.
@@ -143,12 +134,6 @@ pub const fn returning(cookie: u64) -> u64 {
     cookie | 1 << 17
 }
 
-/// [`cookie`] with another capture.
-#[must_use]
-pub const fn capturing(cookie: u64, capture: Capture) -> u64 {
-    cookie & !(0xff << 8) | (capture as u64) << 8
-}
-
 /// Whether the link is hit by returns alone.
 #[must_use]
 #[inline(always)]
@@ -199,5 +184,3 @@ pub const SESSION_IOCTL: u8 = Capture::SessionIoctl as u8;
 pub const KERNEL_NAME: u8 = Capture::KernelName as u8;
 /// [`Capture::Device`] as the programs compare it.
 pub const DEVICE: u8 = Capture::Device as u8;
-/// [`Capture::Nothing`] as the programs compare it.
-pub const NOTHING: u8 = Capture::Nothing as u8;

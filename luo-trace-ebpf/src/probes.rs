@@ -115,8 +115,6 @@ pub enum Capture {
     Device = 4,
     /// `a`, `b`, `c`, `comm` = symbol of the function that the tracepoint is about.
     Symbol = 5,
-    /// Nothing, all zero.
-    Nothing = 6,
 }
 
 /// Where a probe sits.

@@ -37,7 +37,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
     let (session, ready) = options.tracing.check()?;
     let config = Config {
         session,
-        selection: options.tracing.selection(),
+        without: options.tracing.without.clone(),
         output: options.output,
         until: options.until,
         timeout: options.timeout,

@@ -3,12 +3,11 @@
 use serde::Serialize;
 
 use super::output::print;
-use super::{MECHANISMS, named};
 use crate::arch;
 use crate::collect::GUARD;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
-use crate::probes::{Mechanism, Probes, Selection};
+use crate::probes::{MECHANISM, Probes};
 use crate::sources::boot_trace;
 use crate::sources::facts;
 use crate::sources::kmsg;
@@ -19,9 +18,6 @@ pub(super) struct Options {
     /// Print the facts as JSON
     #[arg(long)]
     json: bool,
-    /// Attach the probes in this way only
-    #[arg(long, value_name = "HOW", value_parser = named(&MECHANISMS))]
-    mechanism: Option<Mechanism>,
 }
 
 /// How bad a finding is.
@@ -67,7 +63,7 @@ struct Report {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let report = examine(options.mechanism);
+    let report = examine();
     if options.json {
         print(serde_json::to_string_pretty(&report)? + "\n")?;
     } else {
@@ -80,7 +76,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     })
 }
 
-fn examine(mechanism: Option<Mechanism>) -> Report {
+fn examine() -> Report {
     let mut checks = vec![
         root(),
         luo(),
@@ -90,12 +86,8 @@ fn examine(mechanism: Option<Mechanism>) -> Report {
         clock(),
         boot_trace(),
     ];
-    let selection = Selection {
-        mechanism,
-        without: Vec::new(),
-    };
     let mut probes = Vec::new();
-    match Probes::arm(&selection) {
+    match Probes::arm(&[]) {
         Ok(armed) => {
             checks.extend(attached(&armed));
             probes = states(&armed);
@@ -163,8 +155,7 @@ fn btf() -> Check {
     if facts::has_btf() {
         return ok("BTF", "/sys/kernel/btf/vmlinux");
     }
-    let text = "none: kprobe.multi is used, as kprobe.session needs BTF";
-    check("BTF", Status::Note, text)
+    ok("BTF", "none, which the probes do not need")
 }
 
 fn lockdown() -> Check {
@@ -210,9 +201,8 @@ fn boot_trace() -> Check {
 fn attached(armed: &Probes) -> [Check; 2] {
     let (placed, missing) = (armed.placed.len(), armed.missing.len());
     let text = format!(
-        "{placed} of {} by {} in {:.1} ms",
+        "{placed} of {} by {MECHANISM} in {:.1} ms",
         placed + missing,
-        armed.mechanism,
         armed.took.as_secs_f64() * 1e3
     );
     let status = match missing {

@@ -26,7 +26,6 @@ use crate::exit::{Exit, Failure};
 use crate::host::ready::{Ready, Started};
 use crate::host::{need_luo, need_root};
 use crate::liveupdate::SessionName;
-use crate::probes::{Mechanism, Selection};
 pub(crate) use crate::quantity::{parse_duration as duration, parse_size as size};
 use crate::sources::boot_args::BootTrace;
 
@@ -108,27 +107,10 @@ struct Tracing {
     /// Write READY=1 to this file descriptor once the probes are armed
     #[arg(long, value_name = "N")]
     ready_fd: Option<RawFd>,
-    /// Attach the probes in this way only
-    #[arg(long, value_name = "HOW", value_parser = named(&MECHANISMS))]
-    mechanism: Option<Mechanism>,
     /// Leave this probe out, as if the kernel lacked it
     #[arg(long, value_name = "PROBE", hide = true, value_parser = probe)]
     without: Vec<&'static Probe>,
 }
-
-/// What `--mechanism` takes, each with its line of help.
-static MECHANISMS: [(&str, Mechanism, &str); 2] = [
-    (
-        Mechanism::Session.name(),
-        Mechanism::Session,
-        "One link for entries and returns; needs BTF",
-    ),
-    (
-        Mechanism::Multi.name(),
-        Mechanism::Multi,
-        "Two links; works without BTF",
-    ),
-];
 
 /// Takes the names of a table.
 fn named<T: Copy + Send + Sync>(
@@ -158,14 +140,6 @@ fn probe(name: &str) -> Result<&'static Probe, String> {
 }
 
 impl Tracing {
-    /// Which probes to arm, and how.
-    fn selection(&self) -> Selection {
-        Selection {
-            mechanism: self.mechanism,
-            without: self.without.clone(),
-        }
-    }
-
     /// What is wrong with the words, before anything is done.
     fn check(&self) -> anyhow::Result<(SessionName, Ready)> {
         let ready =

@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
     let config = Config {
         session,
         handed: handed.map_err(|e| bad_session(&e))?,
-        selection: options.tracing.selection(),
+        without: options.tracing.without.clone(),
         buffer: options.buffer,
         wait: options.wait,
     };

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use luo_trace_ebpf::ProbeId;
+use luo_trace_ebpf::{Probe, ProbeId};
 use reports::model::{Hole, KernelSide, Run};
 
 use crate::clock::trust::Sides;
@@ -24,7 +24,7 @@ use crate::host::now_rfc3339;
 use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
 use crate::join::{self, Halves, NewHalf, Waited};
 use crate::liveupdate::{Session, SessionName};
-use crate::probes::{Probes, Selection};
+use crate::probes::Probes;
 use crate::record;
 use crate::sources::marks::Marks;
 use crate::sources::{self, facts, kmsg};
@@ -63,7 +63,7 @@ pub struct Config {
     /// Name of the session that carries the trace.
     pub session: SessionName,
     /// The one way of attaching to try.
-    pub selection: Selection,
+    pub without: Vec<&'static Probe>,
     /// Where the run goes.
     pub output: PathBuf,
     /// When the restore counts as done.
@@ -112,7 +112,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
         (None, Some(ready))
     };
     let boot_events = boot_events.map(BootEvents::guarded);
-    let probes = match Probes::arm_for_restore(&config.selection) {
+    let probes = match Probes::arm_for_restore(&config.without) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),
         armed => Ok(armed.map_err(Failure::environment)?),

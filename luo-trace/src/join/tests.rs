@@ -100,7 +100,7 @@ fn host() -> Host {
 fn attach(kernel: KernelSide) -> Attach {
     Attach {
         kernel,
-        mechanism: "kprobe.session".into(),
+        mechanism: "kprobe.multi".into(),
         attached: 52,
         missing: Vec::new(),
     }

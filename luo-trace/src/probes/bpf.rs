@@ -11,16 +11,12 @@ use aya_obj::generated::{
     bpf_prog_info, bpf_prog_type,
 };
 
-/// `BPF_TRACE_KPROBE_SESSION` (include/uapi/linux/bpf.h, since v6.10).
-const TRACE_KPROBE_SESSION: u32 = 56;
 /// `BPF_F_KPROBE_MULTI_RETURN`.
 const MULTI_RETURN: u32 = 1;
 
 /// What a program is loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachTo {
-    /// One link, entry and return of many functions.
-    KprobeSession,
     /// One link, entry or return of many functions.
     KprobeMulti,
     Tracepoint,
@@ -31,7 +27,7 @@ pub enum AttachTo {
 impl AttachTo {
     fn program_type(self) -> bpf_prog_type {
         match self {
-            Self::KprobeSession | Self::KprobeMulti => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+            Self::KprobeMulti => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
             Self::Tracepoint => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
             Self::Syscall => bpf_prog_type::BPF_PROG_TYPE_SYSCALL,
         }
@@ -39,7 +35,6 @@ impl AttachTo {
 
     fn attach_type(self) -> u32 {
         match self {
-            Self::KprobeSession => TRACE_KPROBE_SESSION,
             Self::KprobeMulti => bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32,
             Self::Tracepoint | Self::Syscall => 0,
         }
@@ -101,7 +96,6 @@ pub enum Functions<'a> {
 /// Links a program to many functions at once, with a cookie for each.
 pub fn link_multi(
     program: BorrowedFd<'_>,
-    to: AttachTo,
     returning: bool,
     functions: Functions<'_>,
     cookies: &[u64],
@@ -120,7 +114,7 @@ pub fn link_multi(
     // and cookies are `count` each and outlive the call.
     unsafe {
         attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
-        attr.link_create.attach_type = to.attach_type();
+        attr.link_create.attach_type = AttachTo::KprobeMulti.attach_type();
         let multi = &mut attr.link_create.__bindgen_anon_3.kprobe_multi;
         multi.flags = if returning { MULTI_RETURN } else { 0 };
         multi.cnt = u32::try_from(count).map_err(io::Error::other)?;

@@ -3,7 +3,6 @@
 
 mod attach;
 mod bpf;
-mod btf;
 mod kallsyms;
 mod object;
 mod symbols;
@@ -18,16 +17,8 @@ use luo_trace_ebpf::{Event, PROBES, Probe};
 
 use crate::carrier::Counters;
 
-pub use attach::Mechanism;
-
-/// Which probes to arm, and how.
-#[derive(Clone, Debug, Default)]
-pub struct Selection {
-    /// In this way only; the best that works if `None`.
-    pub mechanism: Option<Mechanism>,
-    /// These are left out, as if this kernel lacked them.
-    pub without: Vec<&'static Probe>,
-}
+/// How functions are probed, as a run has it.
+pub const MECHANISM: &str = "kprobe.multi";
 
 /// Why the probes could not be armed.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +37,8 @@ pub enum ArmError {
         error: io::Error,
         log: String,
     },
-    #[error("no way to attach probes works on this kernel: {0}; see `luo-trace doctor`")]
-    NoMechanism(String),
+    #[error("the probes cannot be attached on this kernel: {0}; see `luo-trace doctor`")]
+    Link(String),
     #[error(
         "none of the functions in the probe table exists on this kernel: is CONFIG_LIVEUPDATE on?"
     )]
@@ -55,6 +46,15 @@ pub enum ArmError {
 }
 
 impl ArmError {
+    /// What the kernel said, in one line.
+    fn cause(&self) -> String {
+        match self {
+            Self::Link(why) => why.clone(),
+            Self::Load { error, .. } => error.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     fn from_map(name: &str, error: aya::maps::MapError) -> Self {
         let error = match error {
             aya::maps::MapError::CreateError { io_error, .. } => io_error,
@@ -90,7 +90,6 @@ pub struct Missing {
 
 /// Armed probes and the maps behind them. Dropping it detaches them.
 pub struct Probes {
-    pub mechanism: Mechanism,
     pub placed: Vec<Placed>,
     pub missing: Vec<Missing>,
     /// Why the tail cannot be written, if so.
@@ -109,21 +108,21 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Attaches the whole table.
-    pub fn arm(selection: &Selection) -> Result<Self, ArmError> {
-        Self::arm_rows(selection, |_| true)
+    /// Attaches the whole table, but for what is left out as if this kernel lacked it.
+    pub fn arm(without: &[&Probe]) -> Result<Self, ArmError> {
+        Self::arm_rows(without, |_| true)
     }
 
     /// The same for what runs in a restore: it is waited for inside the blackout.
-    pub fn arm_for_restore(selection: &Selection) -> Result<Self, ArmError> {
-        Self::arm_rows(selection, Probe::is_of_restore)
+    pub fn arm_for_restore(without: &[&Probe]) -> Result<Self, ArmError> {
+        Self::arm_rows(without, Probe::is_of_restore)
     }
 
-    fn arm_rows(selection: &Selection, of: fn(&Probe) -> bool) -> Result<Self, ArmError> {
-        let left_out = |p: &&Probe| selection.without.iter().any(|out| out.id == p.id);
+    fn arm_rows(without: &[&Probe], of: fn(&Probe) -> bool) -> Result<Self, ArmError> {
+        let left_out = |p: &&Probe| without.iter().any(|out| out.id == p.id);
         let here = |p: &&Probe| of(p) && p.is_on(std::env::consts::ARCH);
         let (out, rows): (Vec<_>, Vec<_>) = PROBES.iter().filter(here).partition(left_out);
-        let mut armed = attach::arm(selection.mechanism, &rows)?;
+        let mut armed = attach::arm(&rows)?;
         armed.missing.extend(out.into_iter().map(|probe| Missing {
             probe,
             why: "left out by --without".to_owned(),

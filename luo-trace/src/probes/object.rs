@@ -10,7 +10,6 @@ use std::sync::OnceLock;
 use aya::maps::MapData;
 use aya_obj::generated::bpf_insn;
 use aya_obj::{EbpfSectionKind, Object};
-use luo_trace_ebpf::maps::marker;
 
 use super::ArmError;
 use super::bpf::{self, AttachTo};
@@ -20,8 +19,6 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/luo
 /// `BPF_JMP | BPF_CALL` and `BPF_ALU64 | BPF_MOV | BPF_K`.
 const CALL: u8 = 0x85;
 const MOV64_IMM: u8 = 0xb7;
-/// `src_reg` of a call to a kernel function by BTF id.
-const PSEUDO_KFUNC_CALL: u8 = 2;
 /// `bpf_probe_write_user` (include/uapi/linux/bpf.h).
 const PROBE_WRITE_USER: i32 = 36;
 
@@ -83,17 +80,10 @@ impl Programs {
         self.tail_refused.get().map(String::as_str)
     }
 
-    /// Loads the program `name` for `to`, which asks the kfunc `session_returns`
-    /// (a BTF id) whether a hit is a return; falls back to a program without tail
+    /// Loads the program `name` for `to`; falls back to a program without tail
     /// stores where the kernel (lockdown) refuses that helper.
-    pub fn load(
-        &self,
-        name: &str,
-        to: AttachTo,
-        session_returns: Option<u32>,
-    ) -> Result<OwnedFd, ArmError> {
+    pub fn load(&self, name: &str, to: AttachTo) -> Result<OwnedFd, ArmError> {
         let mut code = self.instructions(name)?;
-        answer_marker(&mut code, session_returns);
         if self.tail_refused.get().is_some() {
             remove_tail_stores(&mut code);
             return self.load_code(name, to, &code);
@@ -161,59 +151,23 @@ fn has_privilege() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn answer_marker(code: &mut [bpf_insn], session_returns: Option<u32>) {
-    for insn in code.iter_mut().filter(|i| is_call(**i, marker::IS_RETURN)) {
-        match session_returns {
-            None => *insn = mov_r0(0),
-            Some(id) => {
-                insn.set_src_reg(PSEUDO_KFUNC_CALL);
-                insn.imm = id.cast_signed();
-            }
-        }
-    }
-}
-
 fn remove_tail_stores(code: &mut [bpf_insn]) {
-    for insn in code.iter_mut().filter(|i| is_call(**i, PROBE_WRITE_USER)) {
-        *insn = mov_r0(-libc::EPERM);
+    let stores =
+        |i: &&mut bpf_insn| i.code == CALL && i.src_reg() == 0 && i.imm == PROBE_WRITE_USER;
+    for insn in code.iter_mut().filter(stores) {
+        *insn = bpf::insn(MOV64_IMM, 0, 0, 0, -libc::EPERM);
     }
-}
-
-fn is_call(insn: bpf_insn, helper: i32) -> bool {
-    insn.code == CALL && insn.src_reg() == 0 && insn.imm == helper
-}
-
-fn mov_r0(imm: i32) -> bpf_insn {
-    bpf::insn(MOV64_IMM, 0, 0, 0, imm)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn call(imm: i32) -> bpf_insn {
-        bpf::insn(CALL, 0, 0, 0, imm)
-    }
-
     #[test]
-    fn markers_become_no_or_the_kfunc_and_nothing_else_changes() {
-        let code = [call(marker::IS_RETURN), call(125), call(PROBE_WRITE_USER)];
-
-        let mut entry = code;
-        answer_marker(&mut entry, None);
-        assert_eq!((entry[0].code, entry[0].imm), (MOV64_IMM, 0));
-        assert_eq!((entry[1].code, entry[1].imm), (CALL, 125));
-        assert_eq!((entry[2].code, entry[2].imm), (CALL, PROBE_WRITE_USER));
-
-        let mut session = code;
-        answer_marker(&mut session, Some(4711));
-        assert_eq!(
-            (session[0].code, session[0].src_reg(), session[0].imm),
-            (CALL, 2, 4711)
-        );
-
-        let mut locked = code;
-        remove_tail_stores(&mut locked);
-        assert_eq!((locked[2].code, locked[2].imm), (MOV64_IMM, -libc::EPERM));
+    fn a_store_into_the_tail_becomes_a_refusal_and_nothing_else_changes() {
+        let mut code = [125, PROBE_WRITE_USER].map(|helper| bpf::insn(CALL, 0, 0, 0, helper));
+        remove_tail_stores(&mut code);
+        assert_eq!((code[0].code, code[0].imm), (CALL, 125));
+        assert_eq!((code[1].code, code[1].imm), (MOV64_IMM, -libc::EPERM));
     }
 }

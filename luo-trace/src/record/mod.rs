@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use luo_trace_ebpf::Probe;
 use reports::model::{Attach, KernelSide};
 
 use crate::carrier::{Carrier, Counters, Meta, Plan};
@@ -14,7 +15,7 @@ use crate::host::ending::{Ending, Every};
 use crate::host::ready::{Ready, Started};
 use crate::host::state::State;
 use crate::liveupdate::{Device, Error, Session, SessionName};
-use crate::probes::{Probes, Selection};
+use crate::probes::{MECHANISM, Probes};
 use crate::sources::facts;
 use crate::sources::kmsg;
 use crate::sources::marks::Marks;
@@ -35,7 +36,7 @@ pub struct Config {
     /// A session that a broker made, to preserve the trace in instead.
     pub handed: Option<Session>,
     /// The one way of attaching to try.
-    pub selection: Selection,
+    pub without: Vec<&'static Probe>,
     /// Bytes of trace to carry over; the oldest detail goes first.
     pub buffer: u64,
     /// How long to wait for a busy /dev/liveupdate.
@@ -44,7 +45,7 @@ pub struct Config {
 
 /// Records until the kexec, or until a signal ends it.
 pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
-    let mut probes = Probes::arm(&config.selection).map_err(Failure::environment)?;
+    let mut probes = Probes::arm(&config.without).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
 
     let brokered = config.handed.is_some();
@@ -186,9 +187,8 @@ fn un_preserve(session: Session, brokered: bool, carrier: &Carrier) {
 
 fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
     log::info!(
-        "{} probes armed by {} in {:.1} ms, {:.1} ms after exec; carrier of {} KiB preserved",
+        "{} probes armed by {MECHANISM} in {:.1} ms, {:.1} ms after exec; carrier of {} KiB preserved",
         probes.placed.len(),
-        probes.mechanism,
         probes.took.as_secs_f64() * 1e3,
         Duration::from_nanos(attach_ns).as_secs_f64() * 1e3,
         carrier >> 10,
@@ -226,7 +226,7 @@ fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
 pub fn attached(probes: &Probes, kernel: KernelSide) -> Attach {
     Attach {
         kernel,
-        mechanism: probes.mechanism.to_string(),
+        mechanism: MECHANISM.to_owned(),
         attached: u32::try_from(probes.placed.len()).unwrap_or(u32::MAX),
         missing: probes
             .missing

@@ -406,7 +406,7 @@ fn without_a_probe_the_boot_trace_has_the_restore() {
     assert_eq!(run.check(), Vec::<String>::new());
     let holes = holes(&run);
     assert!(
-        holes.contains("new: probes: no way to attach probes works") && holes.contains("7 of 7"),
+        holes.contains("new: probes: none of the functions") && holes.contains("7 of 7"),
         "{holes}"
     );
 }

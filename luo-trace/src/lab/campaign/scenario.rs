@@ -37,9 +37,6 @@ refusals
   run after lab-agent provoke --after
 doctor
   run doctor doctor --json
-mechanisms
-  run doctor-kprobe.session doctor --json --mechanism kprobe.session; \
-  run doctor-kprobe.multi doctor --json --mechanism kprobe.multi
 kexec-alone
   preserve; pack; kexec
   collect; restore; wait collect
@@ -51,7 +48,7 @@ restored-first
   restore; run late lab-agent sleep 5s; collect --timeout 6s; wait collect
 unarmed
   record; preserve; pack; kexec
-  collect --mechanism kprobe.session; restore; wait collect
+  collect {unprobed}; restore; wait collect
 flooded
   record; preserve; pack; kexec
   collect; run flood lab-agent flood; restore; wait collect; run doctor doctor

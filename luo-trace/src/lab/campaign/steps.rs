@@ -43,7 +43,11 @@ pub fn plan(campaign: &Campaign, first: u32) -> Plan {
 /// A step of a script: what is done, then the name of the process, then its arguments.
 fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
     let n = format!("{number:04}");
-    let text = spelt_out(campaign, number, text).replace("{n}", &n);
+    let all = luo_trace_ebpf::PROBES.iter();
+    let unprobed: String = all.flat_map(|probe| [" --without ", probe.name]).collect();
+    let text = spelt_out(campaign, number, text)
+        .replace("{n}", &n)
+        .replace("{unprobed}", &unprobed);
     let mut words = text.split(' ').filter(|word| !word.is_empty());
     let mut next = || words.next().unwrap_or_default();
     let (verb, name) = (next(), format!("{n}-{}", next()));
