@@ -215,7 +215,7 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
     // Without a bridge, the new kernel's boot can still be told by its own clock.
     let alone = NewClock::new(&anchors, reading.early(), &mut Vec::new()).ok();
     let clock = bridge.as_ref().map(Bridge::new_clock).ok();
-    let mut boot = sources::boot(&reading, clock.or(alone.as_ref()), host.cpus);
+    let mut boot = sources::boot(&reading, clock.or(alone.as_ref()));
     holes.append(&mut boot.holes);
     let old = old.filter(|old| match carrier::descent(&old.meta, &boot) {
         Descent::Shown => true,

@@ -164,13 +164,13 @@ pub struct Stamp {
 
 /// Asks every source; what cannot be had is a hole. `clock` is the new kernel's.
 #[must_use]
-pub fn boot(log: &Placement, clock: Option<&NewClock>, cpus: u32) -> Boot {
+pub fn boot(log: &Placement, clock: Option<&NewClock>) -> Boot {
     let sources = [
         log.boot(),
         boot_trace::read(clock).unwrap_or_default(),
         Boot {
             handoff: arch::handoff(),
-            console: log.log().and_then(|log| Console::look(log, cpus)),
+            console: log.log().and_then(Console::look),
             ..Boot::default()
         },
     ];
