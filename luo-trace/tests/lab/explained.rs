@@ -201,32 +201,6 @@ fn devices_and_notifiers_are_named_and_boot_parameters_told() {
     );
 }
 
-/// What is waited for on a line of 115 200 baud is part of the boot, however fast the
-/// host is; a quiet boot gets no advice.
-#[test]
-#[ignore = "boots a VM"]
-fn a_slow_console_is_priced_by_what_is_waited_for() {
-    let run = |args: &str| {
-        let args = format!("--baud 115200 --workload memfd=2x64K {args}");
-        lab(KERNEL, &args).succeeded().run(1)
-    };
-    let (quiet, noisy) = (run(""), run("--append-new loglevel=7"));
-    assert!(!lints(&quiet).contains(&"console.noisy"));
-    let lint = noisy.lints.iter().find(|l| l.id == "console.noisy");
-    let lint = lint.expect("the advice");
-    let priced = lint.cost_ns.expect("its price");
-    let boot: i64 = ["new.early", "new.initcalls"]
-        .iter()
-        .map(|id| noisy.phase(id).unwrap().duration_ns)
-        .sum();
-    // Ten bits a byte, and the boot holds what was waited for.
-    assert!(lint.text.contains("at 86.8 us each"), "{}", lint.text);
-    assert!(
-        priced > 0 && i64::try_from(priced).unwrap() < 2 * boot,
-        "{priced} {boot}"
-    );
-}
-
 /// Counted instructions. QEMU that counts spins for ever in about one of 14 boots.
 fn counted(args: &str) -> Lab {
     for _ in 0..2 {

@@ -42,9 +42,6 @@ pub(super) struct MachineArgs {
     /// Random seed for every VM [default: the number of each VM]
     #[arg(long, value_name = "N", requires = "deterministic")]
     seed: Option<u32>,
-    /// Speed of the serial console, bits per second [default: unlimited]
-    #[arg(long, value_name = "BAUD", value_parser = value_parser!(u32).range(1200..), conflicts_with = "deterministic")]
-    baud: Option<u32>,
     /// Add to the command line of every kernel
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     append: Option<String>,
@@ -91,7 +88,6 @@ impl MachineArgs {
             accel: args.accel,
             deterministic: args.deterministic,
             seed: args.seed,
-            baud: args.baud,
             append: args.append,
             append_new: args.append_new,
             out: args.out,

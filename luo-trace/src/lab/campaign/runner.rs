@@ -189,7 +189,6 @@ impl<'a> Runner<'a> {
             one_thread,
             counted: options.deterministic.then_some(seed),
             console: &self.console(vm.first_update),
-            baud: options.baud,
             output: &output,
             heard: &heard,
         };

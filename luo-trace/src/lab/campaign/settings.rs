@@ -64,8 +64,6 @@ pub struct MachineOptions {
     pub deterministic: bool,
     /// The number of each VM if `None`.
     pub seed: Option<u32>,
-    /// Bits per second; as fast as it can if `None`.
-    pub baud: Option<u32>,
     /// Added to every kernel's command line.
     pub append: Option<String>,
     /// Added to that of every kernel but the first.
@@ -153,8 +151,7 @@ impl Campaign {
     /// The command line of its first kernel.
     pub(super) fn cmdline(&self) -> String {
         let machine = &self.machine;
-        let rate = machine.baud.map(|baud| format!(",{baud}"));
-        let console = format!("console={}{}", arch::CONSOLE, rate.unwrap_or_default());
+        let console = format!("console={}", arch::CONSOLE);
         let scenario = self.scenario.as_ref();
         let without = scenario.is_some_and(Scenario::lacks_liveupdate);
         let words = [
@@ -197,7 +194,6 @@ pub(super) mod tests {
             accel: AccelChoice::Auto,
             deterministic: false,
             seed: None,
-            baud: None,
             append: None,
             append_new: None,
             out: "/nowhere".into(),

@@ -66,7 +66,6 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), VmError> 
         one_thread: false,
         counted: None,
         console: &dir.path().join("console"),
-        baud: None,
         output: &dir.path().join("out"),
         heard: &dir.path().join("heard"),
     };

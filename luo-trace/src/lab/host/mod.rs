@@ -5,5 +5,4 @@ mod console;
 pub mod image;
 pub mod init;
 pub mod qemu;
-mod serial;
 pub mod tied;

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _};
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,7 +12,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::console::Console;
-use super::serial;
 use crate::arch::{self, IMAGE, QEMU, QEMU_MACHINE, QEMU_PACKAGE};
 use crate::exit::Failure;
 use crate::lab::wire::ship::PORT;
@@ -77,8 +75,6 @@ pub struct Machine<'a> {
     pub counted: Option<u32>,
     /// Where the serial console goes.
     pub console: &'a Path,
-    /// Bits a second that it takes; as fast as it can otherwise.
-    pub baud: Option<u32>,
     /// Where the guest's tar stream goes.
     pub output: &'a Path,
     /// Where QEMU logs what the witness hears.
@@ -130,24 +126,14 @@ impl Vm {
 
     fn spawn(machine: &Machine<'_>, interrupted: &Arc<AtomicBool>) -> Result<Self> {
         let create = |path: &Path| File::create(path).with_context(|| path.display().to_string());
-        let console = create(machine.console)?;
+        create(machine.console)?;
         create(machine.output)?;
         let stderr = tempfile::tempfile().context(QEMU)?;
-        // QEMU's end of a line is open here until it has been inherited.
-        let (_qemus, serial) = match machine.baud {
-            Some(baud) => {
-                let (qemus, ours) = serial::pair()?;
-                serial::carry(ours, console, baud);
-                let fd = qemus.as_raw_fd();
-                (Some(qemus), format!("socket,id=console,fd={fd}"))
-            }
-            None => (None, to_file("console", machine.console)),
-        };
         // By way of this program, which ties QEMU's life to ours before it becomes QEMU.
         let own = std::process::id().to_string();
         let child = Command::new("/proc/self/exe")
             .args(["lab-agent", "tied", &own, QEMU, "--"])
-            .args(arguments(machine, &serial))
+            .args(arguments(machine))
             .stdin(Stdio::null())
             .stdout(stderr.try_clone()?)
             .stderr(stderr.try_clone()?)
@@ -282,7 +268,7 @@ fn to_file(id: &str, path: &Path) -> String {
     format!("file,id={id},path={path}")
 }
 
-fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
+fn arguments(machine: &Machine<'_>) -> Vec<String> {
     let (accel, cpus) = match (machine.accel, machine.counted) {
         (Accel::Kvm, _) => ("kvm", machine.cpus),
         (Accel::Tcg, None) if machine.one_thread => ("tcg,thread=single", machine.cpus),
@@ -309,7 +295,7 @@ fn arguments(machine: &Machine<'_>, serial: &str) -> Vec<String> {
     );
     let show = |path: &Path| path.display().to_string();
     let named = [
-        ("-chardev", serial.to_owned()),
+        ("-chardev", to_file("console", machine.console)),
         ("-chardev", to_file("output", machine.output)),
         ("-D", show(machine.heard)),
         ("-append", machine.cmdline.to_owned()),
@@ -362,11 +348,10 @@ mod tests {
             one_thread: false,
             counted: Some(7),
             console,
-            baud: None,
             output: Path::new("/o"),
             heard: Path::new("/h"),
         };
-        let arguments = arguments(&machine, &to_file("console", console));
+        let arguments = arguments(&machine);
         assert!(arguments.contains(&"file,id=console,path=/tmp/a,,b/console".to_owned()));
         assert!(arguments.contains(&"1048576k".to_owned()));
         // Instruction counting is exact with one CPU only.
