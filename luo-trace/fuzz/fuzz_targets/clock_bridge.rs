@@ -40,15 +40,12 @@ fuzz_target!(|data: (Start, Steps, Start, Steps, Log, u64)| {
             assert!(bridge.error_at(BootNs::stamped(at)) >= 2);
         }
     }
-    let lines: Vec<PrintkSandwich> = old
-        .iter()
-        .map(|a| PrintkSandwich {
+    for a in &old {
+        let mut offset = PrintkOffset::new(PrintkSandwich {
             before_ns: a.before,
             stamp_us: a.boot_ns,
             after_ns: a.after,
-        })
-        .collect();
-    if let Ok(mut offset) = PrintkOffset::new(&lines) {
+        });
         assert!(offset.place(at).0 <= offset.place(at.saturating_add(1)).0);
         offset.past = Past {
             refined: Some(Refined {

@@ -19,7 +19,7 @@ fuzz_target!(|text: &str| {
         stamp_us,
         after_ns: before_ns.saturating_add(5_000),
     };
-    let mut offset = PrintkOffset::new(&[sandwich]).expect("one that is in order");
+    let mut offset = PrintkOffset::new(sandwich);
     offset.past = Past {
         refined: log.refined(),
         lost: log.lost(),

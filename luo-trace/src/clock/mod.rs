@@ -54,7 +54,4 @@ pub enum ClockError {
         /// Frequency seen by the new kernel, Hz.
         hz_new: f64,
     },
-    /// There is nothing to place printk stamps by.
-    #[error("no printk line could be placed between two readings of the clock")]
-    NoPrintk,
 }

@@ -1,12 +1,10 @@
 //! Places printk stamps on `CLOCK_BOOTTIME`.
 //!
 //! printk stamps come from the scheduler's clock: another origin, no NTP
-//! steering. Lines written on purpose between two readings of
-//! `CLOCK_BOOTTIME` give the difference, good for as long as steering is small and
+//! steering. A line written on purpose between two readings of
+//! `CLOCK_BOOTTIME` gives the difference, good for as long as steering is small and
 //! both clocks are the counter at one pace. What the log tells of the time before
 //! ([`Past`]) is taken back from it.
-
-use super::ClockError;
 
 /// A line written to the kernel log between two readings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +20,8 @@ pub struct PrintkSandwich {
 /// `boot = printk + offset`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrintkOffset {
-    /// `CLOCK_BOOTTIME` minus the scheduler's clock, ns.
-    pub offset_ns: i64,
-    /// Bound of the error of a line placed with it since the past, ns.
-    pub error_ns: u64,
-    /// Sandwiches that were given.
-    pub n: usize,
-    /// Sandwiches that contradict the majority, left out.
-    pub outliers: usize,
-    /// Stamp of the first of them, us.
-    pub sampled_us: u64,
-    /// What came before.
+    line: PrintkSandwich,
+    /// What came before it.
     pub past: Past,
 }
 
@@ -74,140 +63,80 @@ pub struct Lost {
     pub ns: i64,
 }
 
+/// Where something lies, both ends included, ns.
+type Between = (i128, i128);
+
 impl Past {
-    /// What to add to where a stamp would be by the offset alone, and to what error, ns.
-    fn correction(&self, stamp_us: u64, sampled_us: u64) -> (i64, u64) {
+    /// What to add to where a stamp would be by the offset alone.
+    fn correction(&self, stamp_us: u64, sampled_us: u64) -> Between {
         let refined = self
             .refined
             .map_or((0, 0), |r| r.correction(stamp_us, sampled_us));
         let lost = self.lost.map_or((0, 0), |lost| lost.correction(stamp_us));
-        (
-            refined.0.saturating_add(lost.0),
-            refined.1.saturating_add(lost.1),
-        )
+        (refined.0 + lost.0, refined.1 + lost.1)
     }
 }
 
 impl Refined {
     /// `CLOCK_BOOTTIME` kept the old pace for a while that ends when the clocksource
     /// is changed, at some instant before that is printed.
-    fn correction(&self, stamp_us: u64, sampled_us: u64) -> (i64, u64) {
+    fn correction(&self, stamp_us: u64, sampled_us: u64) -> Between {
         let until = self.switched_us.min(sampled_us);
         let apart_us = until.saturating_sub(self.refined_us.max(stamp_us));
         #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
         let gained = apart_us as f64 * 1e3 * (self.hz / self.hz_early - 1.0);
         #[expect(clippy::cast_possible_truncation, reason = "1 % of a few seconds")]
-        let half = (gained / 2.0) as i64;
-        (half.saturating_neg(), half.unsigned_abs() + 1)
+        let (least, most) = none_to(-i128::from(gained as i64));
+        (least - 1, most + 1)
     }
 }
 
 impl Lost {
-    /// Evenly, for want of better: between nothing and all of it.
-    fn correction(&self, stamp_us: u64) -> (i64, u64) {
+    /// All of it at the first line, and any part of it from there on.
+    fn correction(&self, stamp_us: u64) -> Between {
+        let all = -i128::from(self.ns);
         if stamp_us >= self.until_us {
-            return (0, 0);
+            (0, 0)
+        } else if stamp_us <= self.from_us {
+            (all, all)
+        } else {
+            none_to(all)
         }
-        let whole = self.until_us.saturating_sub(self.from_us).max(1);
-        let left = (self.until_us - stamp_us).min(whole);
-        let still = i128::from(self.ns) * i128::from(left) / i128::from(whole);
-        let gone = i128::from(self.ns) - still;
-        let error = match left {
-            left if left == whole => 0,
-            _ => still.unsigned_abs().max(gone.unsigned_abs()),
-        };
-        (
-            clamp(still).saturating_neg(),
-            u64::try_from(error).unwrap_or(u64::MAX),
-        )
     }
 }
 
-/// Offsets that one sandwich allows, both ends included, ns.
-#[derive(Clone, Copy)]
-struct Interval {
-    lo: i128,
-    hi: i128,
+fn none_to(all: i128) -> Between {
+    (all.min(0), all.max(0))
 }
 
 impl PrintkOffset {
-    /// The offset that most of `sandwiches` agree on.
-    pub fn new(sandwiches: &[PrintkSandwich]) -> Result<Self, ClockError> {
-        let intervals: Vec<Interval> = sandwiches
-            .iter()
-            .filter(|s| s.before_ns <= s.after_ns)
-            .map(interval)
-            .collect();
-        let (common, agreeing) = best_overlap(&intervals).ok_or(ClockError::NoPrintk)?;
-        let middle = common.lo + (common.hi - common.lo) / 2;
-        Ok(Self {
-            offset_ns: clamp(middle),
-            error_ns: error_of(&common),
-            n: sandwiches.len(),
-            outliers: sandwiches.len() - agreeing,
-            sampled_us: sandwiches.iter().map(|s| s.stamp_us).min().unwrap_or(0),
-            past: Past::default(),
-        })
+    /// The offset that a line shows.
+    #[must_use]
+    pub fn new(line: PrintkSandwich) -> Self {
+        let past = Past::default();
+        Self { line, past }
     }
 
     /// `CLOCK_BOOTTIME` of a line stamped `stamp_us`, and the bound of its error, ns;
     /// negative for a line from before that clock started.
     #[must_use]
     pub fn place(&self, stamp_us: u64) -> (i64, u64) {
-        let (more, error) = self.past.correction(stamp_us, self.sampled_us);
-        let boot = i128::from(stamp_us) * 1000 + HALF_US + i128::from(self.offset_ns);
+        let PrintkSandwich {
+            before_ns,
+            stamp_us: sampled_us,
+            after_ns,
+        } = self.line;
+        let correction = self.past.correction(stamp_us, sampled_us);
+        // Both stamps are rounded down: each stands for 1 us.
+        let since = (i128::from(stamp_us) - i128::from(sampled_us)) * 1000;
+        let least = i128::from(before_ns) + since - 999 + correction.0;
+        let most = i128::from(after_ns.max(before_ns)) + since + 999 + correction.1;
+        let middle = least + (most - least) / 2;
         (
-            clamp(boot + i128::from(more)),
-            self.error_ns.saturating_add(error),
+            i64::try_from(middle).unwrap_or(if middle < 0 { i64::MIN } else { i64::MAX }),
+            u64::try_from(most - middle).unwrap_or(u64::MAX),
         )
     }
-}
-
-/// A stamp of n us stands for `n * 1000 ..= n * 1000 + 999` ns.
-const HALF_US: i128 = 500;
-
-/// The stamp to be placed is rounded to the us, too.
-fn error_of(offset: &Interval) -> u64 {
-    let half = (offset.hi - offset.lo + 1) / 2;
-    u64::try_from(half + HALF_US).unwrap_or(u64::MAX)
-}
-
-fn interval(s: &PrintkSandwich) -> Interval {
-    let stamp = i128::from(s.stamp_us) * 1000;
-    Interval {
-        lo: i128::from(s.before_ns) - stamp - 999,
-        hi: i128::from(s.after_ns) - stamp,
-    }
-}
-
-/// What most intervals have in common, and how many they are.
-fn best_overlap(intervals: &[Interval]) -> Option<(Interval, usize)> {
-    let mut starts: Vec<i128> = intervals.iter().map(|i| i.lo).collect();
-    let mut ends: Vec<i128> = intervals.iter().map(|i| i.hi).collect();
-    starts.sort_unstable();
-    ends.sort_unstable();
-    let mut best: Option<(Interval, usize)> = None;
-    let mut ended = 0;
-    for (i, &lo) in starts.iter().enumerate() {
-        while ends[ended] < lo {
-            ended += 1;
-        }
-        let open = i + 1 - ended;
-        if best.is_none_or(|(_, most)| open > most) {
-            best = Some((
-                Interval {
-                    lo,
-                    hi: ends[ended],
-                },
-                open,
-            ));
-        }
-    }
-    best
-}
-
-fn clamp(value: i128) -> i64 {
-    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
 #[cfg(test)]
@@ -218,37 +147,38 @@ mod tests {
     proptest! {
         #[test]
         fn no_log_is_too_odd_to_be_placed(
-            sandwiches in prop::collection::vec(any::<(u64, u64, u64)>(), 1..5),
+            (before_ns, sampled_us, after_ns) in any::<(u64, u64, u64)>(),
             (refined_us, switched_us, from_us, until_us) in any::<(u64, u64, u64, u64)>(),
             (ns, hz_early, hz, stamp_us) in any::<(i64, f64, f64, u64)>(),
         ) {
-            let sandwiches: Vec<_> = sandwiches.iter().map(|&(before_ns, stamp_us, after_ns)| {
-                PrintkSandwich { before_ns, stamp_us, after_ns }
-            }).collect();
-            if let Ok(mut offset) = PrintkOffset::new(&sandwiches) {
-                offset.past = Past {
-                    refined: Some(Refined { refined_us, switched_us, hz_early, hz }),
-                    lost: Some(Lost { from_us, until_us, ns }),
-                };
-                let _ = offset.place(stamp_us);
-            }
+            let mut offset = PrintkOffset::new(PrintkSandwich {
+                before_ns,
+                stamp_us: sampled_us,
+                after_ns,
+            });
+            let next = stamp_us.saturating_add(1);
+            prop_assert!(offset.place(stamp_us).0 <= offset.place(next).0);
+            offset.past = Past {
+                refined: Some(Refined { refined_us, switched_us, hz_early, hz }),
+                lost: Some(Lost { from_us, until_us, ns }),
+            };
+            let _ = offset.place(stamp_us);
         }
 
         #[test]
         fn the_true_instant_of_a_line_is_within_the_bound(
             offset in -5_000_000_000_i64..5_000_000_000,
-            lines in prop::collection::vec((10_000_000_000_u64..1 << 50, 0_u64..5000, 0_u64..5000), 1..20),
+            (boot, before, after) in (10_000_000_000_u64..1 << 50, 0_u64..5000, 0_u64..5000),
             placed in 10_000_000_000_u64..1 << 50,
         ) {
-            let sandwiches: Vec<_> = lines.iter().map(|&(boot, before, after)| PrintkSandwich {
+            let found = PrintkOffset::new(PrintkSandwich {
                 before_ns: boot - before,
                 stamp_us: boot.strict_sub_signed(offset) / 1000,
                 after_ns: boot + after,
-            }).collect();
-            let found = PrintkOffset::new(&sandwiches).unwrap();
-            prop_assert_eq!(found.outliers, 0);
+            });
             let (boot, error) = found.place(placed.strict_sub_signed(offset) / 1000);
             prop_assert!(boot.abs_diff(i64::try_from(placed).unwrap()) <= error);
+            prop_assert!(error <= u64::midpoint(before, after) + 1000);
         }
 
         /// Both clocks are one counter: what they show is worked out from it, and the
@@ -286,7 +216,7 @@ mod tests {
                 stamp_us: us(stamp(sampled)),
                 after_ns: us(boot(sampled) * 1e3) + 5_000 + 10_000_000_000,
             };
-            let mut found = PrintkOffset::new(&[sandwich]).unwrap();
+            let mut found = PrintkOffset::new(sandwich);
             found.past = Past {
                 refined: Some(Refined {
                     refined_us: us(stamp(refined)),
@@ -307,45 +237,10 @@ mod tests {
                 "{placed} for {truth} to {error}"
             );
         }
-
-        #[test]
-        fn anything_may_be_thrown_at_it(
-            raw in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>()), 0..20),
-            stamp in any::<u64>(),
-        ) {
-            let sandwiches: Vec<_> = raw.iter().map(|&(before_ns, stamp_us, after_ns)| PrintkSandwich {
-                before_ns, stamp_us, after_ns,
-            }).collect();
-            if let Ok(found) = PrintkOffset::new(&sandwiches) {
-                prop_assert!(found.place(stamp).0 <= found.place(stamp.saturating_add(1)).0);
-            }
-        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
     fn cast(value: i64) -> f64 {
         value as f64
-    }
-
-    #[test]
-    fn a_line_with_a_foreign_stamp_is_left_out() {
-        let line = |boot: u64, stamp_us: u64| PrintkSandwich {
-            before_ns: boot,
-            stamp_us,
-            after_ns: boot + 10_000,
-        };
-        let found = PrintkOffset::new(&[
-            line(5_000_000, 4_005),
-            line(9_000_000, 20),
-            line(7_000_000, 6_005),
-        ])
-        .unwrap();
-        assert_eq!((found.outliers, found.n), (1, 3));
-        assert!(found.offset_ns.abs_diff(1_000_000) <= 6_000, "{found:?}");
-    }
-
-    #[test]
-    fn nothing_gives_an_error_that_says_so() {
-        assert_eq!(PrintkOffset::new(&[]), Err(ClockError::NoPrintk));
     }
 }

@@ -15,7 +15,7 @@ use crate::host::ready::boot_ns;
 const PATH: &str = "/dev/kmsg";
 /// Longest record, prefix included (`PRINTKRB_RECORD_MAX` and its header, v7.3).
 const RECORD: usize = 8192;
-/// Sandwiches written; the stamp is of 1 us, a few narrow it down well enough.
+/// Lines written; the one that took the least time counts.
 const SANDWICHES: u32 = 5;
 /// CPUs' clocks may be a little apart; the change of clocks is a jump, us.
 const JUMP_US: u64 = 1_000;
@@ -291,8 +291,8 @@ pub fn kexec_count() -> Option<u64> {
     Log::read().ok().map(|log| log.kexec_count())
 }
 
-/// How the kernel's stamps lie to its boot clock: writes a few lines between two
-/// readings of the clock and looks up the stamps they got.
+/// How the kernel's stamps lie to its boot clock: writes a few lines, each between two
+/// readings of the clock, and looks up the stamps they got.
 ///
 /// # Errors
 /// /dev/kmsg cannot be written, or does not give the lines back.
@@ -306,20 +306,19 @@ fn offset() -> io::Result<PrintkOffset> {
         times.push((before, boot_ns()));
     }
     let log = Log::read()?;
-    let sandwiches: Vec<_> = times
-        .iter()
-        .enumerate()
-        .filter_map(|(i, &(before_ns, after_ns))| {
-            let text = format!("{tag} {i}");
-            let line = log.messages.iter().rev().find(|l| l.text == text)?;
-            Some(PrintkSandwich {
-                before_ns,
-                stamp_us: line.stamp_us,
-                after_ns,
-            })
+    let sandwiches = times.iter().enumerate();
+    let sandwiches = sandwiches.filter_map(|(i, &(before_ns, after_ns))| {
+        let text = format!("{tag} {i}");
+        let line = log.messages.iter().rev().find(|l| l.text == text)?;
+        Some(PrintkSandwich {
+            before_ns,
+            stamp_us: line.stamp_us,
+            after_ns,
         })
-        .collect();
-    PrintkOffset::new(&sandwiches).map_err(io::Error::other)
+    });
+    let narrowest = sandwiches.min_by_key(|s| s.after_ns.saturating_sub(s.before_ns));
+    let lost = || io::Error::other("it does not give back what was written to it");
+    narrowest.map(PrintkOffset::new).ok_or_else(lost)
 }
 
 fn open(write: bool) -> io::Result<File> {
