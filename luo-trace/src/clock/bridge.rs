@@ -1,12 +1,9 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
-use super::fit::{Bounds, Fit, Prior};
-use super::new_clock::{Joint, interpolate, straight_end};
+use super::fit::{Bounds, Fit};
+use super::new_clock::{interpolate, straight_end};
 use super::{Anchor, BootNs, ClockError, Early, New, NewClock, Old};
 
-/// How far a kernel's clock may be steered off the counter's rate by NTP, and
-/// so how well one kernel's frequency predicts the other's, ppm.
-const STEERING_PPM: f64 = 500.0;
 /// A difference of rates below this is no news: at 10 s it makes 10 us.
 const NOTEWORTHY_PPM: f64 = 1.0;
 /// Two counters whose rates differ by more than this share are two counters.
@@ -44,8 +41,6 @@ struct Map {
     origin: i64,
     offset: i64,
     skew: i64,
-    /// How it goes on to the next.
-    joint: Joint,
 }
 
 impl Map {
@@ -72,7 +67,8 @@ impl Bridge {
     ) -> Result<Self, ClockError> {
         counter_ran_on(old, new)?;
         let mut warnings = Vec::new();
-        let (old_fit, mut clock) = fit_both(old, new, early, &mut warnings)?;
+        let old_fit = fit_old(old, &mut warnings)?;
+        let mut clock = NewClock::new(new, early, &mut warnings)?;
         let (hz_old, hz_new) = (old_fit.hz, clock.hz());
         let ends: Vec<u64> = clock.pieces().iter().flat_map(|p| [p.from, p.to]).collect();
         let skew = hz_new.mid / hz_old.mid - 1.0;
@@ -178,7 +174,6 @@ fn maps(old: &Fit, clock: &NewClock) -> Vec<Map> {
             origin,
             offset: at_origin.saturating_sub(origin),
             skew: fixed(piece.fit.hz.mid / old.hz.mid - 1.0),
-            joint: piece.joint,
         };
         if let Some(last) = maps.last() {
             let back = last.at(last.to).saturating_sub(map.at(map.from));
@@ -189,22 +184,11 @@ fn maps(old: &Fit, clock: &NewClock) -> Vec<Map> {
     maps
 }
 
-/// Between two pieces, on whichever the joint says, or on the line from the end of
-/// one to the start of the other.
+/// Between two pieces, on the line from the end of one to the start of the other.
 fn between(before: Map, after: Map, new: i64) -> i64 {
     let (start, end) = (before.at(before.to), after.at(after.from));
-    let both = (before.at(new), after.at(new));
-    let value = match before.joint {
-        // A clock that is ahead shows the same time sooner.
-        Joint::Ahead => both.0.min(both.1),
-        Joint::Behind => both.0.max(both.1),
-        Joint::Unknown => {
-            let [start, end, from, to, at] =
-                [start, end, before.to, after.from, new].map(i128::from);
-            clamp(interpolate([from, to], [start, end], at))
-        }
-    };
-    value.clamp(start, end.max(start))
+    let [start, end, from, to, at] = [start, end, before.to, after.from, new].map(i128::from);
+    clamp(interpolate([from, to], [start, end.max(start)], at))
 }
 
 /// A share well below 1 in 2^-[`SKEW_BITS`].
@@ -231,40 +215,6 @@ fn counter_ran_on(old: &[Anchor], new: &[Anchor]) -> Result<(), ClockError> {
         Err(ClockError::CounterReset { old, new })
     } else {
         Ok(())
-    }
-}
-
-fn fit_both(
-    old: &[Anchor],
-    new: &[Anchor],
-    early: Option<Early>,
-    warnings: &mut Vec<String>,
-) -> Result<(Fit, NewClock), ClockError> {
-    let prior = |hz: Bounds<f64>| {
-        Some(Prior {
-            hz: hz.mid,
-            ppm: STEERING_PPM,
-        })
-    };
-    let borrowed = |side: &str| {
-        format!(
-            "the {side} kernel left too few clock anchors to find its rate: the other kernel's is used, \
-             to {STEERING_PPM} ppm"
-        )
-    };
-    match (fit_old(old, warnings), NewClock::new(new, early, warnings)) {
-        (Ok(old), Ok(new)) => Ok((old, new)),
-        (Ok(old), Err(ClockError::NoSpan)) => {
-            warnings.push(borrowed("new"));
-            let new = NewClock::with_prior(new, prior(old.hz))?;
-            Ok((old, new))
-        }
-        (Err(ClockError::NoSpan), Ok(new)) => {
-            warnings.push(borrowed("old"));
-            let old = Fit::with_prior(old, prior(new.hz()))?;
-            Ok((old, new))
-        }
-        (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
 

@@ -56,9 +56,7 @@ pub struct Fit {
     pub hz: Bounds<f64>,
     /// Anchors that were given.
     pub n: usize,
-    /// Anchors that no common line passes, and that were left out.
-    pub outliers: usize,
-    /// By how much every remaining anchor had to be widened to let a line
+    /// By how much every anchor had to be widened to let a line
     /// pass, ns; above 0 the relation is not linear and the bounds are no
     /// longer a proof.
     pub residual_ns: f64,
@@ -75,33 +73,21 @@ impl Fit {
 
     /// The line through `anchors`, its slope held by what is known beforehand.
     pub fn with_prior(anchors: &[Anchor], prior: Option<Prior>) -> Result<Self, ClockError> {
-        let broken = anchors
-            .iter()
-            .filter(|anchor| anchor.before > anchor.after)
-            .count();
         let usable = usable(anchors);
         let frame = Frame::new(&usable, prior)?;
         let slopes = frame.slopes(prior);
-        let mut walls: Vec<Wall> = usable.iter().map(|anchor| frame.wall(anchor)).collect();
+        let walls: Vec<Wall> = usable.iter().map(|anchor| frame.wall(anchor)).collect();
         let mut residual_ns = 0.0;
-        let mut kept = walls.len();
-        let corners = match region(&walls, slopes, 0.0) {
-            Ok(corners) => corners,
-            Err(_) => {
-                sort_by_violation(&mut walls);
-                kept = largest_linear(&walls, slopes);
-                region(&walls[..kept], slopes, 0.0).or_else(|gap| {
-                    residual_ns = gap + FLOAT_NS;
-                    region(&walls[..kept], slopes, residual_ns)
-                })
-            }
-            .map_err(|_| ClockError::NoSpan)?,
-        };
+        let corners = region(&walls, slopes, 0.0)
+            .or_else(|gap| {
+                residual_ns = gap + FLOAT_NS;
+                region(&walls, slopes, residual_ns)
+            })
+            .map_err(|_| ClockError::NoSpan)?;
         let middle = mean(&corners);
         Ok(Self {
             hz: frame.hz(&corners, middle),
             n: anchors.len(),
-            outliers: broken + walls.len() - kept,
             residual_ns,
             frame,
             corners,
@@ -150,15 +136,15 @@ impl Fit {
     /// In what way it is not linear.
     pub(super) fn misfit(&self) -> String {
         format!(
-            "{} of {} anchors left out, the others widened by {:.0} ns, so the error is an estimate",
-            self.outliers, self.n, self.residual_ns
+            "its {} anchors were widened by {:.0} ns each, so the error is an estimate",
+            self.n, self.residual_ns
         )
     }
 
     /// Whether one line passes through every anchor, as the bounds assume.
     #[must_use]
     pub fn is_linear(&self) -> bool {
-        self.outliers == 0 && self.residual_ns == 0.0
+        self.residual_ns == 0.0
     }
 }
 
@@ -201,60 +187,6 @@ fn region(walls: &[Wall], slopes: (f64, f64), widen: f64) -> Result<Vec<Line>, f
         })
         .collect();
     corners(&ceilings, &floors, slopes)
-}
-
-/// Sorts the anchors that a robust line (Theil and Sen's: the median of all
-/// slopes) contradicts most to the end.
-fn sort_by_violation(walls: &mut [Wall]) {
-    let centre = |w: &Wall| {
-        (
-            f64::midpoint(w.ceiling.x, w.floor.x),
-            f64::midpoint(w.ceiling.y, w.floor.y),
-        )
-    };
-    let centres: Vec<(f64, f64)> = walls.iter().map(centre).collect();
-    let mut slopes: Vec<f64> = Vec::with_capacity(centres.len() * centres.len() / 2);
-    for (i, a) in centres.iter().enumerate() {
-        slopes.extend(
-            centres[i + 1..]
-                .iter()
-                .map(|b| (b.1 - a.1) / (b.0 - a.0))
-                .filter(|slope| slope.is_finite()),
-        );
-    }
-    let slope = median(&mut slopes);
-    let mut offsets: Vec<f64> = centres.iter().map(|c| c.1 - slope * c.0).collect();
-    let line = Line {
-        slope,
-        offset: median(&mut offsets),
-    };
-    let violation =
-        |w: &Wall| (line.at(w.ceiling.x) - w.ceiling.y).max(w.floor.y - line.at(w.floor.x));
-    walls.sort_by(|a, b| violation(a).total_cmp(&violation(b)));
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
-}
-
-/// How many of the sorted anchors a line still passes, but no fewer than three
-/// quarters: beyond that, it is the line that is wrong.
-fn largest_linear(walls: &[Wall], slopes: (f64, f64)) -> usize {
-    let least = (walls.len() * 3).div_ceil(4);
-    let (mut fits, mut fails) = (least, walls.len());
-    while fails - fits > 1 {
-        let middle = usize::midpoint(fits, fails);
-        if region(&walls[..middle], slopes, 0.0).is_ok() {
-            fits = middle;
-        } else {
-            fails = middle;
-        }
-    }
-    fits
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few thousand corners at most")]

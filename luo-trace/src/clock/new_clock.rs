@@ -53,20 +53,6 @@ pub(super) struct Piece {
     /// Until which it is.
     pub(super) to: u64,
     pub(super) fit: Fit,
-    /// What lies between it and the next piece.
-    pub(super) joint: Joint,
-}
-
-/// How a clock without a step goes from one line to the next, between the last
-/// instant known to be on the one and the first known to be on the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Joint {
-    /// It gets faster: it is whichever of the two lines is ahead.
-    Ahead,
-    /// It gets slower: it is whichever is behind.
-    Behind,
-    /// The lines do not tell where.
-    Unknown,
 }
 
 impl NewClock {
@@ -78,13 +64,13 @@ impl NewClock {
         warnings: &mut Vec<String>,
     ) -> Result<Self, ClockError> {
         if let Some(pieces) = early.and_then(|early| cut(anchors, early)) {
-            return Ok(Self::joined(pieces));
+            return Ok(Self { pieces });
         }
         let whole = Fit::new(anchors);
         if !whole.as_ref().is_ok_and(Fit::is_linear)
             && let Some(pieces) = pieces(anchors, early)
         {
-            return Ok(Self::joined(pieces));
+            return Ok(Self { pieces });
         }
         let whole = whole?;
         if !whole.is_linear() {
@@ -93,25 +79,9 @@ impl NewClock {
                 whole.misfit()
             ));
         }
-        Ok(Self::of(whole, anchors))
-    }
-
-    /// One piece whose slope is held by what is known beforehand.
-    pub fn with_prior(anchors: &[Anchor], prior: Option<Prior>) -> Result<Self, ClockError> {
-        Ok(Self::of(Fit::with_prior(anchors, prior)?, anchors))
-    }
-
-    fn of(fit: Fit, anchors: &[Anchor]) -> Self {
-        Self {
-            pieces: vec![Piece::over(fit, anchors)],
-        }
-    }
-
-    fn joined(mut pieces: Vec<Piece>) -> Self {
-        for at in 1..pieces.len() {
-            pieces[at - 1].joint = joint(&pieces[at - 1], &pieces[at]);
-        }
-        Self { pieces }
+        Ok(Self {
+            pieces: vec![Piece::over(whole, anchors)],
+        })
     }
 
     /// Puts what is known of the time before the first anchor in front.
@@ -150,7 +120,6 @@ impl NewClock {
                 from,
                 to: from,
                 fit,
-                joint: Joint::Unknown,
             };
             self.pieces.insert(0, piece);
         }
@@ -162,16 +131,10 @@ impl NewClock {
         let at = |piece: &Piece| piece.fit.counter_at(boot_ns);
         match self.around(|piece| boot_ns < piece.from, |p| boot_ns <= p.to) {
             (piece, None) => at(piece),
-            (before, Some(after)) => match before.joint {
-                // A clock that is ahead shows the same time sooner.
-                Joint::Ahead => pick(at(before), at(after), Ord::min),
-                Joint::Behind => pick(at(before), at(after), Ord::max),
-                Joint::Unknown => {
-                    let [x0, x1] = ends(before, after);
-                    let middle = between([before.to, after.from], [x0, x1], boot_ns);
-                    hull(at(before), at(after), Cycles(middle))
-                }
-            },
+            (before, Some(after)) => {
+                let middle = between([before.to, after.from], ends(before, after), boot_ns);
+                hull(at(before), at(after), Cycles(middle))
+            }
         }
     }
 
@@ -186,15 +149,11 @@ impl NewClock {
         );
         match around {
             (piece, None) => at(piece),
-            (before, Some(after)) => match before.joint {
-                Joint::Ahead => pick(at(before), at(after), Ord::max),
-                Joint::Behind => pick(at(before), at(after), Ord::min),
-                Joint::Unknown => {
-                    let middle = between(ends(before, after), [before.to, after.from], counter.0);
-                    let middle = i64::try_from(middle).unwrap_or(i64::MAX);
-                    hull(at(before), at(after), middle)
-                }
-            },
+            (before, Some(after)) => {
+                let middle = between(ends(before, after), [before.to, after.from], counter.0);
+                let middle = i64::try_from(middle).unwrap_or(i64::MAX);
+                hull(at(before), at(after), middle)
+            }
         }
     }
 
@@ -237,29 +196,7 @@ impl Piece {
             from: stamps().min().unwrap_or(0),
             to: stamps().max().unwrap_or(0),
             fit,
-            joint: Joint::Unknown,
         }
-    }
-}
-
-/// Where the lines cross between the pieces, a clock that only bends once is known:
-/// it is the earlier line up to there, the later one from there on.
-fn joint(before: &Piece, after: &Piece) -> Joint {
-    let (old, new) = (before.fit.hz, after.fit.hz);
-    // What the counter shows at the end of one piece, and at the start of the other,
-    // on both lines.
-    let [x0, x1] = ends(before, after).map(Cycles);
-    let (start, end) = (
-        [before.fit.boot_at(x0), after.fit.boot_at(x0)],
-        [before.fit.boot_at(x1), after.fit.boot_at(x1)],
-    );
-    // A clock that takes the counter for slower runs faster.
-    if new.hi < old.lo && start[0].hi >= start[1].lo && end[1].hi >= end[0].lo {
-        Joint::Ahead
-    } else if new.lo > old.hi && start[0].lo <= start[1].hi && end[1].lo <= end[0].hi {
-        Joint::Behind
-    } else {
-        Joint::Unknown
     }
 }
 
@@ -269,14 +206,6 @@ fn ends(before: &Piece, after: &Piece) -> [u64; 2] {
         before.fit.counter_at(before.to).mid.0,
         after.fit.counter_at(after.from).mid.0,
     ]
-}
-
-fn pick<T: Copy>(one: Bounds<T>, other: Bounds<T>, which: impl Fn(T, T) -> T) -> Bounds<T> {
-    Bounds {
-        lo: which(one.lo, other.lo),
-        mid: which(one.mid, other.mid),
-        hi: which(one.hi, other.hi),
-    }
 }
 
 /// The clock is still on the one line or already on the other.

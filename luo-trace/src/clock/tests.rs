@@ -61,10 +61,6 @@ fn halves(width_ns: u64, hz: u64) -> (u64, u64) {
     (cycles / 3 + 1, cycles - cycles / 3 + 1)
 }
 
-fn cycles_to_ns(cycles: i128, hz: i128) -> i128 {
-    cycles * 1_000_000_000 / hz
-}
-
 /// One live update: two clocks on one counter, anchors on both sides.
 #[derive(Clone, Debug)]
 struct Update {
@@ -187,20 +183,6 @@ proptest! {
     }
 
     #[test]
-    fn a_few_absurd_anchors_are_left_out(update in update(24), bad in prop::collection::vec((any::<prop::sample::Index>(), 1_000_000_000_u64..1 << 40), 1..4)) {
-        let mut anchors = update.old_anchors.clone();
-        for (index, by) in &bad {
-            anchors[index.index(update.old_anchors.len())].boot_ns += by;
-        }
-        let fit = Fit::new(&anchors).unwrap();
-        prop_assert!(fit.outliers >= 1 && fit.outliers <= bad.len(), "{}", fit.outliers);
-        let counter = u64::try_from(update.boot).unwrap();
-        let found = fit.boot_at(Cycles(counter));
-        let truth = update.old.boot(update.boot);
-        prop_assert!(i128::from(found.lo) <= truth && truth <= i128::from(found.hi));
-    }
-
-    #[test]
     fn a_stepped_clock_is_told_and_the_straight_part_used(
         update in update(32),
         step in 10_000_000_u64..10_000_000_000,
@@ -309,44 +291,6 @@ proptest! {
         prop_assert!(error <= u128::from(bound), "off by {error}, bound {bound}, {:?}", bridge.warnings);
     }
 
-    /// A bend that no anchor is near shows where the lines cross.
-    #[test]
-    fn a_bend_between_two_anchors_costs_no_precision(
-        update in update(20),
-        ppm in prop_oneof![-2000_i64..-200, 200_i64..2000],
-        before in 3_u64..20,
-        after in 20_u64..40,
-        gap in 50_u64..900,
-        bend in 1_u64..50,
-        event in 0_u64..900,
-    ) {
-        const MS: i128 = 1_000_000;
-        let hz = i128::from(update.new.hz);
-        let cycles = |ns: i128| ns * hz / 1_000_000_000;
-        let start = update.boot + hz;
-        let ms = |n: u64| i128::from(n) * MS;
-        let gap_start = start + cycles(ms(before) * 25);
-        let gap_end = gap_start + cycles(ms(gap));
-        let bend_ns = cycles_to_ns(gap_start - update.boot, hz) + ms(gap * bend / 50);
-        let refined = Refined::new(update.new, update.boot, u64::try_from(bend_ns).unwrap(), ppm);
-        let wide = halves(100, update.new.hz);
-        let firsts = (0..=before).map(|n| start + cycles(ms(n) * 25));
-        let lasts = (0..after).map(|n| gap_end + cycles(ms(n) * 25));
-        let anchors: Vec<Anchor> = firsts.chain(lasts).map(|counter| Anchor {
-            boot_ns: u64::try_from(refined.boot(counter)).unwrap(),
-            ..update.new.anchor(counter, wide.0, wide.1)
-        }).collect();
-        let course = NewClock::new(&anchors, None, &mut Vec::new()).unwrap();
-        let counter = gap_start + cycles(ms(event % gap));
-        let truth = i64::try_from(refined.boot(counter)).unwrap();
-        let placed = course.boot_at(Cycles(u64::try_from(counter).unwrap()));
-        prop_assert!(placed.lo - 2 <= truth && truth <= placed.hi + 2, "{truth} not in {placed:?}");
-        // The gap is up to 18 times as long as what the line into it is drawn by.
-        let width_ns = (wide.0 + wide.1) * 1_000_000_000 / update.new.hz + 2;
-        let apart = placed.hi.abs_diff(placed.lo);
-        prop_assert!(apart <= 40 * width_ns, "{placed:?}, {width_ns} ns");
-    }
-
     /// A clock that bends, anywhere on the scale of either.
     #[test]
     fn a_bend_at_the_end_of_the_scale_overflows_nothing(
@@ -449,19 +393,6 @@ fn one_anchor_needs_a_known_frequency() {
 }
 
 #[test]
-fn one_anchor_on_a_side_borrows_the_other_sides_rate_and_says_so() {
-    let bridge = Bridge::new(&straight(1_000_000_000, 30), &straight(60_000_000_000, 1)).unwrap();
-    assert!(bridge.warnings[0].contains("the new kernel left too few clock anchors"));
-    assert!(
-        bridge
-            .to_old(BootNs::stamped(60_000_000_000))
-            .ns()
-            .abs_diff(60_000_000_000)
-            <= bridge.error_ns
-    );
-}
-
-#[test]
 fn a_counter_that_restarts_is_refused() {
     let error = Bridge::new(&straight(1_000_000_000, 3), &straight(1_000, 3)).unwrap_err();
     assert!(
@@ -505,7 +436,7 @@ fn real_samples_fit() {
         })
         .collect();
     let fit = Fit::new(&anchors).unwrap();
-    assert!(fit.outliers <= 5 && fit.hz.mid > 1e6, "{fit:?}");
+    assert!(fit.hz.mid > 1e6, "{fit:?}");
 }
 
 #[test]

@@ -240,14 +240,15 @@ impl Sides<'_> {
     }
 }
 
-/// Anchors of which a later one has the counter at less than an earlier one.
+/// Readings of the counter that are less than an earlier one.
 fn backwards(anchors: &[Anchor], side: &str) -> Option<Doubt> {
     let mut sorted = anchors.to_vec();
     sorted.sort_by_key(|anchor| anchor.boot_ns);
     let times = sorted
         .windows(2)
         .filter(|pair| pair[1].after < pair[0].before)
-        .count();
+        .count()
+        + sorted.iter().filter(|a| a.after < a.before).count();
     (times > 0).then(|| {
         Doubt::minor(format!(
             "the counter went backwards {times} times among the {} anchors of the {side} kernel: \

@@ -60,8 +60,6 @@ fn check_run(run: &Run, files: u64, sessions: usize, kexecs: u64) {
         "{:?}",
         run.clock
     );
-    let borrowed = |warning: &String| warning.contains("too few clock anchors");
-    assert!(!run.clock.warnings.iter().any(borrowed), "{:?}", run.clock);
     // The way across alone has no clock.
     for phase in &run.phases {
         let derived = phase.source == Source::Derived;
