@@ -82,12 +82,12 @@ impl Device {
         name: &SessionName,
         why: impl FnOnce(i32) -> Option<String>,
     ) -> Result<Session, Error> {
-        let mut argument = NamedSession {
+        let argument = NamedSession {
             size: 0,
             fd: -1,
             name: name.to_kernel(),
         };
-        sys::ioctl_for_fd(self.file.as_fd(), command, &mut argument)
+        sys::ioctl_for_fd(self.file.as_fd(), command, argument, |made| made.fd)
             .map(Session::made)
             .map_err(|error| Error::of(command, error, why))
     }
@@ -98,18 +98,27 @@ fn is_busy(error: &io::Error) -> bool {
 }
 
 fn open_error(path: &Path, waited: Duration, source: io::Error) -> Error {
-    let path = path.to_owned();
+    let place = path.display();
     match source.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Error::NoLiveUpdate { path },
-        Some(libc::EACCES | libc::EPERM) => Error::Denied { path },
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => Error::Open(format!(
+            "{place} does not exist: this kernel has no live update; it needs \
+             CONFIG_LIVEUPDATE=y and liveupdate=on on its command line"
+        )),
+        Some(libc::EACCES | libc::EPERM) => Error::Open(format!(
+            "{place} cannot be opened without privilege: run this as root"
+        )),
+        // Stays so until the machine is rebooted.
+        Some(libc::EIO) => Error::Open(format!(
+            "open {place}: the kernel could not deserialise the sessions of the old kernel (see \
+             \"luo:\" in dmesg); what they preserved is lost, reboot to reset LUO"
+        )),
         Some(libc::EBUSY) => Error::Busy {
-            holder: Holder::of(&path),
-            path,
+            holder: Holder::of(path),
+            path: path.to_owned(),
             waited,
         },
-        Some(libc::EIO) => Error::Deserialize { path },
         _ => Error::Other {
-            call: format!("open {}", path.display()),
+            call: format!("open {place}"),
             source,
         },
     }
@@ -139,7 +148,7 @@ mod tests {
     fn a_device_that_is_missing_is_not_waited_for() {
         let start = Instant::now();
         let error = Device::open_at(Path::new("/no/device"), Duration::from_mins(1)).unwrap_err();
-        assert!(matches!(error, Error::NoLiveUpdate { .. }), "{error}");
+        assert!(matches!(error, Error::Open(_)), "{error}");
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 

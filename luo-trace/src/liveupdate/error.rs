@@ -14,16 +14,6 @@ use super::{Holder, NameError};
 /// A call on the device or a session that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `open`: `ENOENT`, `ENODEV` or `ENXIO`.
-    #[error(
-        "{} does not exist: this kernel has no live update; it needs CONFIG_LIVEUPDATE=y and \
-         liveupdate=on on its command line",
-        path.display()
-    )]
-    NoLiveUpdate { path: PathBuf },
-    /// `open`: `EACCES` or `EPERM`.
-    #[error("{} cannot be opened without privilege: run this as root", path.display())]
-    Denied { path: PathBuf },
     /// `open`: `EBUSY`. One process at a time.
     #[error(
         "{} is held by {} (waited {waited:?}): only one process at a time can have it open",
@@ -35,13 +25,9 @@ pub enum Error {
         holder: Option<Holder>,
         waited: Duration,
     },
-    /// `open`: `EIO`. Stays so until the machine is rebooted.
-    #[error(
-        "open {}: the kernel could not deserialise the sessions of the old kernel (see \"luo:\" in \
-         dmesg); what they preserved is lost, reboot to reset LUO",
-        path.display()
-    )]
-    Deserialize { path: PathBuf },
+    /// `open`, for another reason that its errno tells.
+    #[error("{0}")]
+    Open(String),
     /// No ioctl was made.
     #[error(transparent)]
     Name(#[from] NameError),

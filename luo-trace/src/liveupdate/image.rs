@@ -3,35 +3,14 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::sys;
 
 /// Why the next kernel could not be loaded.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("cannot open {}: {source}", path.display())]
-    Open { path: PathBuf, source: io::Error },
-    #[error("the command line of the next kernel contains a NUL byte")]
-    Cmdline,
-    /// `EPERM`.
-    #[error(
-        "kexec_file_load is not permitted: it needs root (CAP_SYS_BOOT), no lockdown and \
-         kernel.kexec_load_disabled = 0"
-    )]
-    NotPermitted,
-    /// `ENOSYS`.
-    #[error("this kernel has no kexec_file_load: it needs CONFIG_KEXEC_FILE=y")]
-    Unsupported,
-    /// `ENOEXEC`.
-    #[error("{} is no kernel image that this kernel can load", kernel.display())]
-    NotAKernel { kernel: PathBuf },
-    /// `EBUSY`.
-    #[error("kexec_file_load: the kernel is busy (EBUSY); try again")]
-    Busy,
-    #[error("kexec_file_load of {} failed: {source}", kernel.display())]
-    Other { kernel: PathBuf, source: io::Error },
-}
+#[error("{0}")]
+pub struct LoadError(String);
 
 /// Loads `kernel` with `initrd` and `cmdline` as the image of the next kexec.
 ///
@@ -39,23 +18,32 @@ pub enum LoadError {
 /// to the image (`kho_fill_kimage` in `kernel/liveupdate/kexec_handover.c`).
 pub fn load(kernel: &Path, initrd: &Path, cmdline: &str) -> Result<(), LoadError> {
     let open = |path: &Path| {
-        File::open(path).map_err(|source| LoadError::Open {
-            path: path.to_owned(),
-            source,
-        })
+        let cannot = |error| LoadError(format!("cannot open {}: {error}", path.display()));
+        File::open(path).map_err(cannot)
     };
     let (kernel_file, initrd_file) = (open(kernel)?, open(initrd)?);
-    let cmdline = CString::new(cmdline).map_err(|_| LoadError::Cmdline)?;
-    sys::kexec_file_load(&kernel_file, &initrd_file, &cmdline).map_err(|source| {
-        let kernel = kernel.to_owned();
-        match source.raw_os_error() {
-            Some(libc::EPERM) => LoadError::NotPermitted,
-            Some(libc::ENOSYS) => LoadError::Unsupported,
-            Some(libc::ENOEXEC) => LoadError::NotAKernel { kernel },
-            Some(libc::EBUSY) => LoadError::Busy,
-            _ => LoadError::Other { kernel, source },
+    let cmdline = CString::new(cmdline).map_err(|_| {
+        LoadError("the command line of the next kernel contains a NUL byte".to_owned())
+    })?;
+    sys::kexec_file_load(&kernel_file, &initrd_file, &cmdline)
+        .map_err(|error| LoadError(refused(kernel, &error)))
+}
+
+fn refused(kernel: &Path, error: &io::Error) -> String {
+    let kernel = kernel.display();
+    match error.raw_os_error() {
+        Some(libc::EPERM) => "kexec_file_load is not permitted: it needs root (CAP_SYS_BOOT), no \
+                              lockdown and kernel.kexec_load_disabled = 0"
+            .to_owned(),
+        Some(libc::ENOSYS) => {
+            "this kernel has no kexec_file_load: it needs CONFIG_KEXEC_FILE=y".to_owned()
         }
-    })
+        Some(libc::ENOEXEC) => {
+            format!("{kernel} is no kernel image that this kernel can load")
+        }
+        Some(libc::EBUSY) => "kexec_file_load: the kernel is busy (EBUSY); try again".to_owned(),
+        _ => format!("kexec_file_load of {kernel} failed: {error}"),
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +63,9 @@ mod tests {
     fn a_nul_in_the_command_line_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = load(file.path(), file.path(), "quiet\0init=/bin/sh").unwrap_err();
-        assert!(matches!(error, LoadError::Cmdline), "{error}");
+        assert!(
+            error.to_string().ends_with("contains a NUL byte"),
+            "{error}"
+        );
     }
 }

@@ -11,27 +11,26 @@ pub struct SessionName(String);
 
 /// Why a string is no session name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
-    #[error("a session name cannot be empty")]
-    Empty,
-    /// More than the kernel keeps.
-    #[error("session name '{}' is {} bytes long, at most 63 are possible", .0, .0.len())]
-    TooLong(String),
-    /// A NUL would end it early in the kernel.
-    #[error("session name '{}' contains a NUL byte", .0.escape_default())]
-    Nul(String),
-}
+#[error("{0}")]
+pub struct NameError(String);
 
 impl SessionName {
     /// Checks and wraps a name.
     pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
-        if name.is_empty() {
-            Err(NameError::Empty)
-        } else if name.len() >= SESSION_NAME_LENGTH {
-            Err(NameError::TooLong(name))
+        let len = name.len();
+        if len == 0 {
+            Err(NameError("a session name cannot be empty".to_owned()))
+        } else if len >= SESSION_NAME_LENGTH {
+            Err(NameError(format!(
+                "session name '{name}' is {len} bytes long, at most 63 are possible"
+            )))
         } else if name.contains('\0') {
-            Err(NameError::Nul(name))
+            // It would end the name early in the kernel.
+            let name = name.escape_default();
+            Err(NameError(format!(
+                "session name '{name}' contains a NUL byte"
+            )))
         } else {
             Ok(Self(name))
         }

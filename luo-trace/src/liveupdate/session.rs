@@ -98,12 +98,14 @@ impl Session {
     /// A second call for the same token gives another descriptor of the same
     /// file, unless the first failed: then it fails alike.
     pub fn retrieve_fd(&self, token: u64) -> Result<OwnedFd, Error> {
-        let mut argument = TokenFd {
+        let argument = TokenFd {
             size: 0,
             fd: -1,
             token,
         };
-        let result = sys::ioctl_for_fd(self.fd.as_fd(), Command::RetrieveFd, &mut argument);
+        let result = sys::ioctl_for_fd(self.fd.as_fd(), Command::RetrieveFd, argument, |back| {
+            back.fd
+        });
         result.map_err(|error| {
             Error::of(Command::RetrieveFd, error, |errno| {
                 Some(match errno {

@@ -9,8 +9,6 @@ use bytemuck::Pod;
 use luo_trace_ebpf::Command;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
-use super::uapi::{NamedSession, TokenFd};
-
 /// Issues a LUO ioctl with a struct that has its size first, which is set here.
 pub(super) fn ioctl<T: Pod>(
     fd: BorrowedFd<'_>,
@@ -32,37 +30,22 @@ pub(super) fn ioctl<T: Pod>(
     }
 }
 
-/// A struct in which the kernel returns a new descriptor.
-pub(super) trait ReturnsFd: Pod {
-    /// The field `fd` after the ioctl.
-    fn fd(&self) -> RawFd;
-}
-
-impl ReturnsFd for NamedSession {
-    fn fd(&self) -> RawFd {
-        self.fd
-    }
-}
-
-impl ReturnsFd for TokenFd {
-    fn fd(&self) -> RawFd {
-        self.fd
-    }
-}
-
-/// Issues an ioctl that returns a new descriptor: those that create or retrieve.
-pub(super) fn ioctl_for_fd<T: ReturnsFd>(
+/// Issues an ioctl that returns a new descriptor, in the field that `returned` reads:
+/// those that create or retrieve.
+pub(super) fn ioctl_for_fd<T: Pod>(
     fd: BorrowedFd<'_>,
     command: Command,
-    argument: &mut T,
+    mut argument: T,
+    returned: fn(&T) -> RawFd,
 ) -> io::Result<OwnedFd> {
-    ioctl(fd, command, argument)?;
-    if argument.fd() < 0 {
+    ioctl(fd, command, &mut argument)?;
+    let new = returned(&argument);
+    if new < 0 {
         return Err(io::Error::other("the kernel returned no descriptor"));
     }
     // SAFETY: the ioctl succeeded, hence the kernel has just installed this
     // descriptor for us, and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(argument.fd()) })
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
 /// Takes over a descriptor that this process was started with.

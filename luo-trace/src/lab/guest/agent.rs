@@ -106,7 +106,7 @@ pub fn preserve(workload: &Workload, ready_fd: Option<u32>) -> Result<Exit> {
             workload
                 .tokens(session)
                 .map(|token| {
-                    let file = workload.content().prepare(session, token)?;
+                    let file = workload.prepare(session, token)?;
                     Ok((token, file))
                 })
                 .collect()
@@ -183,11 +183,10 @@ pub fn restore(task: &Restore<'_>) -> Result<Exit> {
         sessions: sessions.len() as u64,
         ..Verified::default()
     };
-    let content = workload.content();
     for (session, token, file) in files {
-        verified.mismatches += content.verify(file, session, token)?;
+        verified.mismatches += workload.verify(file, session, token)?;
         verified.files += 1;
-        verified.bytes += content.file_size();
+        verified.bytes += workload.size;
     }
     if task.files.is_none() {
         for session in &sessions {
@@ -220,7 +219,7 @@ where
 }
 
 fn raise_descriptor_limit(workload: &Workload) -> Result<()> {
-    let needed = u64::from(workload.files()) + u64::from(workload.sessions) + 64;
+    let needed = u64::from(workload.files) + u64::from(workload.sessions) + 64;
     let limit = rustix::process::getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use anyhow::{Result, bail};
 
 use crate::exit::Exit;
-use crate::lab::workload::{Workload, memfd::patterned_memfd};
+use crate::lab::workload::{Workload, memfd};
 use crate::liveupdate::{Device, Error, SessionName};
 
 /// Prints one line for each refusal: what was done and what it was refused with.
@@ -22,11 +22,11 @@ pub fn before_update() -> Result<Exit> {
     drop(device);
     println!("name: {}", session.name()?);
 
-    let (memfd, more) = (patterned_memfd(4096, 0, 1)?, patterned_memfd(4096, 0, 2)?);
-    session.preserve_fd(memfd.as_fd(), 1)?;
+    let (file, more) = (memfd::patterned(4096, 0, 1)?, memfd::patterned(4096, 0, 2)?);
+    session.preserve_fd(file.as_fd(), 1)?;
     refused("same token", session.preserve_fd(more.as_fd(), 1))?;
-    refused("same file", session.preserve_fd(memfd.as_fd(), 2))?;
-    refused("same file elsewhere", second.preserve_fd(memfd.as_fd(), 1))?;
+    refused("same file", session.preserve_fd(file.as_fd(), 2))?;
+    refused("same file elsewhere", second.preserve_fd(file.as_fd(), 1))?;
     let null = File::open("/dev/null")?;
     refused("no memfd", session.preserve_fd(null.as_fd(), 3))?;
     refused("retrieve from outgoing", session.retrieve_fd(1))?;

@@ -1,6 +1,5 @@
 //! Memfds whose every page says where it belongs, so that misplaced pages show.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,59 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::Content;
-use crate::quantity::{parse_size, show_size};
-
-/// `memfd=COUNTxSIZE`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Memfds {
-    count: u32,
-    /// Bytes of each.
-    size: u64,
-}
-
-impl Memfds {
-    pub(super) fn parse(value: &str) -> Result<Self, String> {
-        let (count, size) = value
-            .split_once('x')
-            .ok_or_else(|| format!("'{value}' is not COUNTxSIZE"))?;
-        let count = count
-            .parse()
-            .map_err(|_| format!("'{count}' is not a number"))?;
-        let size = parse_size(size)?;
-        if size.checked_mul(u64::from(count)).is_none() {
-            return Err("it is larger than any memory".to_owned());
-        }
-        Ok(Self { count, size })
-    }
-}
-
-impl fmt::Display for Memfds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "memfd={}x{}", self.count, show_size(self.size))
-    }
-}
-
-impl Content for Memfds {
-    fn files(&self) -> u32 {
-        self.count
-    }
-
-    fn file_size(&self) -> u64 {
-        self.size
-    }
-
-    fn prepare(&self, session: u32, token: u64) -> io::Result<OwnedFd> {
-        patterned_memfd(self.size, session, token)
-    }
-
-    fn verify(&self, fd: OwnedFd, session: u32, token: u64) -> io::Result<u64> {
-        mismatches(fd, self.size, session, token)
-    }
-}
-
 /// Makes a memfd of `size` bytes with the pattern of a session and token.
-pub fn patterned_memfd(size: u64, session: u32, token: u64) -> io::Result<OwnedFd> {
+pub fn patterned(size: u64, session: u32, token: u64) -> io::Result<OwnedFd> {
     let fd = memfd_create(format!("lab-{session}-{token}"), MemfdFlags::CLOEXEC)?;
     let file = File::from(fd);
     file.set_len(size)?;
@@ -75,7 +23,7 @@ pub fn patterned_memfd(size: u64, session: u32, token: u64) -> io::Result<OwnedF
 /// Counts the bytes of a retrieved memfd that are not as they were preserved.
 ///
 /// A file of another size counts as wholly mismatched.
-fn mismatches(fd: OwnedFd, size: u64, session: u32, token: u64) -> io::Result<u64> {
+pub fn mismatches(fd: OwnedFd, size: u64, session: u32, token: u64) -> io::Result<u64> {
     let file = File::from(fd);
     if file.metadata()?.len() != size {
         return Ok(size.max(1));
@@ -133,7 +81,7 @@ mod tests {
     #[test]
     fn the_pattern_tells_files_and_pages_apart() {
         let size = 3 * 4096 + 100;
-        let make = || patterned_memfd(size, 1, 7).unwrap();
+        let make = || patterned(size, 1, 7).unwrap();
         assert_eq!(mismatches(make(), size, 1, 7).unwrap(), 0);
         assert!(mismatches(make(), size, 1, 8).unwrap() > size / 2);
         assert!(mismatches(make(), size, 2, 7).unwrap() > size / 2);
@@ -148,7 +96,7 @@ mod tests {
 
     #[test]
     fn one_flipped_bit_is_one_mismatch() {
-        let file = File::from(patterned_memfd(8192, 0, 1).unwrap());
+        let file = File::from(patterned(8192, 0, 1).unwrap());
         let mut byte = [0];
         file.read_exact_at(&mut byte, 5000).unwrap();
         file.write_all_at(&[byte[0] ^ 1], 5000).unwrap();

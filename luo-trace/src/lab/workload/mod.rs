@@ -1,7 +1,4 @@
 //! What is carried across the update, and the proof that it arrived.
-//!
-//! A further kind of workload implements [`Content`] in a file of its own and has one
-//! row in [`Workload::content`] and one in its parser.
 
 pub(super) mod memfd;
 
@@ -13,32 +10,16 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use self::memfd::Memfds;
 use crate::liveupdate::{NameError, SessionName};
-use crate::quantity::parse_duration;
+use crate::quantity::{parse_duration, parse_size, show_size};
 
-/// A kind of file that LUO preserves. To preserve and to retrieve it is the same for
-/// all kinds: a descriptor and a token.
-pub(super) trait Content {
-    /// Files, over all sessions.
-    fn files(&self) -> u32;
-    /// Bytes that are verified of each file, and memory that it takes.
-    fn file_size(&self) -> u64;
-    /// Makes the file that is preserved under `token`.
-    fn prepare(&self, session: u32, token: u64) -> io::Result<OwnedFd>;
-    /// Counts the bytes of the retrieved file that are not as they were prepared.
-    fn verify(&self, fd: OwnedFd, session: u32, token: u64) -> io::Result<u64>;
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    Memfd(Memfds),
-}
-
-/// Files in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms`.
+/// Memfds in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    kind: Kind,
+    /// Files, over all sessions.
+    pub files: u32,
+    /// Bytes of each.
+    pub size: u64,
     /// Sessions that the files are dealt to in turn.
     pub sessions: u32,
     /// What the agent waits before it opens the device in the new kernel.
@@ -48,20 +29,19 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub(super) fn content(&self) -> &dyn Content {
-        match &self.kind {
-            Kind::Memfd(memfds) => memfds,
-        }
-    }
-
-    /// Files, over all sessions.
-    pub fn files(&self) -> u32 {
-        self.content().files()
-    }
-
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        u64::from(self.files()) * self.content().file_size()
+        u64::from(self.files) * self.size
+    }
+
+    /// Makes the file that is preserved under `token`.
+    pub fn prepare(&self, session: u32, token: u64) -> io::Result<OwnedFd> {
+        memfd::patterned(self.size, session, token)
+    }
+
+    /// Counts the bytes of the retrieved file that are not as they were prepared.
+    pub fn verify(&self, file: OwnedFd, session: u32, token: u64) -> io::Result<u64> {
+        memfd::mismatches(file, self.size, session, token)
     }
 
     /// The name of session `index`.
@@ -72,7 +52,7 @@ impl Workload {
     /// The tokens of session `index`. No two sessions share one.
     pub fn tokens(&self, index: u32) -> impl Iterator<Item = u64> + use<> {
         let first = u64::from(index) + 1;
-        (first..=u64::from(self.files())).step_by(self.sessions as usize)
+        (first..=u64::from(self.files)).step_by(self.sessions as usize)
     }
 }
 
@@ -90,50 +70,63 @@ impl FromStr for Workload {
 }
 
 fn parse(spec: &str) -> Result<Workload, String> {
-    let (mut kind, mut sessions) = (None, 1);
-    let (mut delay, mut between) = (Duration::ZERO, Duration::ZERO);
+    let mut workload = Workload {
+        files: 0,
+        size: 0,
+        sessions: 1,
+        delay: Duration::ZERO,
+        between: Duration::ZERO,
+    };
+    let number = |text: &str| {
+        let number = text.parse::<u32>();
+        number.map_err(|_| format!("'{text}' is not a number"))
+    };
     for part in spec.split(',') {
         let (key, value) = part
             .split_once('=')
             .ok_or_else(|| format!("'{part}' has no '='"))?;
         match key {
-            "memfd" => kind = Some(Kind::Memfd(Memfds::parse(value)?)),
-            "sessions" => {
-                sessions = value
-                    .parse()
-                    .map_err(|_| format!("'{value}' is not a number"))?;
+            "memfd" => {
+                let (count, size) = value
+                    .split_once('x')
+                    .ok_or_else(|| format!("'{value}' is not COUNTxSIZE"))?;
+                (workload.files, workload.size) = (number(count)?, parse_size(size)?);
             }
-            "delay" => delay = parse_duration(value)?,
-            "between" => between = parse_duration(value)?,
+            "sessions" => workload.sessions = number(value)?,
+            "delay" => workload.delay = parse_duration(value)?,
+            "between" => workload.between = parse_duration(value)?,
             _ => return Err(format!("'{key}' is unknown")),
         }
     }
-    let kind = kind.ok_or("it has no files")?;
-    let workload = Workload {
-        kind,
+    let Workload {
+        files,
+        size,
         sessions,
-        delay,
-        between,
-    };
-    match workload.files() {
-        0 => Err("it has no files".to_owned()),
-        _ if sessions == 0 => Err("it has no session".to_owned()),
-        files if sessions > files => Err("it has more sessions than files".to_owned()),
-        _ => Ok(workload),
+        ..
+    } = workload;
+    if files == 0 {
+        Err("it has no files".to_owned())
+    } else if size.checked_mul(u64::from(files)).is_none() {
+        Err("it is larger than any memory".to_owned())
+    } else if sessions == 0 {
+        Err("it has no session".to_owned())
+    } else if sessions > files {
+        Err("it has more sessions than files".to_owned())
+    } else {
+        Ok(workload)
     }
 }
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            kind,
+            files,
+            size,
             sessions,
             delay,
             between,
         } = self;
-        match kind {
-            Kind::Memfd(memfds) => write!(f, "{memfds}")?,
-        }
+        write!(f, "memfd={files}x{}", show_size(*size))?;
         if *sessions != 1 {
             write!(f, ",sessions={sessions}")?;
         }
@@ -171,10 +164,7 @@ mod tests {
             assert_eq!(read(spec).unwrap().to_string(), spec);
         }
         let big = read("memfd=500x64K,sessions=8").unwrap();
-        assert_eq!(
-            (big.files(), big.bytes(), big.sessions),
-            (500, 500 << 16, 8)
-        );
+        assert_eq!((big.files, big.bytes(), big.sessions), (500, 500 << 16, 8));
     }
 
     #[test]
