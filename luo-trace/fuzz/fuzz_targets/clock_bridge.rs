@@ -33,7 +33,7 @@ fuzz_target!(|data: (Start, Steps, Start, Steps, Log, u64)| {
             assert!(boot.lo <= boot.mid && boot.mid <= boot.hi);
             assert!(counter.lo <= counter.mid && counter.mid <= counter.hi);
         }
-        if let Ok(bridge) = Bridge::with_early(&old, &new, early) {
+        if let Ok(bridge) = Bridge::new(&old, &new, early) {
             let later = at.saturating_add(1);
             let place = |ns: u64| bridge.to_old(BootNs::stamped(ns));
             assert!(place(at) <= place(later));

@@ -54,17 +54,9 @@ impl Map {
 }
 
 impl Bridge {
-    /// Joins the anchors that two kernels took of the same counter.
-    pub fn new(old: &[Anchor], new: &[Anchor]) -> Result<Self, ClockError> {
-        Self::with_early(old, new, None)
-    }
-
-    /// The same, with what is known of the new kernel's clock before its anchors.
-    pub fn with_early(
-        old: &[Anchor],
-        new: &[Anchor],
-        early: Option<Early>,
-    ) -> Result<Self, ClockError> {
+    /// Joins the anchors that two kernels took of the same counter, with what is known
+    /// of the new kernel's clock before its anchors.
+    pub fn new(old: &[Anchor], new: &[Anchor], early: Option<Early>) -> Result<Self, ClockError> {
         counter_ran_on(old, new)?;
         let mut warnings = Vec::new();
         let old_fit = fit_old(old, &mut warnings)?;
@@ -73,20 +65,14 @@ impl Bridge {
         let ends: Vec<u64> = clock.pieces().iter().flat_map(|p| [p.from, p.to]).collect();
         let skew = hz_new.mid / hz_old.mid - 1.0;
         // The map of a piece far off the pace would not be one.
-        for hz in clock.pieces().iter().map(|piece| piece.fit.hz.mid) {
-            let skew = (hz / hz_old.mid - 1.0).abs();
-            if skew > 2.0 * SAME_COUNTER || skew.is_nan() {
-                return Err(ClockError::RatesApart {
-                    hz_old: hz_old.mid,
-                    hz_new: hz,
-                });
+        let pieces = clock.pieces().iter().map(|piece| piece.fit.hz.mid);
+        let limits = pieces.map(|hz| (hz, 2.0 * SAME_COUNTER));
+        for (hz_new, most) in limits.chain([(hz_new.mid, SAME_COUNTER)]) {
+            let skew = (hz_new / hz_old.mid - 1.0).abs();
+            if skew > most || skew.is_nan() {
+                let hz_old = hz_old.mid;
+                return Err(ClockError::RatesApart { hz_old, hz_new });
             }
-        }
-        if skew.abs() > SAME_COUNTER {
-            return Err(ClockError::RatesApart {
-                hz_old: hz_old.mid,
-                hz_new: hz_new.mid,
-            });
         }
         warn_of_rates(hz_old, hz_new, skew, &mut warnings);
         if let Some(early) = early.filter(|e| (e.hz / hz_new.mid - 1.0).abs() < SAME_COUNTER) {

@@ -124,7 +124,7 @@ proptest! {
         update in update(2),
         events in prop::collection::vec(0_u64..60_000_000_000, 1..20),
     ) {
-        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors).unwrap();
+        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors, None).unwrap();
         for since_boot in events {
             let counter = update.boot
                 + i128::from(since_boot) * i128::from(update.new.hz) / 1_000_000_000;
@@ -138,7 +138,7 @@ proptest! {
 
     #[test]
     fn the_bound_is_of_use(update in update(2)) {
-        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors).unwrap();
+        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors, None).unwrap();
         let width = update.old_anchors.iter().chain(&update.new_anchors).map(Anchor::width).max();
         let width_ns = i128::from(width.unwrap()) * 1_000_000_000 / i128::from(update.old.hz) + 2;
         let span = |anchors: &[Anchor]| anchors[anchors.len() - 1].boot_ns - anchors[0].boot_ns;
@@ -155,7 +155,7 @@ proptest! {
 
     #[test]
     fn the_map_never_goes_backwards(update in update(2), from in any::<u64>(), step in 0_u64..1000) {
-        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors).unwrap();
+        let bridge = Bridge::new(&update.old_anchors, &update.new_anchors, None).unwrap();
         for at in [from, from % 100_000_000_000] {
             prop_assert!(bridge.to_old(BootNs::stamped(at)).ns() <= bridge.to_old(BootNs::stamped(at.saturating_add(step))).ns());
         }
@@ -192,7 +192,7 @@ proptest! {
         for anchor in &mut anchors[..half] {
             anchor.boot_ns = anchor.boot_ns.saturating_sub(step);
         }
-        let bridge = Bridge::new(&anchors, &update.new_anchors).unwrap();
+        let bridge = Bridge::new(&anchors, &update.new_anchors, None).unwrap();
         prop_assert!(bridge.warnings.iter().any(|w| w.contains("stepped")), "{:?}", bridge.warnings);
         let truth = update.old.boot(update.boot);
         let error = (i128::from(bridge.to_old(BootNs::stamped(0)).ns()) - truth).unsigned_abs();
@@ -230,7 +230,7 @@ proptest! {
             until_ns: bent + unsure.1,
             hz: f64::from(u32::try_from(update.new.hz / 4).unwrap()) * 4.0,
         };
-        let bridge = Bridge::with_early(&update.old_anchors, &anchors, Some(early)).unwrap();
+        let bridge = Bridge::new(&update.old_anchors, &anchors, Some(early)).unwrap();
         // A bend right at the first anchors or the last makes the bound an
         // estimate, and a warning says so.
         prop_assume!(!bridge.warnings.iter().any(|w| w.contains("is an estimate")));
@@ -283,7 +283,7 @@ proptest! {
         let kexec = end + cycles(15_000);
         let new = Truth { hz: update.new.hz, zero: kexec };
         let (anchors, _) = sample(new, kexec + hz, &vec![(100_000_000, 50, 50); 6]);
-        let bridge = Bridge::new(&old, &anchors).unwrap();
+        let bridge = Bridge::new(&old, &anchors, None).unwrap();
         let stamp = 1_500_000_000;
         let truth = refined.boot(kexec + 3 * hz / 2);
         let error = (i128::from(bridge.to_old(BootNs::stamped(stamp)).ns()) - truth).unsigned_abs();
@@ -318,7 +318,7 @@ proptest! {
             }
         }
         let old: Vec<Anchor> = stretch(0, 0, 0).collect();
-        if let Ok(bridge) = Bridge::new(&old, &anchors) {
+        if let Ok(bridge) = Bridge::new(&old, &anchors, None) {
             let place = |ns: u64| bridge.to_old(BootNs::stamped(ns));
             prop_assert!(place(at) <= place(at.saturating_add(1)));
             prop_assert!(bridge.error_at(BootNs::stamped(at)) >= 2);
@@ -348,7 +348,7 @@ proptest! {
             prop_assert!(boot.lo <= boot.mid && boot.mid <= boot.hi, "{boot:?}");
             prop_assert!(counter.lo <= counter.mid && counter.mid <= counter.hi, "{counter:?}");
         }
-        if let Ok(bridge) = Bridge::new(&old, &new) {
+        if let Ok(bridge) = Bridge::new(&old, &new, None) {
             prop_assert!(bridge.to_old(BootNs::stamped(at)).ns() <= bridge.to_old(BootNs::stamped(at.saturating_add(1))).ns());
             prop_assert!(bridge.error_at(BootNs::stamped(at)) >= 2);
         }
@@ -370,7 +370,7 @@ fn straight(from: i128, n: i128) -> Vec<Anchor> {
 fn no_anchor_is_an_error() {
     assert_eq!(Fit::new(&[]).unwrap_err(), ClockError::NoAnchors);
     assert_eq!(
-        Bridge::new(&[], &straight(1_000_000_000, 2)).unwrap_err(),
+        Bridge::new(&[], &straight(1_000_000_000, 2), None).unwrap_err(),
         ClockError::NoAnchors
     );
 }
@@ -394,7 +394,7 @@ fn one_anchor_needs_a_known_frequency() {
 
 #[test]
 fn a_counter_that_restarts_is_refused() {
-    let error = Bridge::new(&straight(1_000_000_000, 3), &straight(1_000, 3)).unwrap_err();
+    let error = Bridge::new(&straight(1_000_000_000, 3), &straight(1_000, 3), None).unwrap_err();
     assert!(
         matches!(error, ClockError::CounterReset { new: 950, .. }),
         "{error}"
@@ -410,7 +410,7 @@ fn a_counter_that_changes_its_rate_is_refused() {
     let new: Vec<Anchor> = (60..90)
         .map(|i| slow.anchor(i * 1_000_000_000, 50, 50))
         .collect();
-    let error = Bridge::new(&straight(1_000_000_000, 30), &new).unwrap_err();
+    let error = Bridge::new(&straight(1_000_000_000, 30), &new, None).unwrap_err();
     assert!(matches!(error, ClockError::RatesApart { .. }), "{error}");
 }
 
@@ -423,7 +423,7 @@ fn clocks_that_run_apart_are_told() {
     let new: Vec<Anchor> = (60..90)
         .map(|i| fast.anchor(i * 1_000_000_000, 50, 50))
         .collect();
-    let bridge = Bridge::new(&straight(1_000_000_000, 30), &new).unwrap();
+    let bridge = Bridge::new(&straight(1_000_000_000, 30), &new, None).unwrap();
     assert!(bridge.warnings[0].starts_with("the two kernels' clocks run 50.0 ppm apart"));
 }
 
@@ -456,7 +456,7 @@ fn the_map_does_not_turn_back_at_the_end_of_the_range() {
     let old: Vec<Anchor> = (1..30)
         .map(|i| old.anchor(i * 1_000_000_000, 50, 50))
         .collect();
-    let bridge = Bridge::new(&old, &new).unwrap();
+    let bridge = Bridge::new(&old, &new, None).unwrap();
     let end = i64::MAX.cast_unsigned();
     assert!(
         bridge.to_old(BootNs::stamped(end - 1000)).ns() <= bridge.to_old(BootNs::stamped(end)).ns()

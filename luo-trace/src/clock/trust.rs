@@ -37,24 +37,6 @@ pub struct ClockFacts {
     pub slept_ns: u64,
 }
 
-/// What speaks against the counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Doubt {
-    text: String,
-    /// Whether an interval across the kexec is wrong by an unknown amount.
-    void: bool,
-}
-
-impl Doubt {
-    fn minor(text: String) -> Self {
-        Self { text, void: false }
-    }
-
-    fn void(text: String) -> Self {
-        Self { text, void: true }
-    }
-}
-
 /// Both sides' anchors and facts.
 #[derive(Clone, Copy, Debug)]
 pub struct Sides<'a> {
@@ -77,17 +59,14 @@ impl Sides<'_> {
     /// The counter cannot be used: why, and what the time of day tells instead, to two
     /// seconds. No window is made of that.
     pub fn bridge(&self) -> Result<Bridge, String> {
-        let joined = Bridge::with_early(self.old, self.new, self.early);
-        let doubts = self.doubts(joined.as_ref().ok());
-        let why = match (joined, doubts.iter().find(|doubt| doubt.void)) {
-            (Ok(mut bridge), None) => {
-                bridge
-                    .warnings
-                    .extend(doubts.into_iter().map(|doubt| doubt.text));
+        let joined = Bridge::new(self.old, self.new, self.early).map_err(|e| e.to_string());
+        let why = match joined.and_then(|bridge| self.adjusted().map_or(Ok(bridge), Err)) {
+            Ok(mut bridge) => {
+                let doubts = self.doubts(&bridge);
+                bridge.warnings.extend(doubts);
                 return Ok(bridge);
             }
-            (Ok(_), Some(void)) => void.text.clone(),
-            (Err(error), _) => error.to_string(),
+            Err(why) => why,
         };
         Err(match self.by_day_ns() {
             Some(ns) => format!(
@@ -111,55 +90,42 @@ impl Sides<'_> {
             .then(|| new_start.realtime_ns.saturating_sub(old_end.realtime_ns))
     }
 
-    fn doubts(&self, by_counter: Option<&Bridge>) -> Vec<Doubt> {
-        let mut doubts: Vec<Doubt> = self.of_facts().collect();
-        doubts.extend(backwards(self.old, "old"));
-        doubts.extend(backwards(self.new, "new"));
-        doubts.extend(by_counter.and_then(|bridge| self.contradicted(bridge)));
-        doubts
-    }
-
-    fn of_facts(&self) -> impl Iterator<Item = Doubt> {
+    /// What speaks against the counter.
+    fn doubts(&self, bridge: &Bridge) -> Vec<String> {
         let sides = [("old", self.old_facts), ("new", self.new_facts)];
         let name = arch::COUNTER;
-        let not_invariant = sides.iter().any(|(_, f)| f.invariant == Some(false));
-        let promise = not_invariant.then(|| {
-            Doubt::minor(format!(
+        let mut doubts = Vec::new();
+        if sides.iter().any(|(_, f)| f.invariant == Some(false)) {
+            doubts.push(format!(
                 "the CPU does not promise that {name} keeps its pace and never stops: that it did \
                  so is what the anchors show, not what is known"
-            ))
-        });
-        let sources = sides.into_iter().filter_map(|(side, facts)| {
+            ));
+        }
+        for (side, facts) in sides {
             let source = facts.clocksource.as_str();
-            let other = !source.is_empty() && !arch::is_clocksource(source);
-            other.then(|| {
-                Doubt::minor(format!(
+            if !source.is_empty() && !arch::is_clocksource(source) {
+                doubts.push(format!(
                     "the {side} kernel keeps its time by {source}, not by {name}: its anchors join \
                      two clocks"
-                ))
-            })
-        });
-        let sleeps = sides.into_iter().filter_map(|(side, facts)| {
+                ));
+            }
             let slept = facts.slept_ns.saturating_sub(facts.slept_before_ns);
-            (slept > SLEEP_NS).then(|| {
-                Doubt::minor(format!(
+            if slept > SLEEP_NS {
+                doubts.push(format!(
                     "the machine was suspended for {} ms while the {side} kernel was watched: \
                      {name} may have stopped",
                     slept / 1_000_000
-                ))
-            })
-        });
-        let doubts: Vec<Doubt> = promise
-            .into_iter()
-            .chain(sources)
-            .chain(sleeps)
-            .chain(self.adjusted())
-            .collect();
-        doubts.into_iter()
+                ));
+            }
+        }
+        doubts.extend(backwards(self.old, "old"));
+        doubts.extend(backwards(self.new, "new"));
+        doubts.extend(self.contradicted(bridge));
+        doubts
     }
 
     /// Whether a CPU's counter was moved on purpose.
-    fn adjusted(&self) -> Option<Doubt> {
+    fn adjusted(&self) -> Option<String> {
         let (old, new) = (
             self.old_facts.counter_adjust.as_ref()?,
             self.new_facts.counter_adjust.as_ref()?,
@@ -170,15 +136,15 @@ impl Sides<'_> {
         });
         moved.map(|(cpu, by)| {
             let register = arch::ADJUST.unwrap_or_default();
-            Doubt::void(format!(
+            format!(
                 "{register} of CPU {cpu} was changed by {by} cycles between the kernels, and \
                  its counter with it"
-            ))
+            )
         })
     }
 
     /// Whether the time of day tells of another interval than the counter does.
-    fn contradicted(&self, bridge: &Bridge) -> Option<Doubt> {
+    fn contradicted(&self, bridge: &Bridge) -> Option<String> {
         let by_day = i128::from(self.by_day_ns()?);
         let old_end = self.old.iter().map(|a| a.boot_ns).max()?;
         let new_start = self.new.iter().map(|a| a.boot_ns).min()?;
@@ -186,11 +152,11 @@ impl Sides<'_> {
         let by_counter = i128::from(to) - i128::from(old_end);
         let apart = by_day - by_counter;
         (apart.abs() > CONTRADICTS_NS).then(|| {
-            Doubt::minor(format!(
+            format!(
                 "by the time of day the kexec took {} ms more than by the counter: either the \
                  real-time clock was not set, or the counter stood still",
                 apart / 1_000_000
-            ))
+            )
         })
     }
 
@@ -241,7 +207,7 @@ impl Sides<'_> {
 }
 
 /// Readings of the counter that are less than an earlier one.
-fn backwards(anchors: &[Anchor], side: &str) -> Option<Doubt> {
+fn backwards(anchors: &[Anchor], side: &str) -> Option<String> {
     let mut sorted = anchors.to_vec();
     sorted.sort_by_key(|anchor| anchor.boot_ns);
     let times = sorted
@@ -250,11 +216,11 @@ fn backwards(anchors: &[Anchor], side: &str) -> Option<Doubt> {
         .count()
         + sorted.iter().filter(|a| a.after < a.before).count();
     (times > 0).then(|| {
-        Doubt::minor(format!(
+        format!(
             "the counter went backwards {times} times among the {} anchors of the {side} kernel: \
              the CPUs' counters differ",
             anchors.len()
-        ))
+        )
     })
 }
 
@@ -412,11 +378,7 @@ mod tests {
         let mut old = anchors(S, 30 * S, 0);
         (old[7].before, old[7].after) = (old[5].before - 10, old[5].after - 10);
         let doubt = backwards(&old, "old").expect("it went back");
-        assert!(
-            doubt
-                .text
-                .contains("backwards 1 times among the 20 anchors of the old")
-        );
+        assert!(doubt.contains("backwards 1 times among the 20 anchors of the old"));
         assert_eq!(backwards(&anchors(S, S, 0), "new"), None);
     }
 }

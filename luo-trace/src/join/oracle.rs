@@ -447,6 +447,7 @@ fn rendered(drawn: &Drawn, truth: &Truth) -> Rendered {
     let bridge = Bridge::new(
         &anchors(KEXEC - 1_900 * MS, &old_clock),
         &anchors(truth.anchored, &new_clock),
+        None,
     );
     let lost = [
         lose(&truth.old, &drawn.lost[0]),
