@@ -17,7 +17,7 @@ pub use bridge::Bridge;
 pub use fit::{Bounds, Fit, Prior};
 pub use new_clock::{Early, NewClock};
 pub use printk::{PrintkOffset, PrintkSandwich};
-pub use time::{BootNs, Cycles, New, Old, RunNs};
+pub use time::{BootNs, Cycles, New, Old};
 pub use trust::ClockFacts;
 
 /// Why no time axis can be had from the anchors at hand.

@@ -3,8 +3,6 @@
 use std::marker::PhantomData;
 use std::ops::{Add, Sub};
 
-use serde::{Deserialize, Serialize};
-
 /// A reading of the counter, cycles: the one clock that runs on through a kexec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cycles(pub u64);
@@ -23,13 +21,9 @@ pub enum New {}
 /// use luo_trace::clock::{BootNs, New, Old};
 /// let _ = BootNs::<New>::new(2) - BootNs::<Old>::new(1);
 /// ```
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootNs<K> {
     ns: i64,
-    #[serde(skip)]
     kernel: PhantomData<K>,
 }
 
@@ -78,39 +72,9 @@ impl<K> Add<i64> for BootNs<K> {
     }
 }
 
-/// Time of a run, ns since the entry of `kernel_kexec`; negative before it.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct RunNs(pub i64);
-
-impl RunNs {
-    /// Where an instant of the old kernel lies in the run that begins at `kexec`.
-    #[must_use]
-    pub fn since(kexec: BootNs<Old>, at: BootNs<Old>) -> Self {
-        Self(at - kexec)
-    }
-}
-
-impl Sub for RunNs {
-    type Output = i64;
-
-    fn sub(self, earlier: Self) -> i64 {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_stamp_is_a_bare_number_where_it_is_carried() {
-        let at = BootNs::<Old>::new(-5);
-        assert_eq!(serde_json::to_string(&at).unwrap(), "-5");
-        assert_eq!(serde_json::from_str::<BootNs<Old>>("-5").unwrap(), at);
-    }
 
     #[test]
     fn differences_end_at_the_ends_of_the_scale() {
