@@ -142,12 +142,12 @@ fn kho() -> Check {
             return check("KHO", Status::Degraded, why);
         }
     };
-    match (log.previous_release(), log.kexec_count()) {
-        (Some(release), count) => {
+    match log.exec_from() {
+        Some((release, count)) => {
             let text = format!("Linux {release} started this kernel, by kexec number {count}");
             ok("KHO", text)
         }
-        (None, _) => ok("KHO", "cold boot"),
+        None => ok("KHO", "cold boot"),
     }
 }
 

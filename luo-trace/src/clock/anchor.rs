@@ -1,7 +1,9 @@
 //! Anchors: readings of `CLOCK_BOOTTIME` between two readings of the counter.
 
 use crate::arch;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::ClockId;
+
+use super::time::read;
 
 /// Sandwiches tried per sample; the narrowest is kept, so that one interrupt
 /// or one exit to a hypervisor does not widen the bound.
@@ -44,23 +46,15 @@ impl Anchor {
 
     fn sandwich() -> Self {
         let before = arch::read_counter();
-        let boot = clock_gettime(ClockId::Boottime);
+        let boot_ns = read(ClockId::Boottime);
         let after = arch::read_counter();
-        let realtime = clock_gettime(ClockId::Realtime);
         Self {
             before,
-            boot_ns: nanos(boot),
+            boot_ns,
             after,
-            realtime_ns: nanos(realtime),
+            realtime_ns: read(ClockId::Realtime),
         }
     }
-}
-
-/// Nanoseconds of a clock that is not before its own epoch.
-fn nanos(time: Timespec) -> u64 {
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 /// An anchor as it lies in the carrier.

@@ -76,12 +76,14 @@ impl Fit {
         let usable = usable(anchors);
         let frame = Frame::new(&usable, prior)?;
         let slopes = frame.slopes(prior);
-        let walls: Vec<Wall> = usable.iter().map(|anchor| frame.wall(anchor)).collect();
+        let walls = usable.iter().map(|anchor| frame.wall(anchor));
+        let (ceilings, floors): (Vec<Point>, Vec<Point>) = walls.unzip();
+        let region = |room| corners(&ceilings, &floors, room, slopes);
         let mut residual_ns = 0.0;
-        let corners = region(&walls, slopes, 0.0)
+        let corners = region(QUANTUM_NS)
             .or_else(|gap| {
                 residual_ns = gap + FLOAT_NS;
-                region(&walls, slopes, residual_ns)
+                region(QUANTUM_NS + residual_ns)
             })
             .map_err(|_| ClockError::NoSpan)?;
         let middle = mean(&corners);
@@ -161,32 +163,6 @@ fn usable(anchors: &[Anchor]) -> Vec<Anchor> {
     (0..MAX_ANCHORS)
         .map(|i| whole[i * (whole.len() - 1) / (MAX_ANCHORS - 1)])
         .collect()
-}
-
-/// What an anchor forbids a line, relative to the frame's nominal line.
-#[derive(Clone, Copy)]
-struct Wall {
-    ceiling: Point,
-    floor: Point,
-}
-
-fn region(walls: &[Wall], slopes: (f64, f64), widen: f64) -> Result<Vec<Line>, f64> {
-    let room = QUANTUM_NS + widen;
-    let ceilings: Vec<Point> = walls
-        .iter()
-        .map(|w| Point {
-            y: w.ceiling.y + room,
-            ..w.ceiling
-        })
-        .collect();
-    let floors: Vec<Point> = walls
-        .iter()
-        .map(|w| Point {
-            y: w.floor.y - room,
-            ..w.floor
-        })
-        .collect();
-    corners(&ceilings, &floors, slopes)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few thousand corners at most")]
@@ -284,7 +260,9 @@ impl Frame {
         clamp_i64((i128::from(y) * i128::from(self.cycles)).div_euclid(i128::from(self.ns)))
     }
 
-    fn wall(&self, anchor: &Anchor) -> Wall {
+    /// What an anchor lets no line above, and what none below, relative to the nominal
+    /// line.
+    fn wall(&self, anchor: &Anchor) -> (Point, Point) {
         let y = relative(anchor.boot_ns, self.y0);
         let point = |counter: u64| {
             let x = relative(counter, self.x0);
@@ -295,10 +273,7 @@ impl Frame {
                 y: (i128::from(y) - whole) as f64 - rest,
             }
         };
-        Wall {
-            ceiling: point(anchor.before),
-            floor: point(anchor.after),
-        }
+        (point(anchor.before), point(anchor.after))
     }
 }
 

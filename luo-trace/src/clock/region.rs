@@ -25,11 +25,13 @@ impl Line {
     }
 }
 
-/// Corners of the polygon of lines with a slope in `slopes`, or how far the
-/// tightest floor and ceiling are in each other's way.
+/// Corners of the polygon of lines with a slope in `slopes` that come no further than
+/// `room` over the ceilings and under the floors, or how far the tightest of these are in
+/// each other's way.
 pub(super) fn corners(
     ceilings: &[Point],
     floors: &[Point],
+    room: f64,
     slopes: (f64, f64),
 ) -> Result<Vec<Line>, f64> {
     let ceilings = hull(ceilings, 1.0);
@@ -37,13 +39,13 @@ pub(super) fn corners(
     let lowest_ceiling = |slope: f64| {
         ceilings
             .iter()
-            .map(|p| p.y - slope * p.x)
+            .map(|p| p.y + room - slope * p.x)
             .fold(f64::INFINITY, f64::min)
     };
     let highest_floor = |slope: f64| {
         floors
             .iter()
-            .map(|p| p.y - slope * p.x)
+            .map(|p| p.y - room - slope * p.x)
             .fold(f64::NEG_INFINITY, f64::max)
     };
 
@@ -53,21 +55,21 @@ pub(super) fn corners(
         .chain([slopes.0, slopes.1])
         .collect();
     bends.sort_by(f64::total_cmp);
-    // Between two bends the room is linear in the slope, and overall concave.
-    let room: Vec<f64> = bends
+    // Between two bends the distance is linear in the slope, and overall concave.
+    let apart: Vec<f64> = bends
         .iter()
         .map(|s| lowest_ceiling(*s) - highest_floor(*s))
         .collect();
-    let best = (0..room.len())
-        .max_by(|a, b| room[*a].total_cmp(&room[*b]))
+    let best = (0..apart.len())
+        .max_by(|a, b| apart[*a].total_cmp(&apart[*b]))
         .unwrap_or(0);
-    if room[best] < 0.0 {
-        return Err(-room[best]);
+    if apart[best] < 0.0 {
+        return Err(-apart[best]);
     }
-    let first = (0..best).rev().find(|i| room[*i] < 0.0);
-    let last = (best + 1..room.len()).find(|i| room[*i] < 0.0);
+    let first = (0..best).rev().find(|i| apart[*i] < 0.0);
+    let last = (best + 1..apart.len()).find(|i| apart[*i] < 0.0);
     let crossing = |out: usize, inside: usize| {
-        let share = room[inside] / (room[inside] - room[out]);
+        let share = apart[inside] / (apart[inside] - apart[out]);
         bends[inside] + (bends[out] - bends[inside]) * share
     };
     let inner = first.map_or(0, |i| i + 1)..last.unwrap_or(bends.len());
@@ -123,6 +125,7 @@ mod tests {
         let lines = corners(
             &points(&[(0.0, 1.0), (10.0, 1.0)]),
             &points(&[(0.0, -1.0), (10.0, -1.0)]),
+            0.0,
             (-5.0, 5.0),
         )
         .unwrap();
@@ -139,13 +142,19 @@ mod tests {
     fn a_floor_above_a_ceiling_leaves_no_line_and_says_by_how_much() {
         let ceilings = points(&[(0.0, 1.0), (5.0, -4.0), (10.0, 1.0)]);
         let floors = points(&[(0.0, 0.0), (5.0, -5.0), (10.0, 0.0)]);
-        let gap = corners(&ceilings, &floors, (-5.0, 5.0)).unwrap_err();
+        let gap = corners(&ceilings, &floors, 0.0, (-5.0, 5.0)).unwrap_err();
         assert!((gap - 4.0).abs() < 1e-12, "{gap}");
     }
 
     #[test]
     fn one_anchor_is_held_by_the_slopes_alone() {
-        let lines = corners(&points(&[(0.0, 1.0)]), &points(&[(0.0, -1.0)]), (-2.0, 3.0)).unwrap();
+        let lines = corners(
+            &points(&[(0.0, 1.0)]),
+            &points(&[(0.0, -1.0)]),
+            0.0,
+            (-2.0, 3.0),
+        )
+        .unwrap();
         let lowest = lines
             .iter()
             .map(|line| line.at(10.0))

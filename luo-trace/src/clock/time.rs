@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::{Add, Sub};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// A reading of the counter, cycles: the one clock that runs on through a kexec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cycles(pub u64);
@@ -70,6 +72,15 @@ impl<K> Add<i64> for BootNs<K> {
     fn add(self, ns: i64) -> Self {
         Self::new(self.ns.saturating_add(ns))
     }
+}
+
+/// What a clock shows that is not before its own epoch, ns.
+#[must_use]
+pub fn read(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let rest = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 #[cfg(test)]

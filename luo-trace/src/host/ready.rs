@@ -5,8 +5,9 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
+use crate::clock::time::read;
 use crate::liveupdate::take_inherited;
 
 /// The message on a `--ready-fd` and on systemd's notify socket.
@@ -14,18 +15,13 @@ const READY: &[u8] = b"READY=1\n";
 
 /// `CLOCK_BOOTTIME`, ns.
 pub fn boot_ns() -> u64 {
-    nanos(ClockId::Boottime)
+    read(ClockId::Boottime)
 }
 
 /// CPU time that this process has used, ns.
 #[must_use]
 pub fn cpu_ns() -> u64 {
-    nanos(ClockId::ProcessCPUTime)
-}
-
-fn nanos(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+    read(ClockId::ProcessCPUTime)
 }
 
 /// The moment at which this program was executed.

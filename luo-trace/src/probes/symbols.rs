@@ -8,12 +8,7 @@ use luo_trace_ebpf::{Probe, Series};
 
 use super::kallsyms::Kallsyms;
 use super::{Missing, Placed};
-
-/// Where tracefs lists what can be traced.
-const LISTS: [&str; 2] = [
-    "/sys/kernel/tracing/available_filter_functions",
-    "/sys/kernel/debug/tracing/available_filter_functions",
-];
+use crate::sources::tracefs;
 
 /// Probes by whether this kernel has them.
 pub type Resolved = (Vec<Placed>, Vec<Missing>);
@@ -30,9 +25,7 @@ pub fn look_up(table: &[&'static Probe]) -> io::Result<Resolved> {
 /// Places each probe on the first of its symbols that tracefs lists.
 pub fn look_up_traceable(table: &[&'static Probe]) -> io::Result<Resolved> {
     let wanted: HashSet<&str> = table.iter().flat_map(|p| p.symbols()).collect();
-    let list = LISTS.iter().find_map(|path| File::open(path).ok());
-    let list =
-        list.ok_or_else(|| io::Error::other(format!("no {}: is tracefs mounted?", LISTS[0])))?;
+    let list = File::open(tracefs::file("available_filter_functions")?)?;
     let mut traceable = HashSet::new();
     for line in BufReader::with_capacity(1 << 16, list).lines() {
         let line = line?;

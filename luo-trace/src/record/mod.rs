@@ -211,7 +211,7 @@ fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
         luo_trace: env!("CARGO_PKG_VERSION").to_owned(),
         host: facts::host(),
         kernel: facts::kernel(),
-        kexec_count: kmsg::kexec_count().unwrap_or(0),
+        kexec_count: kmsg::kexec_count(),
         pid: std::process::id(),
         session: session.to_owned(),
         attach: attached(probes, KernelSide::Old),

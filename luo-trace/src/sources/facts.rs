@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use reports::model::{Host, Kernel};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
 use crate::arch::{self, field};
-use crate::clock::ClockFacts;
+use crate::clock::{ClockFacts, time::read};
 
 fn read_trimmed(path: &str) -> String {
     fs::read_to_string(path)
@@ -97,14 +97,8 @@ pub fn clock_later(before: &ClockFacts) -> ClockFacts {
 /// `CLOCK_MONOTONIC` does not.
 #[must_use]
 pub fn slept_ns() -> u64 {
-    let ns = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec
-            .saturating_mul(1_000_000_000)
-            .saturating_add(time.tv_nsec)
-    };
-    let monotonic = ns(ClockId::Monotonic);
-    u64::try_from(ns(ClockId::Boottime) - monotonic).unwrap_or(0)
+    let awake = read(ClockId::Monotonic);
+    read(ClockId::Boottime).saturating_sub(awake)
 }
 
 /// Whether this kernel takes a boot configuration, so that the next one may, too.

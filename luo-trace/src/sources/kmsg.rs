@@ -114,22 +114,15 @@ impl Log {
         })
     }
 
-    /// KHO's count of kexecs, 0 when this kernel was not booted by one.
+    /// Release of the kernel before this one and the count of kexecs, by KHO
+    /// (`kernel/liveupdate/kexec_handover.c`, v7.3): `KHO: exec from: 7.3.4 (count 1)`.
     #[must_use]
-    pub fn kexec_count(&self) -> u64 {
-        self.messages
-            .iter()
-            .find_map(|l| exec_from(&l.text))
-            .map_or(0, |(_, count)| count)
-    }
-
-    /// Release of the kernel before this one, by KHO.
-    #[must_use]
-    pub fn previous_release(&self) -> Option<&str> {
-        self.messages
-            .iter()
-            .find_map(|l| exec_from(&l.text))
-            .map(|(release, _)| release)
+    pub fn exec_from(&self) -> Option<(&str, u64)> {
+        self.messages.iter().find_map(|line| {
+            let told = line.text.strip_prefix("KHO: exec from: ")?;
+            let (release, rest) = told.split_once(" (count ")?;
+            Some((release, rest.strip_suffix(')')?.parse().ok()?))
+        })
     }
 }
 
@@ -162,14 +155,12 @@ impl Placement {
     /// Reads the log and writes a few lines to it.
     #[must_use]
     pub fn take() -> Self {
-        let mut offset = offset();
+        let written = write_samples();
         let log = Log::read();
-        if let (Ok(log), Ok(offset)) = (&log, &mut offset) {
-            offset.past = Past {
-                refined: log.refined(),
-                lost: log.lost(),
-            };
-        }
+        let offset = match &log {
+            Ok(log) => written.and_then(|samples| log.offset(&samples)),
+            Err(error) => Err(io::Error::from(error.kind())),
+        };
         Self { log, offset }
     }
 
@@ -217,12 +208,34 @@ impl Placement {
 }
 
 impl Log {
+    /// How the stamps lie to the boot clock, by where lines were written, and what came
+    /// before that; an error where they are not in it.
+    fn offset(&self, samples: &[Sample]) -> io::Result<PrintkOffset> {
+        let sandwiches = samples.iter().filter_map(|sample| {
+            let mut lines = self.messages.iter().rev();
+            let line = lines.find(|line| line.text == sample.text)?;
+            Some(PrintkSandwich {
+                before_ns: sample.before_ns,
+                stamp_us: line.stamp_us,
+                after_ns: sample.after_ns,
+            })
+        });
+        let narrowest = sandwiches.min_by_key(|s| s.after_ns.saturating_sub(s.before_ns));
+        let lost = || io::Error::other("it does not give back what was written to it");
+        let mut offset = PrintkOffset::new(narrowest.ok_or_else(lost)?);
+        offset.past = Past {
+            refined: self.refined(),
+            lost: self.lost(),
+        };
+        Ok(offset)
+    }
+
     /// What it tells of the boot whatever its stamps mean.
     fn unplaced(&self) -> Boot {
-        let count = self.kexec_count();
+        let (release, count) = self.exec_from().unzip();
         Boot {
-            kexec_count: (count > 0).then_some(count),
-            previous_release: self.previous_release().map(str::to_owned),
+            kexec_count: count,
+            previous_release: release.map(str::to_owned),
             unplaced_lines: self.messages.len() - self.placeable().len(),
             ..Boot::default()
         }
@@ -277,48 +290,34 @@ fn is_exec_init(text: &str) -> bool {
 /// What the kernel says when it goes by another clock.
 const SWITCHED: &str = "clocksource: Switched to clocksource ";
 
-/// `KHO: exec from: 7.3.4 (count 1)` (`kernel/liveupdate/kexec_handover.c`, v7.3).
-fn exec_from(text: &str) -> Option<(&str, u64)> {
-    let (release, rest) = text
-        .strip_prefix("KHO: exec from: ")?
-        .split_once(" (count ")?;
-    Some((release, rest.strip_suffix(')')?.parse().ok()?))
-}
-
-/// KHO's count of kexecs, if the log can be read.
+/// KHO's count of kexecs; 0 where this kernel was booted by none, or does not tell.
 #[must_use]
-pub fn kexec_count() -> Option<u64> {
-    Log::read().ok().map(|log| log.kexec_count())
+pub fn kexec_count() -> u64 {
+    let log = Log::read().unwrap_or_default();
+    log.exec_from().map_or(0, |(_, count)| count)
 }
 
-/// How the kernel's stamps lie to its boot clock: writes a few lines, each between two
-/// readings of the clock, and looks up the stamps they got.
-///
-/// # Errors
-/// /dev/kmsg cannot be written, or does not give the lines back.
-fn offset() -> io::Result<PrintkOffset> {
-    let tag = format!("luo-trace[{}]: clock sample", std::process::id());
+/// A line that was written to the log between two readings of the boot clock.
+struct Sample {
+    text: String,
+    before_ns: u64,
+    after_ns: u64,
+}
+
+fn write_samples() -> io::Result<Vec<Sample>> {
     let mut file = open(true)?;
-    let mut times = Vec::new();
-    for i in 0..SANDWICHES {
-        let before = boot_ns();
-        file.write_all(format!("<7>{tag} {i}").as_bytes())?;
-        times.push((before, boot_ns()));
-    }
-    let log = Log::read()?;
-    let sandwiches = times.iter().enumerate();
-    let sandwiches = sandwiches.filter_map(|(i, &(before_ns, after_ns))| {
-        let text = format!("{tag} {i}");
-        let line = log.messages.iter().rev().find(|l| l.text == text)?;
-        Some(PrintkSandwich {
+    let write = |number| {
+        let text = format!("luo-trace[{}]: clock sample {number}", std::process::id());
+        let before_ns = boot_ns();
+        file.write_all(format!("<7>{text}").as_bytes())?;
+        let after_ns = boot_ns();
+        Ok(Sample {
+            text,
             before_ns,
-            stamp_us: line.stamp_us,
             after_ns,
         })
-    });
-    let narrowest = sandwiches.min_by_key(|s| s.after_ns.saturating_sub(s.before_ns));
-    let lost = || io::Error::other("it does not give back what was written to it");
-    narrowest.map(PrintkOffset::new).ok_or_else(lost)
+    };
+    (0..SANDWICHES).map(write).collect()
 }
 
 fn open(write: bool) -> io::Result<File> {
@@ -447,10 +446,7 @@ mod tests {
         let log = Log {
             messages: vec![line(1, "KHO: exec from: 7.3.4 (count 3)")],
         };
-        assert_eq!(
-            (log.previous_release(), log.kexec_count()),
-            (Some("7.3.4"), 3)
-        );
-        assert_eq!(Log::default().kexec_count(), 0);
+        assert_eq!(log.exec_from(), Some(("7.3.4", 3)));
+        assert_eq!(Log::default().exec_from(), None);
     }
 }
