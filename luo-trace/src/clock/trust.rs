@@ -9,8 +9,6 @@ use crate::arch;
 
 use super::{Anchor, BootNs, Bridge, Early};
 
-/// A sleep shorter than this is the two clocks being read one after the other, ns.
-const SLEEP_NS: u64 = 1_000_000;
 /// The time of day comes in whole seconds, on either side: beyond this it
 /// contradicts the counter, ns.
 const CONTRADICTS_NS: i128 = 2_000_000_000;
@@ -29,12 +27,6 @@ pub struct ClockFacts {
     /// What was added to the counter of each CPU, cycles ([`arch::ADJUST`]).
     #[serde(default, rename = "tsc_adjust")]
     pub counter_adjust: Option<BTreeMap<u32, i64>>,
-    /// What the machine has slept by the start of the watch, ns.
-    #[serde(default)]
-    pub slept_before_ns: u64,
-    /// What it has by its end.
-    #[serde(default)]
-    pub slept_ns: u64,
 }
 
 /// Both sides' anchors and facts.
@@ -107,14 +99,6 @@ impl Sides<'_> {
                 doubts.push(format!(
                     "the {side} kernel keeps its time by {source}, not by {name}: its anchors join \
                      two clocks"
-                ));
-            }
-            let slept = facts.slept_ns.saturating_sub(facts.slept_before_ns);
-            if slept > SLEEP_NS {
-                doubts.push(format!(
-                    "the machine was suspended for {} ms while the {side} kernel was watched: \
-                     {name} may have stopped",
-                    slept / 1_000_000
                 ));
             }
         }
@@ -192,14 +176,9 @@ impl Sides<'_> {
             (Some(_), Some(_)) => "changed",
             _ => "unknown",
         };
-        let slept = both(&|f| {
-            let ns = f.slept_ns.saturating_sub(f.slept_before_ns);
-            if ns > SLEEP_NS { "yes" } else { "no" }.to_owned()
-        });
         let mut checks = vec![
             format!("clocksource {source}"),
             format!("invariant counter {invariant}"),
-            format!("suspended {slept}"),
         ];
         checks.extend(arch::ADJUST.map(|register| format!("{register} {adjust}")));
         checks
@@ -250,7 +229,6 @@ mod tests {
             clocksource: arch::COUNTER.to_owned(),
             invariant: Some(true),
             counter_adjust: Some(BTreeMap::from([(0, -7), (1, -7)])),
-            ..ClockFacts::default()
         }
     }
 
@@ -292,7 +270,7 @@ mod tests {
     #[test]
     fn each_doubt_has_its_sentence_and_leaves_the_counter_in_use() {
         type Edit = fn(&mut ClockFacts, &mut ClockFacts);
-        let cases: [(Edit, &str); 5] = [
+        let cases: [(Edit, &str); 3] = [
             (|_, new| new.invariant = Some(false), "does not promise"),
             (
                 |old, _| old.clocksource = "hpet".into(),
@@ -302,17 +280,6 @@ mod tests {
                 |_, new| new.clocksource = "kvm-clock".into(),
                 "the new kernel keeps its time by kvm-clock",
             ),
-            (
-                |old, _| old.slept_ns = 5 * S,
-                "suspended for 5000 ms while the old kernel",
-            ),
-            (
-                |_, new| {
-                    new.slept_before_ns = 3 * S;
-                    new.slept_ns = 4 * S;
-                },
-                "suspended for 1000 ms while the new kernel",
-            ),
         ];
         for (edit, words) in cases {
             let warnings = warnings(edit);
@@ -321,11 +288,6 @@ mod tests {
                 "{warnings}"
             );
         }
-        // What was slept before the recording is nobody's concern.
-        let slept = |old: &mut ClockFacts, _: &mut ClockFacts| {
-            (old.slept_before_ns, old.slept_ns) = (9 * S, 9 * S);
-        };
-        assert_eq!(warnings(slept), "");
     }
 
     #[test]

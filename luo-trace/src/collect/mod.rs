@@ -17,7 +17,7 @@ use luo_trace_ebpf::{Probe, ProbeId};
 use reports::model::{Hole, KernelSide, Run};
 
 use crate::clock::trust::Sides;
-use crate::clock::{Anchor, Bridge, ClockFacts, NewClock};
+use crate::clock::{Anchor, Bridge, NewClock};
 use crate::exit::{Exit, Failure};
 use crate::host::ending::Ending;
 use crate::host::now_rfc3339;
@@ -122,11 +122,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let anchors = vec![before, Anchor::sample()];
     let late = late.map(|ready| announce(ready, started)).transpose()?;
     let (waited, used) = early.or(late).unwrap_or_default();
-    let armed = Armed {
-        attach_ns,
-        waited,
-        slept: facts::slept_ns(),
-    };
+    let armed = Armed { attach_ns, waited };
     let watched = Watch::new(probes, boot_events, marks, anchors, used, config).run(&ending)?;
     let start = Instant::now();
     let (run, session) = finish(config, &armed, watched);
@@ -163,8 +159,6 @@ fn announce(ready: Ready, started: Started) -> anyhow::Result<(Waited, Used)> {
 struct Armed {
     attach_ns: u64,
     waited: Waited,
-    /// What the machine had slept by then.
-    slept: u64,
 }
 
 /// Joins what was watched with what arrived.
@@ -195,10 +189,7 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         None => (None, None, Vec::new()),
     };
     let reading = kmsg::Placement::take();
-    let clock = ClockFacts {
-        slept_before_ns: armed.slept,
-        ..facts::clock()
-    };
+    let clock = facts::clock();
     let sides = old.as_ref().map(|old| Sides {
         old: &old_anchors,
         new: &anchors,

@@ -26,7 +26,7 @@ pub const CARRIER_TOKEN: u64 = 1;
 /// How often the ring buffer is looked at, and how often the clock.
 const DRAIN: Duration = Duration::from_millis(10);
 const ANCHOR: Duration = Duration::from_millis(25);
-/// … and what the kernel says of it: a suspend, another clocksource.
+/// … and what the kernel says of it: another clocksource.
 const CLOCK: Duration = Duration::from_secs(1);
 
 /// What `record` is asked for.
@@ -132,9 +132,9 @@ fn drain(
             carrier.push_anchor(&Anchor::sample());
         }
         if clock.due() {
-            let now = facts::clock_later(&meta.clock);
-            if now != meta.clock {
-                meta.clock = now;
+            let clocksource = facts::clocksource();
+            if clocksource != meta.clock.clocksource {
+                meta.clock.clocksource = clocksource;
                 carrier.set_meta(&serde_json::to_vec(meta)?)?;
             }
         }

@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use reports::model::{Host, Kernel};
-use rustix::time::ClockId;
 
 use crate::arch::{self, field};
-use crate::clock::{ClockFacts, time::read};
+use crate::clock::ClockFacts;
 
 fn read_trimmed(path: &str) -> String {
     fs::read_to_string(path)
@@ -69,36 +68,14 @@ pub fn clocksource() -> String {
     read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 }
 
-/// What this kernel and its CPU say of their clocks, as the watch begins.
+/// What this kernel and its CPU say of their clocks.
 #[must_use]
 pub fn clock() -> ClockFacts {
-    let slept = slept_ns();
     ClockFacts {
         clocksource: clocksource(),
         invariant: Some(counter_is_invariant()),
         counter_adjust: arch::counter_adjust(&cpuinfo()),
-        slept_before_ns: slept,
-        slept_ns: slept,
     }
-}
-
-/// The same some time later: what may have changed meanwhile.
-#[must_use]
-pub fn clock_later(before: &ClockFacts) -> ClockFacts {
-    ClockFacts {
-        clocksource: clocksource(),
-        // To the ms: the two clocks are not read at once.
-        slept_ns: slept_ns().max(before.slept_ns) / 1_000_000 * 1_000_000,
-        ..before.clone()
-    }
-}
-
-/// How long the machine has slept since it was booted: `CLOCK_BOOTTIME` counts that,
-/// `CLOCK_MONOTONIC` does not.
-#[must_use]
-pub fn slept_ns() -> u64 {
-    let awake = read(ClockId::Monotonic);
-    read(ClockId::Boottime).saturating_sub(awake)
 }
 
 /// Whether this kernel takes a boot configuration, so that the next one may, too.
