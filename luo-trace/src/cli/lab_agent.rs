@@ -1,6 +1,7 @@
 //! `luo-trace lab-agent`: the part of the lab that runs in the VM beside `record` and `collect`.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) struct Options {
     task: Task,
     /// Write READY=1 to this descriptor once ready
     #[arg(long, global = true)]
-    ready_fd: Option<u32>,
+    ready_fd: Option<RawFd>,
 }
 
 #[derive(Debug, Subcommand)]

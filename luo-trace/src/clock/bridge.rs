@@ -1,7 +1,7 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
-use super::fit::{Bounds, Fit};
-use super::new_clock::{interpolate, straight_end};
+use super::fit::{Bounds, Fit, clamp_i64};
+use super::new_clock::{in_order, interpolate, straight_end};
 use super::{Anchor, BootNs, ClockError, Early, New, NewClock, Old};
 
 /// A difference of rates below this is no news: at 10 s it makes 10 us.
@@ -49,7 +49,7 @@ impl Map {
         // A few hundredths of `since` at most, rounded down: monotonic as a sum.
         let skewed = (since * i128::from(self.skew)) >> SKEW_BITS;
         let old = i128::from(new) + i128::from(self.offset) + skewed;
-        i64::try_from(old).unwrap_or(if old < 0 { i64::MIN } else { i64::MAX })
+        clamp_i64(old)
     }
 }
 
@@ -129,10 +129,6 @@ impl Bridge {
     }
 }
 
-fn clamp(value: i128) -> i64 {
-    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
-}
-
 /// On the map of the piece that `new` lies on, or between two.
 fn mapped(maps: &[Map], new: i64) -> i64 {
     let next = maps.iter().position(|map| new < map.from);
@@ -174,7 +170,7 @@ fn maps(old: &Fit, clock: &NewClock) -> Vec<Map> {
 fn between(before: Map, after: Map, new: i64) -> i64 {
     let (start, end) = (before.at(before.to), after.at(after.from));
     let [start, end, from, to, at] = [start, end, before.to, after.from, new].map(i128::from);
-    clamp(interpolate([from, to], [start, end.max(start)], at))
+    clamp_i64(interpolate([from, to], [start, end.max(start)], at))
 }
 
 /// A share well below 1 in 2^-[`SKEW_BITS`].
@@ -212,11 +208,9 @@ fn fit_old(anchors: &[Anchor], warnings: &mut Vec<String>) -> Result<Fit, ClockE
     if whole.is_linear() {
         return Ok(whole);
     }
-    let mut sorted = anchors.to_vec();
-    sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
     // Not those that most others contradict: after a bend the last few are the ones
     // that count.
-    if let Some((len, fit)) = straight_end(&sorted) {
+    if let Some((len, fit)) = straight_end(&in_order(anchors)) {
         warnings.push(format!(
             "the old kernel's clock was stepped, steered or refined: only the {len} of {} anchors \
              nearest to the kexec are used",

@@ -312,7 +312,8 @@ fn ceil(value: f64) -> i128 {
     i128::from(value.ceil() as i64)
 }
 
-fn clamp_i64(value: i128) -> i64 {
+/// The nearest number of 64 bits.
+pub(super) fn clamp_i64(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 

@@ -68,7 +68,7 @@ impl NewClock {
         }
         let whole = Fit::new(anchors);
         if !whole.as_ref().is_ok_and(Fit::is_linear)
-            && let Some(pieces) = pieces(anchors, early)
+            && let Some(pieces) = straight_pieces(&in_order(anchors))
         {
             return Ok(Self { pieces });
         }
@@ -237,8 +237,7 @@ pub(super) fn interpolate(x: [i128; 2], y: [i128; 2], at: i128) -> i128 {
 /// Cuts the anchors where the log says that the clock bent, if that is in their midst.
 /// Those that may lie on either side of it are left out.
 fn cut(anchors: &[Anchor], early: Early) -> Option<Vec<Piece>> {
-    let mut sorted = anchors.to_vec();
-    sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
+    let sorted = in_order(anchors);
     let before = &sorted[..sorted.partition_point(|anchor| anchor.boot_ns <= early.from_ns)];
     let after = &sorted[sorted.partition_point(|anchor| anchor.boot_ns < early.until_ns)..];
     if after.len() < FEWEST || after.len() == sorted.len() {
@@ -253,27 +252,14 @@ fn cut(anchors: &[Anchor], early: Early) -> Option<Vec<Piece>> {
     Some(std::iter::once(first).chain(after).collect())
 }
 
-/// Cuts the anchors into the fewest straight pieces, each as long as can be.
-fn pieces(anchors: &[Anchor], early: Option<Early>) -> Option<Vec<Piece>> {
+/// By the clock's own time.
+pub(super) fn in_order(anchors: &[Anchor]) -> Vec<Anchor> {
     let mut sorted = anchors.to_vec();
     sorted.sort_by_key(|anchor| (anchor.boot_ns, anchor.before));
-    // The bend may come right after the first anchors, too few to show a line.
-    (0..FEWEST).find_map(|few| {
-        let rest = straight_pieces(sorted.get(few..)?)?;
-        let first = &sorted[..few];
-        if first.is_empty() {
-            return Some(rest);
-        }
-        let known = early.filter(|early| first[few - 1].boot_ns <= early.until_ns);
-        let prior = known.map_or_else(|| about(&rest[0]), |early| early.prior());
-        let fit = Fit::with_prior(first, Some(prior)).ok()?;
-        fit.is_linear().then(|| {
-            let first = Piece::over(fit, first);
-            std::iter::once(first).chain(rest).collect()
-        })
-    })
+    sorted
 }
 
+/// Cuts anchors that are in order into the fewest straight pieces, each as long as can be.
 fn straight_pieces(anchors: &[Anchor]) -> Option<Vec<Piece>> {
     let mut rest = anchors;
     let mut pieces: Vec<Piece> = Vec::new();

@@ -6,6 +6,8 @@
 //! both clocks are the counter at one pace. What the log tells of the time before
 //! ([`Past`]) is taken back from it.
 
+use super::fit::clamp_i64;
+
 /// A line written to the kernel log between two readings of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrintkSandwich {
@@ -133,7 +135,7 @@ impl PrintkOffset {
         let most = i128::from(after_ns.max(before_ns)) + since + 999 + correction.1;
         let middle = least + (most - least) / 2;
         (
-            i64::try_from(middle).unwrap_or(if middle < 0 { i64::MIN } else { i64::MAX }),
+            clamp_i64(middle),
             u64::try_from(most - middle).unwrap_or(u64::MAX),
         )
     }

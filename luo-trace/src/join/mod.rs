@@ -23,6 +23,7 @@ use reports::model::{
 
 use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
+pub(crate) use crate::sources::hole;
 pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
 pub(crate) use calls::Call;
@@ -281,13 +282,6 @@ pub fn join(halves: Halves) -> Run {
     };
     run.lints = lints::of(&run, &joined);
     run
-}
-
-pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {
-    Hole {
-        r#where: place.into(),
-        why: why.into(),
-    }
 }
 
 /// Text up to the first NUL.

@@ -177,9 +177,10 @@ pub fn boot(log: &Placement, clock: Option<&NewClock>) -> Boot {
     sources.into_iter().fold(Boot::default(), Boot::with)
 }
 
-fn hole(place: &str, why: impl Into<String>) -> Hole {
+/// What could not be seen at a place, and why.
+pub(crate) fn hole(place: impl Into<String>, why: impl Into<String>) -> Hole {
     Hole {
-        r#where: place.to_owned(),
+        r#where: place.into(),
         why: why.into(),
     }
 }

@@ -8,16 +8,13 @@ use clap::{Args, value_parser};
 use crate::cli::{boot_trace, duration, named, size};
 use crate::lab::campaign::MachineOptions;
 use crate::lab::host::accel::AccelChoice;
+use crate::lab::host::qemu::Accel;
 use crate::lab::workload::Workload;
 
 static ACCELERATORS: [(&str, AccelChoice, &str); 3] = [
-    (
-        "auto",
-        AccelChoice::Auto,
-        "KVM if it works here, else emulation",
-    ),
-    ("kvm", AccelChoice::Kvm, "Hardware virtualisation"),
-    ("tcg", AccelChoice::Tcg, "Emulation"),
+    ("auto", None, "KVM if it works here, else emulation"),
+    ("kvm", Some(Accel::Kvm), "Hardware virtualisation"),
+    ("tcg", Some(Accel::Tcg), "Emulation"),
 ];
 
 /// How each virtual machine is made and watched.

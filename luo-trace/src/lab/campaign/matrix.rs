@@ -95,7 +95,7 @@ pub fn run(
         interrupted,
         |runners, number| {
             runners[number].given_up = is_hopeless(&runners[number].vms);
-            matrix.mode = mode(runners[number].accel.as_str(), options.deterministic);
+            matrix.mode = mode(bench.accel.as_str(), options.deterministic);
             let judged = sides.iter().zip(runners);
             matrix.pairs = judged
                 .filter_map(|((old, new), runner)| pair(old, new, &runner.vms))

@@ -18,7 +18,7 @@ use crate::clock::{Anchor, Bounds};
 use crate::exit::Failure;
 use crate::host::now_rfc3339;
 use crate::join;
-use crate::lab::host::accel::{self, AccelChoice};
+use crate::lab::host::accel;
 use crate::lab::host::init;
 use crate::lab::host::qemu::Accel;
 use crate::lab::host::qemu::{self, Machine, Vm};
@@ -35,7 +35,8 @@ const IDLE: Duration = Duration::from_mins(1);
 /// What this host runs all VMs with.
 pub struct Bench {
     init: PathBuf,
-    accel: Accel,
+    /// How QEMU runs the VMs.
+    pub accel: Accel,
 }
 
 impl Bench {
@@ -52,11 +53,11 @@ impl Bench {
         init::check(&init)?;
         let first = campaigns.first().context("no campaign")?;
         let choice = match (first.machine.deterministic, first.machine.accel) {
-            (true, AccelChoice::Kvm) => {
+            (true, Some(Accel::Kvm)) => {
                 let why = "--deterministic counts instructions, which KVM cannot: use --accel tcg";
                 return Err(Failure::bad_input(why));
             }
-            (true, _) => AccelChoice::Tcg,
+            (true, _) => Some(Accel::Tcg),
             (false, choice) => choice,
         };
         let accel =
@@ -68,9 +69,7 @@ impl Bench {
 /// A campaign under way, one VM at a time.
 pub struct Runner<'a> {
     pub campaign: &'a Campaign,
-    init: PathBuf,
-    /// How QEMU runs the VMs.
-    pub accel: Accel,
+    bench: &'a Bench,
     cmdline: String,
     interrupted: &'a Arc<AtomicBool>,
     /// What came of it so far.
@@ -84,14 +83,13 @@ impl<'a> Runner<'a> {
     /// Takes the campaign's directory, and runs nothing yet.
     pub fn start(
         campaign: &'a Campaign,
-        bench: &Bench,
+        bench: &'a Bench,
         interrupted: &'a Arc<AtomicBool>,
     ) -> Result<Self> {
         let lock = place::take(&campaign.machine.out).map_err(Failure::bad_input)?;
         Ok(Self {
             campaign,
-            init: bench.init.clone(),
-            accel: bench.accel,
+            bench,
             cmdline: campaign.cmdline(),
             interrupted,
             vms: Vec::new(),
@@ -111,7 +109,7 @@ impl<'a> Runner<'a> {
         self.vms.push(self.vm(self.next_update()));
         let summary = Summary {
             schema: "luo-trace.lab/3",
-            accel: self.accel,
+            accel: self.bench.accel,
             cmdline: self.cmdline.clone(),
             campaign: self.campaign,
             vms: &self.vms,
@@ -142,7 +140,7 @@ impl<'a> Runner<'a> {
     /// kernel that is itself to blame does it again.
     fn slip(&self, error: &str) -> Option<String> {
         let machine = &self.campaign.machine;
-        let threads = self.accel == Accel::Tcg && machine.cpus > 1 && !machine.deterministic;
+        let threads = self.bench.accel == Accel::Tcg && machine.cpus > 1 && !machine.deterministic;
         let patched = error.lines().find(|line| line.contains("Oops: int3"));
         let silent = error.trim_end().ends_with("last lines of the console:");
         let silent = silent.then_some("nothing came on the console");
@@ -185,7 +183,7 @@ impl<'a> Runner<'a> {
             cmdline: &self.cmdline,
             cpus: options.cpus,
             memory: options.memory,
-            accel: self.accel,
+            accel: self.bench.accel,
             one_thread,
             counted: options.deterministic.then_some(seed),
             console: &self.console(vm.first_update),
@@ -216,7 +214,7 @@ impl<'a> Runner<'a> {
     fn write_initramfs(&self, path: &Path, plan: &Plan) -> Result<()> {
         let next = self.campaign.next_kernel();
         let image = Image {
-            init: &self.init,
+            init: &self.bench.init,
             plan: &serde_json::to_vec(plan)?,
             next_kernel: (plan.stages.len() > 1).then_some(next),
         };
@@ -287,7 +285,7 @@ impl<'a> Runner<'a> {
         let verified = verified.copied().unwrap_or_default();
         run.lab = Some(Lab {
             workload: machine.workload.to_string(),
-            accel: self.accel.as_str().to_owned(),
+            accel: self.bench.accel.as_str().to_owned(),
             verified_files: verified.files,
             verified_bytes: verified.bytes,
             deterministic: machine.deterministic,

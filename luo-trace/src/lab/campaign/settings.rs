@@ -191,7 +191,7 @@ pub(super) mod tests {
             workload: "memfd=4x1M".parse().unwrap(),
             cpus: 2,
             memory: 1 << 30,
-            accel: AccelChoice::Auto,
+            accel: None,
             deterministic: false,
             seed: None,
             append: None,

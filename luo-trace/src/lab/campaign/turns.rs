@@ -19,7 +19,7 @@ use super::summary::VmSummary;
 /// Each goes first as often as last. Fails where nothing can be run.
 pub fn run<'a>(
     campaigns: &'a [Campaign],
-    bench: &Bench,
+    bench: &'a Bench,
     rounds: u32,
     interrupted: &'a Arc<AtomicBool>,
     mut go_on: impl FnMut(&mut [Runner<'a>], usize) -> Result<bool>,

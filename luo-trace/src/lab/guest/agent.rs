@@ -1,9 +1,9 @@
 //! The live update agent of the lab: keeps a workload across the kexec.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::process;
 use std::thread;
@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::refusal;
 use crate::exit::Exit;
-use crate::host::ready::boot_ns;
+use crate::host::ready::{Ready, boot_ns};
 use crate::lab::wire::results::Verified;
 use crate::lab::witness;
 use crate::lab::workload::Workload;
@@ -46,7 +46,7 @@ pub fn full_disk(at: &Path) -> Result<Exit> {
 }
 
 /// Holds the device and stays.
-pub fn hold(ready_fd: Option<u32>) -> Result<Exit> {
+pub fn hold(ready_fd: Option<RawFd>) -> Result<Exit> {
     stay(ready_fd, &Device::open()?)
 }
 
@@ -67,21 +67,15 @@ pub fn flood() -> Result<Exit> {
 }
 
 /// Says that it is ready and keeps `kept` until it is killed or the kexec comes.
-fn stay<T>(ready_fd: Option<u32>, _kept: &T) -> Result<Exit> {
-    if let Some(fd) = ready_fd {
-        // An inherited descriptor can be opened by its name without `unsafe`.
-        let mut ready = File::options()
-            .write(true)
-            .open(format!("/proc/self/fd/{fd}"))?;
-        ready.write_all(b"READY=1\n")?;
-    }
+fn stay<T>(ready_fd: Option<RawFd>, _kept: &T) -> Result<Exit> {
+    Ready::on(ready_fd)?.announce()?;
     loop {
         thread::park();
     }
 }
 
 /// Hands a session to `record`, waits until that is ready, and stays.
-pub fn broker(name: &str, ready_fd: Option<u32>) -> Result<Exit> {
+pub fn broker(name: &str, ready_fd: Option<RawFd>) -> Result<Exit> {
     let session = Device::open_wait(DEVICE_WAIT)?.create_session(&SessionName::new(name)?)?;
     rustix::io::fcntl_setfd(&session, rustix::io::FdFlags::empty())?;
     let (mut ready, theirs) = std::io::pipe()?;
@@ -99,7 +93,7 @@ pub fn broker(name: &str, ready_fd: Option<u32>) -> Result<Exit> {
 }
 
 /// Preserves a workload and stays, so that its sessions live until the kexec.
-pub fn preserve(workload: &Workload, ready_fd: Option<u32>) -> Result<Exit> {
+pub fn preserve(workload: &Workload, ready_fd: Option<RawFd>) -> Result<Exit> {
     raise_descriptor_limit(workload)?;
     let files = (0..workload.sessions)
         .map(|session| {

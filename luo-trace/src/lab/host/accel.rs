@@ -12,34 +12,26 @@ use crate::arch::CONSOLE;
 /// A kernel that KVM runs says its first word much sooner.
 const TRIAL: Duration = Duration::from_secs(3);
 
-/// Which accelerator to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccelChoice {
-    /// KVM if it can run the kernel here, else TCG
-    Auto,
-    /// Hardware virtualisation, or fail
-    Kvm,
-    /// Emulation
-    Tcg,
-}
+/// Which accelerator to use; KVM if it can run the kernel here and else TCG, if `None`.
+pub type AccelChoice = Option<Accel>;
 
-/// Finds the accelerator that works: `/dev/kvm` may exist and yet no guest of
-/// it get anywhere, hence a trial.
+/// Makes sure that the accelerator works, or finds one that does: `/dev/kvm` may exist
+/// and yet no guest of it get anywhere, hence a trial.
 pub fn choose(
     choice: AccelChoice,
     kernel: &Path,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Accel, VmError> {
-    if choice == AccelChoice::Tcg {
+    if choice == Some(Accel::Tcg) {
         return Ok(Accel::Tcg);
     }
     match (try_kvm(kernel, interrupted), choice) {
         (Ok(()), _) => Ok(Accel::Kvm),
         (Err(VmError::Interrupted), _) => Err(VmError::Interrupted),
-        (Err(error), AccelChoice::Kvm) => Err(VmError::Machine(format!(
+        (Err(error), Some(_)) => Err(VmError::Machine(format!(
             "KVM cannot run the kernel here: {error}; use --accel tcg"
         ))),
-        (Err(error), _) => {
+        (Err(error), None) => {
             log::info!("using TCG, since KVM cannot run the kernel: {error}");
             Ok(Accel::Tcg)
         }
