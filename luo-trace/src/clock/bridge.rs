@@ -1,7 +1,7 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
 use super::fit::{Bounds, Fit, clamp_i64};
-use super::new_clock::{in_order, interpolate, straight_end};
+use super::new_clock::{Piece, in_order, interpolate, straight_end};
 use super::{Anchor, BootNs, ClockError, Early, New, NewClock, Old};
 
 /// A difference of rates below this is no news: at 10 s it makes 10 us.
@@ -29,27 +29,51 @@ pub struct Bridge {
     pub warnings: Vec<String>,
     old: Fit,
     new: NewClock,
-    /// For each piece of the new kernel's clock.
-    maps: Vec<Map>,
+    map: Map,
 }
 
-/// `old = new + offset + skew * (new - origin)`, `skew` in 2^-[`SKEW_BITS`].
-#[derive(Clone, Copy, Debug)]
+/// The old kernel's clock over the new one's, straight from point to point.
+#[derive(Clone, Debug)]
 struct Map {
-    from: i64,
-    to: i64,
-    origin: i64,
-    offset: i64,
-    skew: i64,
+    /// Both ends of each piece of the new kernel's clock, in order of both clocks.
+    points: Vec<[i64; 2]>,
+    /// What the old clock gains on the new one before the first point and after the
+    /// last, in 2^-[`SKEW_BITS`].
+    skews: [i64; 2],
 }
 
 impl Map {
+    fn new(old: &Fit, clock: &NewClock) -> Self {
+        let pieces = clock.pieces();
+        let ends = pieces.iter().flat_map(|p| [(p, p.from), (p, p.to)]);
+        let mut latest = i64::MIN;
+        let point = |(piece, new): (&Piece, u64)| {
+            latest = latest.max(old.boot_at(piece.fit.counter_at(new).mid).mid);
+            [i64::try_from(new).unwrap_or(i64::MAX), latest]
+        };
+        let skew = |piece: &Piece| fixed(piece.fit.hz.mid / old.hz.mid - 1.0);
+        Self {
+            points: ends.map(point).collect(),
+            skews: [skew(&pieces[0]), skew(&pieces[pieces.len() - 1])],
+        }
+    }
+
     fn at(&self, new: i64) -> i64 {
-        let since = i128::from(new.saturating_sub(self.origin));
-        // A few hundredths of `since` at most, rounded down: monotonic as a sum.
-        let skewed = (since * i128::from(self.skew)) >> SKEW_BITS;
-        let old = i128::from(new) + i128::from(self.offset) + skewed;
-        clamp_i64(old)
+        let (points, last) = (&self.points, self.points.len() - 1);
+        let beyond = |end: [i64; 2], skew: i64| {
+            let since = i128::from(new) - i128::from(end[0]);
+            // A few hundredths of `since` at most, rounded down: monotonic as a sum.
+            i128::from(end[1]) + since + ((since * i128::from(skew)) >> SKEW_BITS)
+        };
+        clamp_i64(match points.partition_point(|point| point[0] <= new) {
+            0 => beyond(points[0], self.skews[0]),
+            next if next > last => beyond(points[last], self.skews[1]),
+            next => {
+                let [[x0, y0], [x1, y1]] =
+                    [points[next - 1], points[next]].map(|point| point.map(i128::from));
+                interpolate([x0, x1], [y0, y1], new.into())
+            }
+        })
     }
 }
 
@@ -83,7 +107,7 @@ impl Bridge {
             hz_new,
             error_ns: 0,
             warnings,
-            maps: maps(&old_fit, &clock),
+            map: Map::new(&old_fit, &clock),
             old: old_fit,
             new: clock,
         };
@@ -106,7 +130,7 @@ impl Bridge {
     pub fn to_old(&self, at: BootNs<New>) -> BootNs<Old> {
         // A stamp from before the new clock started lies as far before its zero.
         let new = at.ns().max(0);
-        BootNs::new(mapped(&self.maps, new)) + at.ns().min(0)
+        BootNs::new(self.map.at(new)) + at.ns().min(0)
     }
 
     /// Bound of the error of [`Bridge::to_old`] at one instant, and so of an
@@ -127,50 +151,6 @@ impl Bridge {
     pub const fn new_clock(&self) -> &NewClock {
         &self.new
     }
-}
-
-/// On the map of the piece that `new` lies on, or between two.
-fn mapped(maps: &[Map], new: i64) -> i64 {
-    let next = maps.iter().position(|map| new < map.from);
-    let (before, after) = match next {
-        Some(0) => return maps[0].at(new),
-        Some(next) => (maps[next - 1], Some(maps[next])),
-        None => (maps[maps.len() - 1], None),
-    };
-    match after {
-        Some(after) if new > before.to => between(before, after, new),
-        _ => before.at(new),
-    }
-}
-
-/// One map for each piece; a later one never begins before an earlier one ends.
-fn maps(old: &Fit, clock: &NewClock) -> Vec<Map> {
-    let mut maps: Vec<Map> = Vec::new();
-    for piece in clock.pieces() {
-        let signed = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
-        let origin = signed(piece.from);
-        let at_origin = old.boot_at(piece.fit.counter_at(piece.from).mid).mid;
-        let mut map = Map {
-            from: origin,
-            to: signed(piece.to),
-            origin,
-            offset: at_origin.saturating_sub(origin),
-            skew: fixed(piece.fit.hz.mid / old.hz.mid - 1.0),
-        };
-        if let Some(last) = maps.last() {
-            let back = last.at(last.to).saturating_sub(map.at(map.from));
-            map.offset = map.offset.saturating_add(back.max(0));
-        }
-        maps.push(map);
-    }
-    maps
-}
-
-/// Between two pieces, on the line from the end of one to the start of the other.
-fn between(before: Map, after: Map, new: i64) -> i64 {
-    let (start, end) = (before.at(before.to), after.at(after.from));
-    let [start, end, from, to, at] = [start, end, before.to, after.from, new].map(i128::from);
-    clamp_i64(interpolate([from, to], [start, end.max(start)], at))
 }
 
 /// A share well below 1 in 2^-[`SKEW_BITS`].
