@@ -146,34 +146,31 @@ const STAGES: [(&str, &str); 10] = [
 
 /// The kernel log, and how its stamps lie to the boot clock.
 #[derive(Debug)]
-pub struct Placement {
-    log: io::Result<Log>,
-    offset: io::Result<PrintkOffset>,
-}
+pub struct Placement(io::Result<(Log, io::Result<PrintkOffset>)>);
 
 impl Placement {
     /// Reads the log and writes a few lines to it.
     #[must_use]
     pub fn take() -> Self {
         let written = write_samples();
-        let log = Log::read();
-        let offset = match &log {
-            Ok(log) => written.and_then(|samples| log.offset(&samples)),
-            Err(error) => Err(io::Error::from(error.kind())),
-        };
-        Self { log, offset }
+        Self(Log::read().map(|log| {
+            let offset = written.and_then(|samples| log.offset(&samples));
+            (log, offset)
+        }))
     }
 
     /// The log, if it can be read.
     #[must_use]
     pub fn log(&self) -> Option<&Log> {
-        self.log.as_ref().ok()
+        self.0.as_ref().ok().map(|(log, _)| log)
     }
 
     /// What the log tells of the clock before the first anchor.
     #[must_use]
     pub fn early(&self) -> Option<Early> {
-        let offset = self.offset.as_ref().ok()?;
+        let (_, Ok(offset)) = self.0.as_ref().ok()? else {
+            return None;
+        };
         let refined = offset.past.refined?;
         let (from, early) = offset.place(refined.refined_us);
         let (until, late) = offset.place(refined.switched_us);
@@ -187,16 +184,16 @@ impl Placement {
     /// What the log tells of the boot.
     #[must_use]
     pub fn boot(&self) -> Boot {
-        match (&self.log, &self.offset) {
-            (Ok(log), Ok(offset)) => log.boot(offset),
-            (Ok(log), Err(error)) => Boot {
+        match &self.0 {
+            Ok((log, Ok(offset))) => log.boot(offset),
+            Ok((log, Err(error))) => Boot {
                 holes: vec![hole(
                     "new.early",
                     format!("the kernel log's stamps could not be placed ({error})"),
                 )],
                 ..log.unplaced()
             },
-            (Err(error), _) => Boot {
+            Err(error) => Boot {
                 holes: vec![hole(
                     "new.early",
                     format!("/dev/kmsg cannot be read ({error})"),
