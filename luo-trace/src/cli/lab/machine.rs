@@ -36,9 +36,6 @@ pub(super) struct MachineArgs {
     /// Count instructions instead of time, for repeatable runs (one CPU, emulated)
     #[arg(long)]
     deterministic: bool,
-    /// Random seed for every VM [default: the number of each VM]
-    #[arg(long, value_name = "N", requires = "deterministic")]
-    seed: Option<u32>,
     /// Add to the command line of every kernel
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     append: Option<String>,
@@ -84,7 +81,6 @@ impl MachineArgs {
             memory: args.memory,
             accel: args.accel,
             deterministic: args.deterministic,
-            seed: args.seed,
             append: args.append,
             append_new: args.append_new,
             out: args.out,

@@ -176,7 +176,7 @@ impl<'a> Runner<'a> {
 
         // Its own seed for each VM, so that a set has an honest spread, and the same
         // in each set, so that a set can be had again.
-        let seed = options.seed.unwrap_or(vm.first_update);
+        let seed = vm.first_update;
         let machine = Machine {
             kernel: &self.campaign.kernel,
             initrd: Some(&initrd),

@@ -62,8 +62,6 @@ pub struct MachineOptions {
     #[serde(skip)]
     pub accel: AccelChoice,
     pub deterministic: bool,
-    /// The number of each VM if `None`.
-    pub seed: Option<u32>,
     /// Added to every kernel's command line.
     pub append: Option<String>,
     /// Added to that of every kernel but the first.
@@ -193,7 +191,6 @@ pub(super) mod tests {
             memory: 1 << 30,
             accel: None,
             deterministic: false,
-            seed: None,
             append: None,
             append_new: None,
             out: "/nowhere".into(),
