@@ -49,9 +49,6 @@ enum Task {
         /// Testify to the host right after the last retrieve
         #[arg(long)]
         witness: bool,
-        /// Busy-loop this long before opening the device
-        #[arg(long, default_value = "0ms", value_parser = super::duration)]
-        handicap: Duration,
     },
     /// Make a session, start `record` with it, and stay
     Broker {
@@ -101,14 +98,12 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
             only,
             files,
             witness,
-            handicap,
         } => agent::restore(&Restore {
             workload,
             report,
             only: *only,
             files: *files,
             witness: *witness,
-            handicap: *handicap,
         }),
         Task::Broker { session } => agent::broker(session, ready),
         Task::Provoke { after: false } => provoke::before_update(),

@@ -66,9 +66,6 @@ pub(super) struct MachineArgs {
     /// Leave this probe out, as if the kernels lacked it
     #[arg(long, value_name = "PROBE", hide = true)]
     without: Vec<String>,
-    /// Delay the agent in the new kernel by busy-looping this long, to test a gate
-    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = duration)]
-    handicap: Duration,
 }
 
 impl MachineArgs {
@@ -90,7 +87,6 @@ impl MachineArgs {
             detail: args.detail,
             keep_carriers: args.keep_carriers,
             without: args.without,
-            handicap: args.handicap,
         }
     }
 }

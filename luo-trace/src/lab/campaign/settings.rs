@@ -78,8 +78,6 @@ pub struct MachineOptions {
     pub keep_carriers: bool,
     /// Probes that are left out.
     pub without: Vec<String>,
-    /// What the agent busy-loops in the new kernel.
-    pub handicap: Duration,
 }
 
 impl MachineOptions {
@@ -200,7 +198,6 @@ pub(super) mod tests {
             detail: false,
             keep_carriers: false,
             without: Vec::new(),
-            handicap: Duration::ZERO,
         };
         machine.campaign("/nowhere".into())
     }

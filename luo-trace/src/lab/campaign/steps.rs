@@ -112,11 +112,10 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
             format!("{start} collect collect -o {OUT}/{run} {more} {keep} {detail}{without}")
         }
         "restore" => {
-            let (name, us) = (verify_name(number), machine.handicap.as_micros());
+            let name = verify_name(number);
             let witness = flag(campaign.has_witness(), "--witness");
             format!(
-                "ensure verify lab-agent restore {workload} --report {OUT}/{name}.json \
-                 --handicap {us}us {witness}"
+                "ensure verify lab-agent restore {workload} --report {OUT}/{name}.json {witness}"
             )
         }
         _ => text.replace("{workload}", &workload),

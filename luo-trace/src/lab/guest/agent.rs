@@ -129,23 +129,12 @@ pub struct Restore<'a> {
     pub files: Option<usize>,
     /// Testify to the host right after the last retrieve.
     pub witness: bool,
-    /// Busy-loop this long before opening the device.
-    pub handicap: Duration,
 }
 
-/// Keeps the CPU busy. To sleep would take until the kernel's next tick.
-fn compute(long: Duration) {
-    let start = Instant::now();
-    while start.elapsed() < long {
-        std::hint::spin_loop();
-    }
-}
-
-/// Takes a workload back after some computing, verifies every byte, finishes its
+/// Takes a workload back, verifies every byte, finishes its
 /// sessions, and writes down what it found.
 pub fn restore(task: &Restore<'_>) -> Result<Exit> {
     let workload = task.workload;
-    compute(task.handicap);
     raise_descriptor_limit(workload)?;
     thread::sleep(workload.delay);
     let numbers = task.only.map_or(0..workload.sessions, |one| one..one + 1);
