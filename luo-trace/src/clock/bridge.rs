@@ -1,7 +1,7 @@
 //! From the new kernel's `CLOCK_BOOTTIME` to the old kernel's, by the counter.
 
 use super::fit::{Bounds, Fit, clamp_i64};
-use super::new_clock::{Piece, in_order, interpolate, straight_end};
+use super::new_clock::{Piece, in_order, interpolate, longest_straight};
 use super::{Anchor, BootNs, ClockError, Early, New, NewClock, Old};
 
 /// A difference of rates below this is no news: at 10 s it makes 10 us.
@@ -119,12 +119,6 @@ impl Bridge {
         Ok(bridge)
     }
 
-    /// What carries the axis across the kexec, by name.
-    #[must_use]
-    pub const fn source(&self) -> &'static str {
-        crate::arch::COUNTER
-    }
-
     /// The old kernel's clock at an instant of the new kernel's. Never goes backwards.
     #[must_use]
     pub fn to_old(&self, at: BootNs<New>) -> BootNs<Old> {
@@ -188,12 +182,14 @@ fn fit_old(anchors: &[Anchor], warnings: &mut Vec<String>) -> Result<Fit, ClockE
     if whole.is_linear() {
         return Ok(whole);
     }
-    // Not those that most others contradict: after a bend the last few are the ones
-    // that count.
-    if let Some((len, fit)) = straight_end(&in_order(anchors)) {
+    // Only what comes next to the kexec is extrapolated.
+    let sorted = in_order(anchors);
+    let end = longest_straight(sorted.len(), |n| &sorted[sorted.len() - n..]);
+    if let Some((_, kept, fit)) = end {
         warnings.push(format!(
-            "the old kernel's clock was stepped, steered or refined: only the {len} of {} anchors \
+            "the old kernel's clock was stepped, steered or refined: only the {} of {} anchors \
              nearest to the kexec are used",
+            kept.len(),
             anchors.len()
         ));
         return Ok(fit);

@@ -7,8 +7,6 @@
 use super::region::{Line, Point, corners};
 use super::{Anchor, ClockError, Cycles};
 
-/// Anchors used at most; more are thinned out evenly.
-const MAX_ANCHORS: usize = 384;
 /// A reading is the clock rounded down to the ns; one more for the kernel's
 /// own rounding of cycles to ns.
 const QUANTUM_NS: f64 = 1.0;
@@ -73,10 +71,13 @@ impl Fit {
 
     /// The line through `anchors`, its slope held by what is known beforehand.
     pub fn with_prior(anchors: &[Anchor], prior: Option<Prior>) -> Result<Self, ClockError> {
-        let usable = usable(anchors);
-        let frame = Frame::new(&usable, prior)?;
+        let whole = anchors
+            .iter()
+            .filter(|anchor| anchor.before <= anchor.after);
+        let whole: Vec<&Anchor> = whole.collect();
+        let frame = Frame::new(&whole, prior)?;
         let slopes = frame.slopes(prior);
-        let walls = usable.iter().map(|anchor| frame.wall(anchor));
+        let walls = whole.iter().map(|anchor| frame.wall(anchor));
         let (ceilings, floors): (Vec<Point>, Vec<Point>) = walls.unzip();
         let region = |room| corners(&ceilings, &floors, room, slopes);
         let mut residual_ns = 0.0;
@@ -150,21 +151,6 @@ impl Fit {
     }
 }
 
-/// Whole anchors, thinned out to what can be fitted in no time.
-fn usable(anchors: &[Anchor]) -> Vec<Anchor> {
-    let whole: Vec<Anchor> = anchors
-        .iter()
-        .filter(|anchor| anchor.before <= anchor.after)
-        .copied()
-        .collect();
-    if whole.len() <= MAX_ANCHORS {
-        return whole;
-    }
-    (0..MAX_ANCHORS)
-        .map(|i| whole[i * (whole.len() - 1) / (MAX_ANCHORS - 1)])
-        .collect()
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a few thousand corners at most")]
 fn mean(lines: &[Line]) -> Line {
     let n = lines.len() as f64;
@@ -186,7 +172,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(anchors: &[Anchor], prior: Option<Prior>) -> Result<Self, ClockError> {
+    fn new(anchors: &[&Anchor], prior: Option<Prior>) -> Result<Self, ClockError> {
         let first = anchors
             .iter()
             .min_by_key(|a| a.boot_ns)

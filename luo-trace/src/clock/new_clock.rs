@@ -89,15 +89,8 @@ impl NewClock {
         let first = &mut self.pieces[0];
         // Where the bend comes later still, the anchors show it, and the stretch
         // before them is as early as the rest.
-        let refined = early.from_ns < first.from;
-        let (from, until) = if refined {
-            (
-                early.from_ns,
-                early.until_ns.clamp(early.from_ns, first.from),
-            )
-        } else {
-            (first.from, first.from)
-        };
+        let from = early.from_ns.min(first.from);
+        let until = early.until_ns.clamp(from, first.from);
         // The early line meets the first one somewhere in between: that bounds the
         // counter at which the early one shows `from`.
         let (start, end) = (first.fit.counter_at(from), first.fit.counter_at(until));
@@ -264,19 +257,16 @@ fn straight_pieces(anchors: &[Anchor]) -> Option<Vec<Piece>> {
     let mut rest = anchors;
     let mut pieces: Vec<Piece> = Vec::new();
     while !rest.is_empty() {
-        let (len, fit) = longest_straight(rest).or_else(|| {
-            let prior = about(pieces.last()?);
+        let longest = longest_straight(rest.len(), |n| &rest[..n]);
+        let (len, own, fit) = longest.or_else(|| {
+            // Too few to tell their own pace.
+            let prior = Prior {
+                hz: pieces.last()?.fit.hz.mid,
+                ppm: BEND_PPM,
+            };
             let last = (rest.len() < FEWEST).then(|| Fit::with_prior(rest, Some(prior)))?;
-            Some((rest.len(), last.ok()?))
+            Some((rest.len(), rest, last.ok()?))
         })?;
-        let (mut fit, mut own) = (fit, &rest[..len]);
-        // Its last anchor may already lie beyond the bend, too little to show.
-        if len < rest.len()
-            && len > FEWEST
-            && let Ok(sure) = Fit::new(&own[..len - 1])
-        {
-            (fit, own) = (sure, &own[..len - 1]);
-        }
         pieces.push(Piece::over(fit, own));
         rest = &rest[len..];
         if pieces.len() > MOST_PIECES {
@@ -286,39 +276,17 @@ fn straight_pieces(anchors: &[Anchor]) -> Option<Vec<Piece>> {
     (!pieces.is_empty()).then_some(pieces)
 }
 
-/// The pace of a piece next to one of too few anchors to tell its own.
-fn about(neighbour: &Piece) -> Prior {
-    Prior {
-        hz: neighbour.fit.hz.mid,
-        ppm: BEND_PPM,
-    }
-}
-
-/// The longest straight end of anchors that are in order: how many, and their line.
-pub(super) fn straight_end(anchors: &[Anchor]) -> Option<(usize, Fit)> {
-    let end = |n: usize| &anchors[anchors.len() - n..];
-    let (len, fit) = longest(anchors.len(), |n| straight(end(n)))?;
-    // Its first anchor may lie before the bend, too little to show.
-    let sure = (FEWEST < len && len < anchors.len()).then(|| straight(end(len - 1)));
-    Some(match sure.flatten() {
-        Some(fit) => (len - 1, fit),
-        None => (len, fit),
-    })
-}
-
-fn longest_straight(anchors: &[Anchor]) -> Option<(usize, Fit)> {
-    longest(anchors.len(), |n| straight(&anchors[..n]))
-}
-
-fn straight(anchors: &[Anchor]) -> Option<Fit> {
-    Fit::new(anchors).ok().filter(Fit::is_linear)
-}
-
-/// What is not straight stays so with more anchors: a search by halves.
-fn longest(of: usize, straight: impl Fn(usize) -> Option<Fit>) -> Option<(usize, Fit)> {
+/// The longest straight one of so many `runs` of anchors, by how many they are: its
+/// length, its line, and the anchors that are surely on it. What is not straight stays so
+/// with more anchors: a search by halves.
+pub(super) fn longest_straight<'a>(
+    most: usize,
+    run: impl Fn(usize) -> &'a [Anchor],
+) -> Option<(usize, &'a [Anchor], Fit)> {
+    let straight = |n| Fit::new(run(n)).ok().filter(Fit::is_linear);
     let mut fits = FEWEST;
-    let mut best = (fits <= of).then(|| straight(fits))??;
-    let mut fails = of + 1;
+    let mut best = (fits <= most).then(|| straight(fits))??;
+    let mut fails = most + 1;
     while fails - fits > 1 {
         let middle = usize::midpoint(fits, fails);
         match straight(middle) {
@@ -326,7 +294,13 @@ fn longest(of: usize, straight: impl Fn(usize) -> Option<Fit>) -> Option<(usize,
             None => fails = middle,
         }
     }
-    Some((fits, best))
+    // The one next to the bend may already lie beyond it, by too little to show.
+    let next_to_bend = FEWEST < fits && fits < most;
+    let sure = next_to_bend.then(|| straight(fits - 1)).flatten();
+    Some(match sure {
+        Some(fit) => (fits, run(fits - 1), fit),
+        None => (fits, run(fits), best),
+    })
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ pub fn with_config(cmdline: &str) -> Traced {
         .split_ascii_whitespace()
         .any(|word| word == BOOTCONFIG)
     {
-        line.add(BOOTCONFIG.to_owned());
+        line.added.push(BOOTCONFIG.to_owned());
     }
     line.traced()
 }
@@ -179,10 +179,10 @@ pub fn on_command_line(cmdline: &str, room: Room, trace: BootTrace) -> Traced {
             };
             let missing: Vec<&str> = wanted.split(',').filter(|event| !has(event)).collect();
             if !missing.is_empty() {
-                line.add(format!("{key}={}", missing.join(",")));
+                line.added.push(format!("{key}={}", missing.join(",")));
             }
         } else if present.is_empty() {
-            line.add(parameter.to_owned());
+            line.added.push(parameter.to_owned());
         }
     }
     line.traced()
@@ -213,10 +213,6 @@ impl<'a> Line<'a> {
         words
             .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='))
             .collect()
-    }
-
-    fn add(&mut self, parameter: String) {
-        self.added.push(parameter);
     }
 
     fn traced(self) -> Traced {
