@@ -262,13 +262,6 @@ pub struct Plan {
     pub hot_slots: u32,
 }
 
-impl Default for Plan {
-    /// A mebibyte of detail.
-    fn default() -> Self {
-        Self::for_buffer(1 << 20)
-    }
-}
-
 impl Plan {
     /// The plan for `bytes` of detail, rounded up to pages: 4 KiB at least and
     /// 512 MiB at most.

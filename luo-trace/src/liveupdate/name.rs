@@ -1,7 +1,6 @@
 //! Session names.
 
 use std::fmt;
-use std::str::FromStr;
 
 use super::uapi::SESSION_NAME_LENGTH;
 
@@ -60,14 +59,6 @@ impl SessionName {
 impl fmt::Display for SessionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl FromStr for SessionName {
-    type Err = NameError;
-
-    fn from_str(name: &str) -> Result<Self, NameError> {
-        Self::new(name)
     }
 }
 

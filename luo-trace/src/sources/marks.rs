@@ -4,7 +4,7 @@
 //! nobody else's trace is read empty, on the clock that BPF stamps with.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
@@ -22,22 +22,27 @@ const BUFFER_KB: &str = "16";
 /// tracefs is not there, or not for us.
 pub fn write(text: &str) -> io::Result<()> {
     let path = tracefs::file("trace_marker")?;
-    let written = OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .and_then(|mut file| {
-            use std::io::Write as _;
-            file.write_all(text.as_bytes())
-        });
+    let file = OpenOptions::new().write(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|e| io::Error::new(e.kind(), format!("cannot write {}: {e}", path.display())))
 }
 
 /// The trace that takes the marks. Dropping it removes it.
 #[derive(Debug)]
 pub struct Marks {
-    pipe: Option<File>,
-    instance: PathBuf,
+    /// Closed before its instance is removed.
+    pipe: File,
+    _instance: Instance,
     partial: String,
+}
+
+#[derive(Debug)]
+struct Instance(PathBuf);
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 impl Marks {
@@ -46,17 +51,13 @@ impl Marks {
     /// # Errors
     /// tracefs is not there, or this kernel copies no marks.
     pub fn open() -> io::Result<Self> {
-        let instance =
-            tracefs::file("instances")?.join(format!("luo-trace-{}", std::process::id()));
-        fs::create_dir(&instance)?;
-        let mut marks = Self {
-            pipe: None,
-            instance,
-            partial: String::new(),
-        };
-        marks.set("buffer_size_kb", BUFFER_KB)?;
-        marks.set("trace_clock", "boot")?;
-        marks.set("options/copy_trace_marker", "1").map_err(|e| {
+        let place = tracefs::file("instances")?.join(format!("luo-trace-{}", std::process::id()));
+        fs::create_dir(&place)?;
+        let instance = Instance(place);
+        let set = |name, value| fs::write(instance.0.join(name), value);
+        set("buffer_size_kb", BUFFER_KB)?;
+        set("trace_clock", "boot")?;
+        set("options/copy_trace_marker", "1").map_err(|e| {
             io::Error::new(
                 e.kind(),
                 format!("this kernel copies no marks (v6.11 does): {e}"),
@@ -65,30 +66,24 @@ impl Marks {
         let pipe = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open(marks.instance.join("trace_pipe"))?;
-        marks.pipe = Some(pipe);
-        Ok(marks)
-    }
-
-    fn set(&self, name: &str, value: &str) -> io::Result<()> {
-        fs::write(self.instance.join(name), value)
+            .open(instance.0.join("trace_pipe"))?;
+        Ok(Self {
+            pipe,
+            _instance: instance,
+            partial: String::new(),
+        })
     }
 
     /// Becomes readable when there are marks.
-    ///
-    /// # Panics
-    /// Never: an open trace has its pipe.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_ref().expect("set by open").as_fd()
+        self.pipe.as_fd()
     }
 
     /// The marks since the last call.
     pub fn take(&mut self) -> Vec<Event> {
         let mut buffer = [0; 4096];
-        while let Some(pipe) = &mut self.pipe
-            && let Ok(n @ 1..) = pipe.read(&mut buffer)
-        {
+        while let Ok(n @ 1..) = self.pipe.read(&mut buffer) {
             self.partial
                 .push_str(&String::from_utf8_lossy(&buffer[..n]));
         }
@@ -96,13 +91,6 @@ impl Marks {
         let rest = self.partial.split_off(whole);
         let lines = std::mem::replace(&mut self.partial, rest);
         lines.lines().filter_map(mark).flatten().collect()
-    }
-}
-
-impl Drop for Marks {
-    fn drop(&mut self) {
-        self.pipe = None;
-        let _ = fs::remove_dir(&self.instance);
     }
 }
 

@@ -149,7 +149,7 @@ fn counters_of_an_older_or_newer_minor_version_are_read_as_far_as_they_go() {
 
 #[test]
 fn the_default_plan_keeps_what_it_promises() {
-    let plan = Plan::default();
+    let plan = Plan::for_buffer(1 << 20);
     assert!(plan.anchor_slots >= 256 && plan.boundary_slots >= 128);
     assert!(plan.tail_slots * layout::EVENT_SLOT > 255 << 10);
     assert!(plan.meta_bytes >= 16_000);
