@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use luo_trace::clock::printk::{Lost, Past, Refined};
+use luo_trace::clock::printk::{Lost, Refined};
 use luo_trace::clock::{
     Anchor, BootNs, Bridge, Cycles, Early, Fit, NewClock, PrintkOffset, PrintkSandwich,
 };
@@ -47,19 +47,17 @@ fuzz_target!(|data: (Start, Steps, Start, Steps, Log, u64)| {
             after_ns: a.after,
         });
         assert!(offset.place(at).0 <= offset.place(at.saturating_add(1)).0);
-        offset.past = Past {
-            refined: Some(Refined {
-                refined_us: from_ns,
-                switched_us: until_ns,
-                hz_early,
-                hz,
-            }),
-            lost: Some(Lost {
-                from_us: from_ns,
-                until_us: until_ns,
-                ns,
-            }),
-        };
+        offset.refined = Some(Refined {
+            refined_us: from_ns,
+            switched_us: until_ns,
+            hz_early,
+            hz,
+        });
+        offset.lost = Some(Lost {
+            from_us: from_ns,
+            until_us: until_ns,
+            ns,
+        });
         let _ = offset.place(at);
     }
 });

@@ -3,7 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use luo_trace::clock::printk::Past;
 use luo_trace::clock::{PrintkOffset, PrintkSandwich};
 use luo_trace::sources::kmsg::{self, Log};
 
@@ -20,10 +19,7 @@ fuzz_target!(|text: &str| {
         after_ns: before_ns.saturating_add(5_000),
     };
     let mut offset = PrintkOffset::new(sandwich);
-    offset.past = Past {
-        refined: log.refined(),
-        lost: log.lost(),
-    };
+    (offset.refined, offset.lost) = (log.refined(), log.lost());
     let boot = log.boot(&offset);
     assert!(boot.stages.len() <= log.messages.len());
     assert!(boot.unplaced_lines <= log.messages.len());

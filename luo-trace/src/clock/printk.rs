@@ -3,8 +3,8 @@
 //! printk stamps come from the scheduler's clock: another origin, no NTP
 //! steering. A line written on purpose between two readings of
 //! `CLOCK_BOOTTIME` gives the difference, good for as long as steering is small and
-//! both clocks are the counter at one pace. What the log tells of the time before
-//! ([`Past`]) is taken back from it.
+//! both clocks are the counter at one pace. What the log tells of how they came apart
+//! before is taken back from it.
 
 use super::fit::clamp_i64;
 
@@ -23,15 +23,7 @@ pub struct PrintkSandwich {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrintkOffset {
     line: PrintkSandwich,
-    /// What came before it.
-    pub past: Past,
-}
-
-/// What the log tells of how the scheduler's clock and `CLOCK_BOOTTIME` came apart
-/// before: stamps in us.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Past {
-    /// The pace of both was refined, that of one after that of the other.
+    /// The pace of both clocks was refined, that of one after that of the other.
     pub refined: Option<Refined>,
     /// Ticks were lost while the stamps were counted in ticks.
     pub lost: Option<Lost>,
@@ -67,17 +59,6 @@ pub struct Lost {
 
 /// Where something lies, both ends included, ns.
 type Between = (i128, i128);
-
-impl Past {
-    /// What to add to where a stamp would be by the offset alone.
-    fn correction(&self, stamp_us: u64, sampled_us: u64) -> Between {
-        let refined = self
-            .refined
-            .map_or((0, 0), |r| r.correction(stamp_us, sampled_us));
-        let lost = self.lost.map_or((0, 0), |lost| lost.correction(stamp_us));
-        (refined.0 + lost.0, refined.1 + lost.1)
-    }
-}
 
 impl Refined {
     /// `CLOCK_BOOTTIME` kept the old pace for a while that ends when the clocksource
@@ -115,8 +96,11 @@ impl PrintkOffset {
     /// The offset that a line shows.
     #[must_use]
     pub fn new(line: PrintkSandwich) -> Self {
-        let past = Past::default();
-        Self { line, past }
+        Self {
+            line,
+            refined: None,
+            lost: None,
+        }
     }
 
     /// `CLOCK_BOOTTIME` of a line stamped `stamp_us`, and the bound of its error, ns;
@@ -128,11 +112,13 @@ impl PrintkOffset {
             stamp_us: sampled_us,
             after_ns,
         } = self.line;
-        let correction = self.past.correction(stamp_us, sampled_us);
+        let refined = self.refined.map(|r| r.correction(stamp_us, sampled_us));
+        let lost = self.lost.map(|lost| lost.correction(stamp_us));
+        let (refined, lost) = (refined.unwrap_or_default(), lost.unwrap_or_default());
         // Both stamps are rounded down: each stands for 1 us.
         let since = (i128::from(stamp_us) - i128::from(sampled_us)) * 1000;
-        let least = i128::from(before_ns) + since - 999 + correction.0;
-        let most = i128::from(after_ns.max(before_ns)) + since + 999 + correction.1;
+        let least = i128::from(before_ns) + since - 999 + refined.0 + lost.0;
+        let most = i128::from(after_ns.max(before_ns)) + since + 999 + refined.1 + lost.1;
         let middle = least + (most - least) / 2;
         (
             clamp_i64(middle),
@@ -160,10 +146,8 @@ mod tests {
             });
             let next = stamp_us.saturating_add(1);
             prop_assert!(offset.place(stamp_us).0 <= offset.place(next).0);
-            offset.past = Past {
-                refined: Some(Refined { refined_us, switched_us, hz_early, hz }),
-                lost: Some(Lost { from_us, until_us, ns }),
-            };
+            offset.refined = Some(Refined { refined_us, switched_us, hz_early, hz });
+            offset.lost = Some(Lost { from_us, until_us, ns });
             let _ = offset.place(stamp_us);
         }
 
@@ -219,19 +203,17 @@ mod tests {
                 after_ns: us(boot(sampled) * 1e3) + 5_000 + 10_000_000_000,
             };
             let mut found = PrintkOffset::new(sandwich);
-            found.past = Past {
-                refined: Some(Refined {
+            found.refined = Some(Refined {
                     refined_us: us(stamp(refined)),
                     switched_us: us(stamp(refined + later)),
                     hz_early,
                     hz,
-                }),
-                lost: Some(Lost {
+                });
+            found.lost = Some(Lost {
                     from_us: us(stamp(0)),
                     until_us: us(stamp(950_000)),
                     ns: i64::try_from(lost_us * 1000).unwrap(),
-                }),
-            };
+                });
             let (placed, error) = found.place(us(stamp(line)));
             let truth = us(boot(line) * 1e3) + 10_000_000_000;
             prop_assert!(

@@ -8,7 +8,7 @@ use reports::model::Source;
 
 use super::{Boot, Stamp, hole};
 use crate::arch;
-use crate::clock::printk::{Lost, Past, Refined};
+use crate::clock::printk::{Lost, Refined};
 use crate::clock::{BootNs, Early, PrintkOffset, PrintkSandwich};
 use crate::host::ready::boot_ns;
 
@@ -171,7 +171,7 @@ impl Placement {
         let (_, Ok(offset)) = self.0.as_ref().ok()? else {
             return None;
         };
-        let refined = offset.past.refined?;
+        let refined = offset.refined?;
         let (from, early) = offset.place(refined.refined_us);
         let (until, late) = offset.place(refined.switched_us);
         Some(Early {
@@ -220,10 +220,7 @@ impl Log {
         let narrowest = sandwiches.min_by_key(|s| s.after_ns.saturating_sub(s.before_ns));
         let lost = || io::Error::other("it does not give back what was written to it");
         let mut offset = PrintkOffset::new(narrowest.ok_or_else(lost)?);
-        offset.past = Past {
-            refined: self.refined(),
-            lost: self.lost(),
-        };
+        (offset.refined, offset.lost) = (self.refined(), self.lost());
         Ok(offset)
     }
 
