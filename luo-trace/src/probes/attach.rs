@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::resume_unwind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Map, PerCpuArray, RingBuf};
 use luo_trace_ebpf::maps::{cookie, name, returning};
@@ -15,14 +15,6 @@ use super::bpf::{self, AttachTo, Functions};
 use super::object::Programs;
 use super::{ArmError, Missing, Placed, Probes, symbols};
 
-/// What is attached: the program that serves all functions, and those of the tracepoints.
-struct Attached {
-    programs: Vec<OwnedFd>,
-    links: Vec<OwnedFd>,
-    placed: Vec<Placed>,
-    missing: Vec<Missing>,
-}
-
 pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
     let start = Instant::now();
     let at = |site| rows.iter().filter(move |p| p.site == site).copied();
@@ -31,16 +23,36 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
         let found = scope.spawn(|| symbols::look_up(&functions));
         (Programs::new(), found.join())
     });
-    let (programs, found) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
+    let (mut programs, found) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
     let program = programs.load("luo_kprobe", AttachTo::KprobeMulti)?;
-    let mut attached = link_functions(&functions, found, program).map_err(ArmError::Link)?;
-    if attached.placed.is_empty() {
+    let linked = link_functions(&functions, found, &program).map_err(ArmError::Link)?;
+    let ((placed, missing), links) = linked;
+    if placed.is_empty() {
         return Err(ArmError::NothingPlaced);
     }
+    let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
+    let mut map = |name| programs.take_map(name);
+    let (events, tail) = (Map::RingBuf(map(name::EVENTS)?), map(name::TAIL)?);
+    let [stats, sums] = [map(name::STATS)?, map(name::HOT)?].map(Map::PerCpuArray);
+    let mut probes = Probes {
+        placed,
+        missing,
+        tail_refused: None,
+        took: Duration::ZERO,
+        events: RingBuf::try_from(events).map_err(broken)?,
+        tail_id: tail.info().map_err(broken)?.id(),
+        _tail: tail,
+        stats: PerCpuArray::try_from(stats).map_err(broken)?,
+        hot: PerCpuArray::try_from(sums).map_err(broken)?,
+        programs: vec![program],
+        links,
+    };
     for probe in at(Site::Tracepoint) {
-        link_tracepoint(&programs, probe, &mut attached);
+        link_tracepoint(&programs, probe, &mut probes);
     }
-    finish(programs, attached, start)
+    probes.tail_refused = programs.tail_refused().map(str::to_owned);
+    probes.took = start.elapsed();
+    Ok(probes)
 }
 
 /// Links the program to all functions. Asks tracefs what is traceable only when
@@ -48,15 +60,14 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
 fn link_functions(
     functions: &[&'static Probe],
     found: io::Result<symbols::Resolved>,
-    program: OwnedFd,
-) -> Result<Attached, String> {
-    let link = |(placed, missing): symbols::Resolved| {
-        let links = link_all(&program, &placed)?;
-        Ok((placed, missing, links))
+    program: &OwnedFd,
+) -> Result<(symbols::Resolved, Vec<OwnedFd>), String> {
+    let link = |found: symbols::Resolved| {
+        let links = link_all(program, &found.0)?;
+        Ok((found, links))
     };
-    let by_address: io::Result<_> = found.and_then(link);
-    let (placed, missing, links) = match by_address {
-        Ok(linked) if !linked.0.is_empty() => linked,
+    match found.and_then(link) {
+        Ok((found, links)) if !links.is_empty() => Ok((found, links)),
         by_address => {
             log::debug!("by address: {:?}", by_address.err());
             let traceable = symbols::look_up_traceable(functions);
@@ -65,15 +76,9 @@ fn link_functions(
                 .map_err(|error| match error.kind() {
                     io::ErrorKind::Unsupported => format!("{error}; is CONFIG_FPROBE on?"),
                     _ => error.to_string(),
-                })?
+                })
         }
-    };
-    Ok(Attached {
-        programs: vec![program],
-        links,
-        placed,
-        missing,
-    })
+    }
 }
 
 /// Entries and returns side by side: it is the kernel's work, and the agent waits
@@ -113,7 +118,7 @@ fn link(program: &OwnedFd, placed: &[Placed], returns: bool) -> io::Result<Owned
 }
 
 /// A tracepoint has a link of its own. One that is not to be had is missing, no more.
-fn link_tracepoint(programs: &Programs, probe: &'static Probe, attached: &mut Attached) {
+fn link_tracepoint(programs: &Programs, probe: &'static Probe, probes: &mut Probes) {
     let linked = programs
         .load("luo_notifier", AttachTo::Tracepoint)
         .and_then(|program| {
@@ -123,48 +128,19 @@ fn link_tracepoint(programs: &Programs, probe: &'static Probe, attached: &mut At
         });
     match linked {
         Ok((program, link)) => {
-            attached.programs.push(program);
-            attached.links.push(link);
-            attached.placed.push(Placed {
+            probes.programs.push(program);
+            probes.links.push(link);
+            probes.placed.push(Placed {
                 probe,
                 symbol: probe.name,
                 address: None,
             });
         }
-        Err(error) => attached.missing.push(Missing {
+        Err(error) => probes.missing.push(Missing {
             probe,
             why: error.cause(),
         }),
     }
-}
-
-fn finish(mut programs: Programs, attached: Attached, start: Instant) -> Result<Probes, ArmError> {
-    let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
-    let mut per_cpu = |name: &str| programs.take_map(name).map(Map::PerCpuArray);
-    let (stats, sums) = (per_cpu(name::STATS)?, per_cpu(name::HOT)?);
-    let (tail, events) = (
-        programs.take_map(name::TAIL)?,
-        programs.take_map(name::EVENTS)?,
-    );
-    let Attached {
-        programs: fds,
-        links,
-        placed,
-        missing,
-    } = attached;
-    Ok(Probes {
-        placed,
-        missing,
-        tail_refused: programs.tail_refused().map(str::to_owned),
-        took: start.elapsed(),
-        events: RingBuf::try_from(Map::RingBuf(events)).map_err(broken)?,
-        tail_id: tail.info().map_err(broken)?.id(),
-        _tail: tail,
-        stats: PerCpuArray::try_from(stats).map_err(broken)?,
-        hot: PerCpuArray::try_from(sums).map_err(broken)?,
-        programs: fds,
-        links,
-    })
 }
 
 fn c_string(symbol: &str) -> CString {
