@@ -48,9 +48,9 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
         links,
     };
     for probe in at(Site::Tracepoint) {
-        link_tracepoint(&programs, probe, &mut probes);
+        link_tracepoint(&mut programs, probe, &mut probes);
     }
-    probes.tail_refused = programs.tail_refused().map(str::to_owned);
+    probes.tail_refused = programs.tail_refused;
     probes.took = start.elapsed();
     Ok(probes)
 }
@@ -118,7 +118,7 @@ fn link(program: &OwnedFd, placed: &[Placed], returns: bool) -> io::Result<Owned
 }
 
 /// A tracepoint has a link of its own. One that is not to be had is missing, no more.
-fn link_tracepoint(programs: &Programs, probe: &'static Probe, probes: &mut Probes) {
+fn link_tracepoint(programs: &mut Programs, probe: &'static Probe, probes: &mut Probes) {
     let linked = programs
         .load("luo_notifier", AttachTo::Tracepoint)
         .and_then(|program| {

@@ -2,10 +2,8 @@
 //! attaching.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::sync::OnceLock;
 
 use aya::maps::MapData;
 use aya_obj::generated::bpf_insn;
@@ -25,18 +23,16 @@ const PROBE_WRITE_USER: i32 = 36;
 /// The parsed object, relocated against freshly created maps.
 pub struct Programs {
     object: Object,
-    license: CString,
     /// Maps not yet taken, by name.
-    maps: HashMap<String, MapData>,
-    /// Whether the programs may store into the tail.
-    tail_refused: OnceLock<String>,
+    maps: HashMap<String, (MapData, aya_obj::Map)>,
+    /// Why stores into the tail are not possible, once a program was loaded without them.
+    pub tail_refused: Option<String>,
 }
 
 impl Programs {
     /// Parses the object and creates its maps.
     pub fn new() -> Result<Self, ArmError> {
         let mut object = Object::parse(OBJECT).map_err(|e| ArmError::Object(e.to_string()))?;
-        let license = object.license.clone();
         let mut maps = HashMap::new();
         for (name, map) in std::mem::take(&mut object.maps) {
             let data = MapData::create(map.clone(), &name, None)
@@ -56,15 +52,10 @@ impl Programs {
             )
             .and_then(|()| object.relocate_calls(&text))
             .map_err(|e| ArmError::Object(e.to_string()))?;
-        let maps = maps
-            .into_iter()
-            .map(|(name, (data, _))| (name, data))
-            .collect();
         Ok(Self {
             object,
-            license,
             maps,
-            tail_refused: OnceLock::new(),
+            tail_refused: None,
         })
     }
 
@@ -72,32 +63,27 @@ impl Programs {
     pub fn take_map(&mut self, name: &str) -> Result<MapData, ArmError> {
         self.maps
             .remove(name)
+            .map(|(data, _)| data)
             .ok_or_else(|| ArmError::Object(format!("map {name} is not in it")))
-    }
-
-    /// Why stores into the tail are not possible, once a program was loaded without them.
-    pub fn tail_refused(&self) -> Option<&str> {
-        self.tail_refused.get().map(String::as_str)
     }
 
     /// Loads the program `name` for `to`; falls back to a program without tail
     /// stores where the kernel (lockdown) refuses that helper.
-    pub fn load(&self, name: &str, to: AttachTo) -> Result<OwnedFd, ArmError> {
-        let mut code = self.instructions(name)?;
-        if self.tail_refused.get().is_some() {
-            remove_tail_stores(&mut code);
-            return self.load_code(name, to, &code);
+    pub fn load(&mut self, name: &str, to: AttachTo) -> Result<OwnedFd, ArmError> {
+        let code = self.instructions(name)?;
+        let mut without = code.clone();
+        remove_tail_stores(&mut without);
+        if self.tail_refused.is_some() {
+            return self.load_code(name, to, &without);
         }
-        match bpf::load(to, &code, &self.license, None) {
+        match bpf::load(to, &code, &self.object.license, None) {
             Ok(fd) => Ok(fd),
             Err(first) if first.raw_os_error() == Some(libc::EPERM) && !has_privilege() => {
                 Err(ArmError::Privilege(first))
             }
             Err(first) => {
-                let mut without = code.clone();
-                remove_tail_stores(&mut without);
-                if let Ok(fd) = bpf::load(to, &without, &self.license, None) {
-                    let _ = self.tail_refused.set(format!(
+                if let Ok(fd) = bpf::load(to, &without, &self.object.license, None) {
+                    self.tail_refused = Some(format!(
                         "the kernel refuses bpf_probe_write_user ({first}; lockdown?)"
                     ));
                     return Ok(fd);
@@ -109,7 +95,7 @@ impl Programs {
 
     fn load_code(&self, name: &str, to: AttachTo, code: &[bpf_insn]) -> Result<OwnedFd, ArmError> {
         let mut log = vec![0; 256 * 1024];
-        bpf::load(to, code, &self.license, Some(&mut log)).map_err(|error| {
+        bpf::load(to, code, &self.object.license, Some(&mut log)).map_err(|error| {
             let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
             let log = String::from_utf8_lossy(&log[..end]);
             let tail: Vec<_> = log.lines().rev().take(12).collect();
