@@ -24,7 +24,6 @@ pub struct Carrier {
     map: Mapping,
     sections: [Descriptor; SECTIONS],
     size: u64,
-    written: [u64; SECTIONS],
     twins: [u64; SECTIONS],
 }
 
@@ -45,7 +44,6 @@ impl Carrier {
             map,
             sections,
             size,
-            written: [0; SECTIONS],
             twins: [0; SECTIONS],
         };
         carrier
@@ -113,20 +111,13 @@ impl Carrier {
         } else {
             Section::Detail
         };
-        let index = section as usize;
-        let Some(slot) = self.written[index].checked_rem(u64::from(self.sections[index].slots))
-        else {
-            return;
-        };
-        self.written[index] += 1;
-        let bytes = event.to_bytes();
+        let oldest = |n: u64, slots: u32| n % u64::from(slots);
         push(
             &self.map,
-            &self.sections[index],
+            &self.sections,
             section,
-            slot,
-            &bytes,
-            self.written[index],
+            &event.to_bytes(),
+            oldest,
         );
     }
 
@@ -234,43 +225,39 @@ fn push_anchor(
     section: Section,
     anchor: &Anchor,
 ) {
-    let descriptor = &sections[section as usize];
-    if descriptor.slots == 0 {
-        return;
-    }
-    let written = map.load_word(to_usize(descriptor.offset));
     let record = AnchorRecord::seal(*anchor);
-    let slot = anchor_slot(written, descriptor.slots);
     push(
         map,
-        descriptor,
+        sections,
         section,
-        slot,
         bytemuck::bytes_of(&record),
-        written.wrapping_add(1),
+        anchor_slot,
     );
 }
 
-/// Fills a slot, and moves the count only when it is whole.
+/// Fills the slot of a ring that `slot` names by how many were written and how many there
+/// are, and moves the count only when it is whole.
 fn push(
     map: &Mapping,
-    descriptor: &Descriptor,
+    sections: &[Descriptor; SECTIONS],
     section: Section,
-    slot: u64,
     bytes: &[u8],
-    written: u64,
+    slot: fn(u64, u32) -> u64,
 ) {
     let Descriptor {
-        offset, slot_size, ..
-    } = *descriptor;
-    map.store(
-        to_usize(offset + section.shape().head() + slot * u64::from(slot_size)),
-        bytes,
-    );
-    map.store_word(
-        to_usize(offset) + std::mem::offset_of!(RingHead, written),
-        written,
-    );
+        offset,
+        slot_size,
+        slots,
+        ..
+    } = sections[section as usize];
+    if slots == 0 {
+        return;
+    }
+    let count = to_usize(offset) + std::mem::offset_of!(RingHead, written);
+    let written = map.load_word(count);
+    let at = section.shape().head() + slot(written, slots) * u64::from(slot_size);
+    map.store(to_usize(offset + at), bytes);
+    map.store_word(count, written.wrapping_add(1));
 }
 
 fn invalid(what: &'static str) -> io::Error {
