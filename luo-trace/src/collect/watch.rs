@@ -53,6 +53,8 @@ pub(super) struct Watch<'o> {
     used: Used,
     holes: Vec<Hole>,
     left_out: u64,
+    /// The boot trace was ended before the restore was: nobody knows what is still to come.
+    cut: bool,
 }
 
 impl<'o> Watch<'o> {
@@ -86,6 +88,7 @@ impl<'o> Watch<'o> {
             marks,
             holes,
             left_out: 0,
+            cut: false,
         }
     }
 
@@ -185,6 +188,7 @@ impl<'o> Watch<'o> {
             Arrival::Here(_) => {
                 self.progress.done(until)
                     || traced.is_some_and(|done| self.progress.is_all(done, until))
+                    || self.cut && !matches!(until, Until::Mark(_)) && self.progress.quiet()
             }
             Arrival::Absent(_) => self.progress.quiet(),
         }
@@ -202,11 +206,12 @@ impl<'o> Watch<'o> {
         let done = Done::of(&calls);
         self.progress.traced(done);
         if !BootEvents::is_on() {
-            self.boot_events = None;
+            (self.boot_events, self.cut) = (None, true);
             self.holes.push(join::hole(
                 "new.restore",
                 "the boot trace was stopped when half full, as other system calls had filled it: later \
-                 LUO calls were seen by the probes only",
+                 LUO calls were seen by the probes only, and the restore counts as done once nobody has \
+                 called LUO for 2 s",
             ));
         }
         Some(done)

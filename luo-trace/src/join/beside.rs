@@ -166,9 +166,12 @@ fn inside<'a>(outer: &BootCall, same: &mut VecDeque<&'a Call<New>>) -> Option<&'
         same.pop_front();
     }
     let end: BootNs<New> = outer.end.map_or(outer.start, |end| end).boot_ns;
-    let within = same
-        .front()
-        .is_some_and(|call| call.start - end <= slack || outer.end.is_none());
+    // One that begins and ends behind it, though near, is the next one.
+    let near = |call: &Call<New>| call.end.is_some_and(|ends| ends - end <= slack);
+    let within = same.front().is_some_and(|call| {
+        let behind = call.start - end;
+        outer.end.is_none() || behind <= 0 || behind <= slack && near(call)
+    });
     within.then(|| same.pop_front()).flatten()
 }
 
@@ -240,6 +243,26 @@ mod tests {
             clock.checks
         );
         assert_eq!(clock.warnings, Vec::<String>::new());
+    }
+
+    /// The records of a call were lost, and the next one began within its errors.
+    #[test]
+    fn the_next_call_is_not_taken_for_one_that_no_probe_saw() {
+        let mut log = Log::from(100_000);
+        log.call(
+            ProbeId::LuoSessionIoctl,
+            [Command::RetrieveFd.number().into(), 7, 1],
+            0,
+            |log| log.now += 50_000,
+        );
+        let probes = Calls::of(&log.events, None);
+        let (tid, at) = (log.events[0].tid, log.events[0].boot_ns.cast_signed());
+        let calls = [
+            traced(RETRIEVE, tid, at - 5_000, at - 500, 900),
+            traced(RETRIEVE, tid, at - 400, at + 60_000, 900),
+        ];
+        let seen = Seen::of(&calls, &probes, &Own::of_process(1));
+        assert_eq!(seen.unprobed().collect::<Vec<_>>(), [&calls[0]]);
     }
 
     #[test]
