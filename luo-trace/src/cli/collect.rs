@@ -28,6 +28,10 @@ pub(super) struct Options {
     /// session names, tokens and inner calls are recorded from its first call on
     #[arg(long)]
     detail: bool,
+    /// For an initial file system: write no file before process 1 has switched to the real
+    /// root, and go there with it
+    #[arg(long)]
+    follow_root: bool,
     /// Also keep the trace of the old kernel as it arrived (the carrier), for debugging
     #[arg(long, value_name = "FILE")]
     keep_carrier: Option<PathBuf>,
@@ -43,6 +47,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
         timeout: options.timeout,
         first: options.first,
         detail: options.detail,
+        follow_root: options.follow_root,
         keep_carrier: options.keep_carrier,
     };
     collect::run(&config, ready, started)

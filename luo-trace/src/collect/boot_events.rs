@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 
 use crate::host::ending::Every;
+use crate::host::root::RealRoot;
 use crate::sources::boot_trace::{self, Fill};
 use crate::sources::{BootCall, Called};
 
@@ -40,12 +41,13 @@ impl BootEvents {
         })
     }
 
-    /// With a process that ends it where this one cannot. It takes a ms to start: nobody
-    /// is to wait for that.
+    /// With a process that ends it where this one cannot.
     pub(super) fn guarded(mut self) -> Self {
         let guard = Command::new("/proc/self/exe")
             .arg(GUARD)
             .stdin(Stdio::piped())
+            // For it to find the real root by, wherever this is moved to.
+            .current_dir("/proc")
             .spawn();
         let warn = |error: &io::Error| {
             log::warn!(
@@ -77,9 +79,9 @@ impl BootEvents {
         self.look.due().then(Self::calls)
     }
 
-    /// Whether it is still made: the guard ends it when it is half full.
-    pub(super) fn is_on() -> bool {
-        boot_trace::watches_luo()
+    /// Whether the guard has ended it, as it is half full.
+    pub(super) fn was_ended() -> bool {
+        boot_trace::is_off()
     }
 }
 
@@ -129,12 +131,15 @@ impl Drop for BootEvents {
 pub fn guard() -> io::Result<()> {
     // A service manager's signal to the whole group ends `collect`, and so this.
     let _ignored = crate::host::ending::Ending::catch()?;
+    let root = RealRoot::awaited(".")?;
     let (stdin, began) = (io::stdin(), boot_trace::fill());
     let look = Timespec::try_from(GUARD_LOOK).map_err(io::Error::other)?;
     loop {
         let mut gone = [PollFd::new(&stdin, PollFlags::IN)];
         let gone = retry_on_intr(|| poll(&mut gone, Some(&look)))? > 0;
         if gone || is_half_full(&began, &boot_trace::fill()) {
+            // The switch may have been meanwhile; by hand there is none.
+            let _ = root.follow();
             return boot_trace::stop();
         }
     }

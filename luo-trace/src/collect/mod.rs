@@ -22,6 +22,7 @@ use crate::exit::{Exit, Failure};
 use crate::host::ending::Ending;
 use crate::host::now_rfc3339;
 use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
+use crate::host::root::RealRoot;
 use crate::join::{self, Halves, NewHalf, Waited};
 use crate::liveupdate::{Session, SessionName};
 use crate::probes::Probes;
@@ -74,6 +75,8 @@ pub struct Config {
     pub first: bool,
     /// Whether to be ready only once the probes are armed.
     pub detail: bool,
+    /// Whether this is an initial file system, and the output in the root that comes after it.
+    pub follow_root: bool,
     /// Where a copy of the carrier goes.
     pub keep_carrier: Option<PathBuf>,
 }
@@ -83,16 +86,11 @@ pub struct Config {
 /// # Errors
 /// The machine cannot do it, or the output cannot be written.
 pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
-    output::check(&config.output)?;
-    if let Some(copy) = &config.keep_carrier {
-        output::check(copy)?;
-        if *copy == config.output {
-            return Err(Failure::bad_input(format!(
-                "{} cannot hold both the run and the carrier: give -o and --keep-carrier different files",
-                copy.display()
-            )));
-        }
-    }
+    check_outputs(config)?;
+    let real_root = config.follow_root.then(|| RealRoot::awaited("/proc"));
+    let real_root = real_root
+        .transpose()
+        .context("--follow-root: cannot see process 1 in /proc")?;
     let ending = Ending::catch()?;
     // The clock may bend while the probes are placed.
     let before = Anchor::sample();
@@ -104,14 +102,16 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     });
     let boot_events = BootEvents::find();
     let nobody_waits = boot_events.is_some() && !config.detail;
-    let (early, late) = if nobody_waits {
-        let early = announce(ready, started)?;
+    if nobody_waits {
         BootEvents::step_back();
-        (Some(early), None)
+    }
+    // Before anybody is told that this runs: from then on it may be killed.
+    let boot_events = boot_events.map(BootEvents::guarded);
+    let (early, late) = if nobody_waits {
+        (Some(announce(ready, started)?), None)
     } else {
         (None, Some(ready))
     };
-    let boot_events = boot_events.map(BootEvents::guarded);
     let probes = match Probes::arm_for_restore(&config.without) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),
@@ -123,7 +123,8 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let late = late.map(|ready| announce(ready, started)).transpose()?;
     let (waited, used) = early.or(late).unwrap_or_default();
     let armed = Armed { attach_ns, waited };
-    let watched = Watch::new(probes, boot_events, marks, anchors, used, config).run(&ending)?;
+    let watch = Watch::new(probes, boot_events, marks, anchors, used, config);
+    let watched = watch.following(real_root).run(&ending)?;
     let start = Instant::now();
     let (run, session) = finish(config, &armed, watched);
     let joined = start.elapsed();
@@ -135,6 +136,22 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     }
     summary(&run, &config.output, joined);
     Ok(if found { Exit::Success } else { Exit::Partial })
+}
+
+/// Refuses before anything is armed what could not be written afterwards.
+fn check_outputs(config: &Config) -> anyhow::Result<()> {
+    let copy = config.keep_carrier.as_ref();
+    if copy == Some(&config.output) {
+        return Err(Failure::bad_input(format!(
+            "{} cannot hold both the run and the carrier: give -o and --keep-carrier different files",
+            config.output.display()
+        )));
+    }
+    if config.follow_root {
+        return Ok(());
+    }
+    output::check(&config.output)?;
+    copy.map_or(Ok(()), |copy| output::check(copy))
 }
 
 /// CPU time that this process had used by then: boot clock and CPU time, ns.

@@ -15,6 +15,7 @@ use crate::carrier::Counters;
 use crate::clock::Anchor;
 use crate::host::ending::{Ending, Every};
 use crate::host::ready::{boot_ns, cpu_ns};
+use crate::host::root::RealRoot;
 use crate::join;
 use crate::probes::Probes;
 use crate::sources::marks::Marks;
@@ -55,6 +56,8 @@ pub(super) struct Watch<'o> {
     left_out: u64,
     /// The boot trace was ended before the restore was: nobody knows what is still to come.
     cut: bool,
+    /// Where the files are to be written, until this process is there.
+    real_root: Option<RealRoot>,
 }
 
 impl<'o> Watch<'o> {
@@ -89,7 +92,23 @@ impl<'o> Watch<'o> {
             holes,
             left_out: 0,
             cut: false,
+            real_root: None,
         }
+    }
+
+    /// Goes to the real root with process 1, and ends no sooner.
+    pub(super) fn following(self, real_root: Option<RealRoot>) -> Self {
+        Self { real_root, ..self }
+    }
+
+    /// Whether this process is where the files are to be written.
+    fn is_at_root(&mut self) -> bool {
+        match self.real_root.as_ref().map(RealRoot::follow) {
+            Some(Ok(true)) => self.real_root = None,
+            Some(Err(error)) => log::debug!("cannot follow process 1 to its root yet: {error}"),
+            Some(Ok(false)) | None => {}
+        }
+        self.real_root.is_none()
     }
 
     /// Until the restore is done, given up, or a signal comes.
@@ -107,7 +126,8 @@ impl<'o> Watch<'o> {
             if tick.due() {
                 self.used.push((boot_ns(), cpu_ns()));
                 self.drain();
-                if self.step() {
+                let there = self.is_at_root();
+                if self.step() && there {
                     break None;
                 }
             }
@@ -200,12 +220,13 @@ impl<'o> Watch<'o> {
         let events = self.boot_events.as_mut();
         let events = events.filter(|_| self.progress.is_idle())?;
         let calls = events.news()?;
-        if self.probes.is_none() {
+        // Before the probes were armed, too, and where the trace could not be read just then.
+        if !self.device.was_opened() {
             self.device.had(&calls);
         }
         let done = Done::of(&calls);
         self.progress.traced(done);
-        if !BootEvents::is_on() {
+        if BootEvents::was_ended() {
             (self.boot_events, self.cut) = (None, true);
             self.holes.push(join::hole(
                 "new.restore",

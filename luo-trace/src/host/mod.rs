@@ -3,6 +3,7 @@
 
 pub mod ending;
 pub mod ready;
+pub(crate) mod root;
 pub mod state;
 
 use std::path::Path;

@@ -41,6 +41,13 @@ pub fn watches_luo() -> bool {
     is_on_our_clock() && LUO_EVENTS.iter().all(|event| on(event).unwrap_or(false))
 }
 
+/// Whether it records them no more, as far as can be seen.
+#[must_use]
+pub fn is_off() -> bool {
+    let off = |event: &str| fs::read_to_string(switch(event)?).map(|text| text.starts_with('0'));
+    LUO_EVENTS.iter().any(|event| off(event).unwrap_or(false))
+}
+
 /// The system calls on LUO so far; their stamps are the trace's own.
 #[must_use]
 pub fn luo() -> Vec<BootCall> {

@@ -385,6 +385,18 @@ fn without_a_probe_the_boot_trace_has_the_restore() {
     );
 }
 
+/// As from an initial file system, whose paths are gone after the switch.
+#[test]
+#[ignore = "boots a VM"]
+fn collect_goes_to_the_real_root_with_process_1() {
+    let whole = lab(KERNEL, "--scenario switched-root").succeeded();
+    assert!(!still_records(&whole, "0001-doctor"));
+    let run = whole.run(1);
+    assert!(run.witness.is_some() && run.old_kernel.is_some());
+    let killed = lab(KERNEL, "--scenario switched-root-killed");
+    assert!(!still_records(&killed, "0001-doctor"));
+}
+
 /// The exits of all ioctls are recorded: a hypervisor makes a million of them.
 #[test]
 #[ignore = "boots a VM"]

@@ -46,6 +46,12 @@ broker
 restored-first
   record; preserve; pack; kexec
   restore; run late lab-agent sleep 5s; collect --timeout 6s; wait collect
+switched-root
+  record; preserve; pack; kexec
+  collect --follow-root; switch-root; restore; wait collect 0; run doctor doctor
+switched-root-killed
+  record; preserve; pack; kexec
+  collect --follow-root; switch-root; kill collect; restore; run doctor doctor
 unarmed
   record; preserve; pack; kexec
   collect {unprobed}; restore; wait collect
@@ -113,7 +119,14 @@ impl FromStr for Scenario {
 impl Scenario {
     /// Whether all comes back, only in another order.
     pub(super) fn is_whole(&self) -> bool {
-        ["many-files", "restored-first", "unarmed", "flooded"].contains(&self.0.as_str())
+        [
+            "many-files",
+            "restored-first",
+            "switched-root",
+            "unarmed",
+            "flooded",
+        ]
+        .contains(&self.0.as_str())
     }
 
     /// Whether the kernels are to lack `/dev/liveupdate`.

@@ -74,6 +74,7 @@ fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
         "end" => stop(Signal::TERM),
         "jump" => Step::Kexec { name, args },
         "pack" => Step::Pack,
+        "switch-root" => Step::SwitchRoot,
         "plain-kexec" => Step::PlainKexec,
         "refused-kexec" => Step::RefusedKexec,
         other => unreachable!("no step is called {other}"),

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, mount, mount_move};
+use rustix::process::{chdir, chroot};
 use rustix::system::{RebootCommand, reboot};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -146,6 +147,10 @@ impl Stage {
                 pack(plan).context("cannot write the next initramfs")?;
                 (None, None)
             }
+            Step::SwitchRoot => {
+                switch_root().context("cannot switch to another root")?;
+                (None, None)
+            }
             Step::Kexec { name, args } => {
                 if plan.witness {
                     testify();
@@ -204,6 +209,23 @@ fn pack(plan: &Plan) -> Result<()> {
         next_kernel: (stage + 1 < plan.stages.len()).then_some(Path::new(Image::KERNEL)),
     };
     Ok(image.write(fs::File::create(NEXT_INITRAMFS)?)?)
+}
+
+/// What `switch_root` of an initial file system does: the mounts are moved, and what has
+/// the old root sees them no more.
+fn switch_root() -> Result<()> {
+    let new = Path::new("/real");
+    fs::create_dir(new)?;
+    mount("tmpfs", new, "tmpfs", MountFlags::empty(), None)?;
+    fs::copy("/init", new.join("init"))?;
+    for moved in ["dev", "proc", "sys", "run", "tmp"] {
+        fs::create_dir(new.join(moved))?;
+        mount_move(Path::new("/").join(moved), new.join(moved))?;
+    }
+    chdir(new)?;
+    mount_move(".", "/")?;
+    chroot(".")?;
+    Ok(chdir("/")?)
 }
 
 fn mount_all() -> Result<()> {

@@ -48,6 +48,8 @@ pub enum Step {
     Pack,
     /// Run this program, which is to kexec: that it returns is a failure.
     Kexec { name: String, args: Vec<String> },
+    /// Move to another root, as an initial file system does.
+    SwitchRoot,
     /// Load the next kernel and kexec without the help of another process.
     PlainKexec,
 }
@@ -63,6 +65,7 @@ impl Step {
             | Self::Stop { name, .. }
             | Self::Kexec { name, .. } => name,
             Self::Pack => "pack",
+            Self::SwitchRoot => "switch-root",
             Self::PlainKexec => "plain-kexec",
             Self::RefusedKexec => "refused-kexec",
         }
