@@ -15,7 +15,8 @@ pub(super) struct Options {
     /// Write the run to this file (NAME.run.json)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// When the restore counts as done: restored, finished, or mark:TEXT
+    /// Wait until every file is retrieved (restored), until its sessions are finished, too
+    /// (finished), or until this mark is written (mark:TEXT)
     #[arg(long, default_value = "finished", value_name = "WHEN")]
     until: Until,
     /// Give up waiting after this long and write what there is
@@ -28,9 +29,9 @@ pub(super) struct Options {
     /// session names, tokens and inner calls are recorded from its first call on
     #[arg(long)]
     detail: bool,
-    /// For an initial file system: write no file before process 1 has switched to the real
-    /// root, and go there with it
-    #[arg(long)]
+    /// For an initial file system: follow process 1 to the real root before writing the run.
+    /// After --timeout or a signal, it is written at once
+    #[arg(long, conflicts_with = "keep_carrier")]
     follow_root: bool,
     /// Also keep the trace of the old kernel as it arrived (the carrier), for debugging
     #[arg(long, value_name = "FILE")]

@@ -155,7 +155,7 @@ fn btf() -> Check {
     if facts::has_btf() {
         return ok("BTF", "/sys/kernel/btf/vmlinux");
     }
-    ok("BTF", "none, which the probes do not need")
+    ok("BTF", "none; the probes do not need it")
 }
 
 fn lockdown() -> Check {

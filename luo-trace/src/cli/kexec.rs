@@ -33,8 +33,8 @@ pub(super) struct Options {
     /// Do not trace the new kernel's boot and its LUO calls for collect
     #[arg(long, requires = "kernel")]
     no_boot_trace: bool,
-    /// Have its boot trace name the session and file of every LUO call, too, which makes the
-    /// blackout some 30 ms longer
+    /// Also record the session and file of every LUO call in its boot trace; makes the
+    /// blackout about 28 ms longer
     #[arg(long, requires = "kernel", conflicts_with = "no_boot_trace")]
     boot_detail: bool,
 }

@@ -104,7 +104,7 @@ struct Tracing {
     /// Name of the LUO session that carries the trace
     #[arg(long, default_value = "luo-trace", value_name = "NAME")]
     session: String,
-    /// Write READY=1 to this file descriptor once the probes are armed
+    /// Write READY=1 to this file descriptor when ready
     #[arg(long, value_name = "N")]
     ready_fd: Option<RawFd>,
     /// Leave this probe out, as if the kernel lacked it

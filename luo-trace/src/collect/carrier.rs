@@ -125,7 +125,7 @@ pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
         )),
         None if boot.kexec_count.is_none() => Descent::Unknown(
             "the kernel log does not say which kernel booted this one (\"KHO: exec from\"; raise \
-             log_buf_len=), so the carrier could be of an earlier boot than the last"
+             log_buf_len=), so the carrier may come from a boot before the previous one"
                 .to_owned(),
         ),
         _ => Descent::Shown,

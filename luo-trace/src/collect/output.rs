@@ -50,12 +50,12 @@ pub(super) fn write(
         }
         if Instant::now() >= until {
             return Err(Failure::environment(format!(
-                "{failed}; nor can a file be written in {}: the run is lost",
+                "{failed}; no file can be written in {} either: the run is lost",
                 list(&places())
             )));
         }
         log::error!(
-            "{failed}; nor can a file be written in {}: make room, this tries again",
+            "{failed}; no file can be written in {} either: make room, luo-trace keeps trying",
             list(&places())
         );
         // A signal does not give it up at once: it may be the one that ended the watch.

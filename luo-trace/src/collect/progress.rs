@@ -115,8 +115,8 @@ impl Progress {
         if expected - files.len() < done.files {
             let left = expected.saturating_sub(done.files);
             let text = format!(
-                "{left} of {expected} preserved files were not retrieved before {what}; by the boot \
-                 trace, which has no names"
+                "{left} of {expected} preserved files were not retrieved before {what}, as \
+                 counted by the boot trace; which ones is not known"
             );
             return (left > 0).then(|| join::hole("new.restore", text));
         }

@@ -22,7 +22,7 @@ use crate::sources::marks::Marks;
 
 const DRAIN: Duration = Duration::from_millis(10);
 const ANCHOR: Duration = Duration::from_millis(25);
-/// Records that are kept, 64 bytes each: those of some 60 000 files.
+/// Records that are kept, 72 bytes each: those of some 40 000 files.
 const MOST_EVENTS: usize = 1 << 20;
 /// Fewest and shortest anchors from which a rate is taken.
 const ANCHORS_FOR: Duration = Duration::from_millis(500);

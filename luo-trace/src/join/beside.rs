@@ -95,8 +95,8 @@ impl<'a> Seen<'a> {
         let wrong = apart.iter().filter(|apart| apart.beyond_ns > 0);
         let Some(most) = most else { return clock };
         clock.checks.push(format!(
-            "{} LUO calls were seen by both probes and boot trace: probe times lie inside the boot \
-             trace's, at most {:.1} us apart",
+            "{} LUO calls were seen by both probes and boot trace: their times are at most {:.1} us \
+             apart",
             apart.len(),
             micros(most)
         ));

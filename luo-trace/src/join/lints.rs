@@ -32,7 +32,7 @@ pub(super) fn of(run: &Run, joined: &Joined<'_>) -> Vec<Lint> {
     lints.extend(big_handoff(run));
     if !run.holes.is_empty() {
         let text = format!(
-            "{} things were not seen: they are listed with the reason",
+            "number of holes in what was seen: {}; each is listed with its reason",
             run.holes.len()
         );
         lints.push(note("holes", text, None));
@@ -136,7 +136,7 @@ fn console(boot: &Boot) -> Option<Lint> {
     let price = per_byte_ns.map(|per_byte| (per_byte * bytes as f64) as i64);
     let priced = price.map_or_else(String::new, |ns| {
         let ms = ns / 1_000_000;
-        format!(", which takes up to {ms} ms by the rate of its line, an estimate")
+        format!(", which takes up to {ms} ms (estimated from the line's baud rate)")
     });
     Some(warning(
         "console.noisy",
@@ -175,9 +175,11 @@ fn bring_up(run: &Run) -> Option<Lint> {
     noteworthy(run, cost).then(|| {
         note(
             "smp.bring-up",
-            "starting the other CPUs is a good part of it: can the kernel do it in parallel, or \
-             after the restore?"
-                .to_owned(),
+            format!(
+                "starting the other CPUs takes more than {:.0} % of {DEFAULT_WINDOW}: can the kernel \
+                 do it in parallel, or after the restore?",
+                NOTEWORTHY * 100.0
+            ),
             Some(cost),
         )
     })

@@ -81,8 +81,8 @@ pub(super) fn holes(joined: &Joined<'_>, loss: Loss) -> Vec<Hole> {
             holes.push(hole(
                 "old.records",
                 format!(
-                    "{overtaken} records were made after record had taken its last look, and found the \
-                     tail full"
+                    "{overtaken} records were lost: the tail was full, and record did not read the \
+                     ring buffer again before the kexec"
                 ),
             ));
         }
@@ -97,9 +97,11 @@ pub(super) fn holes(joined: &Joined<'_>, loss: Loss) -> Vec<Hole> {
             ));
         }
         if old.tail.is_empty() {
-            let why = old.meta.tail_refused.clone().unwrap_or_else(|| {
-                "another process than `luo-trace kexec` called reboot()".to_owned()
-            });
+            let why = old
+                .meta
+                .tail_refused
+                .clone()
+                .unwrap_or_else(|| "reboot() was not called by `luo-trace kexec`".to_owned());
             holes.push(hole(
                 "old.tail",
                 format!("nothing was recorded in the tail: {why}"),

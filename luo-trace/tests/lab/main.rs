@@ -45,7 +45,16 @@ fn tokens(run: &Run, kernel: KernelSide) -> BTreeMap<u64, usize> {
 /// What holds for every run of a plain update, however large the workload.
 fn check_run(run: &Run, files: u64, sessions: usize, kexecs: u64) {
     assert_eq!(run.kexec_count, Some(kexecs));
-    assert_eq!((run.loss.events_lost, run.loss.torn_records), (0, 0));
+    assert_eq!(run.loss.torn_records, 0);
+    // A busy host may stop `record` before its last look, which is then told.
+    let told = run.holes.iter().any(|h| h.r#where.ends_with("records"));
+    let lost = run.loss.events_lost;
+    assert!(
+        lost == 0 || lost <= 2 && told,
+        "{:?} {:?}",
+        run.loss,
+        run.holes
+    );
     assert!(run.old_kernel.is_some());
     assert_eq!(run.lab.as_ref().unwrap().verified_files, files);
 

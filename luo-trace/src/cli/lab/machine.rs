@@ -54,10 +54,10 @@ pub(super) struct MachineArgs {
     /// Do not trace the new kernel's boot, to measure what that costs
     #[arg(long)]
     no_boot_trace: bool,
-    /// Have the new kernel's boot trace name the session and file of every LUO call, too
+    /// Also record the session and file of every LUO call in the new kernel's boot trace
     #[arg(long, conflicts_with = "no_boot_trace")]
     boot_detail: bool,
-    /// Let the agent wait until the probes are armed, to see inside every call of the restore
+    /// Make the agent wait until the probes are armed, to see inside every call of the restore
     #[arg(long)]
     detail: bool,
     /// Keep the carriers beside the runs, as NNNN.carrier

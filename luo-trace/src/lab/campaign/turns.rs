@@ -83,7 +83,9 @@ fn line(vm: &VmSummary) -> Result<String, String> {
         return Err(format!("{first:04}: failed: {error}"));
     }
     let again = vm.slipped.as_ref().map_or_else(String::new, |line| {
-        format!("; a first try crashed because of QEMU's threads and is not counted ({line})")
+        format!(
+            "; a first try crashed or hung because of QEMU's threads and is not counted ({line})"
+        )
     });
     let bytes: u64 = vm.verified.values().map(|v| v.bytes).sum();
     let files: u64 = vm.verified.values().map(|v| v.files).sum();
