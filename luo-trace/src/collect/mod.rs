@@ -92,8 +92,6 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
         .transpose()
         .context("--follow-root: cannot see process 1 in /proc")?;
     let ending = Ending::catch()?;
-    // The clock may bend while the probes are placed.
-    let before = Anchor::sample();
     // Else the boot trace has the marks, at no cost here.
     let marks = matches!(config.until, Until::Mark(_)).then(Marks::open);
     let marks = marks.transpose().unwrap_or_else(|error| {
@@ -112,6 +110,10 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     } else {
         (None, Some(ready))
     };
+    // The clock may bend while the probes are placed: these are a line of their own.
+    let mut anchors: Vec<_> = std::iter::repeat_with(anchor_apart)
+        .take(ANCHORS_BEFORE)
+        .collect();
     let probes = match Probes::arm_for_restore(&config.without) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),
@@ -119,7 +121,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     };
     let attach_ns = started.elapsed_ns();
     // So that whatever the agent does after this lies after an anchor.
-    let anchors = vec![before, Anchor::sample()];
+    anchors.push(Anchor::sample());
     let late = late.map(|ready| announce(ready, started)).transpose()?;
     let (waited, used) = early.or(late).unwrap_or_default();
     let armed = Armed { attach_ns, waited };
@@ -152,6 +154,15 @@ fn check_outputs(config: &Config) -> anyhow::Result<()> {
     }
     output::check(&config.output)?;
     copy.map_or(Ok(()), |copy| output::check(copy))
+}
+
+/// Fewest anchors that a line is taken from.
+const ANCHORS_BEFORE: usize = 3;
+
+/// An anchor, a moment after whatever was before.
+fn anchor_apart() -> Anchor {
+    std::thread::sleep(Duration::from_millis(1));
+    Anchor::sample()
 }
 
 /// CPU time that this process had used by then: boot clock and CPU time, ns.

@@ -58,6 +58,7 @@ pub(super) struct Watch<'o> {
     cut: bool,
     /// Where the files are to be written, until this process is there.
     real_root: Option<RealRoot>,
+    armed_ns: u64,
 }
 
 impl<'o> Watch<'o> {
@@ -93,6 +94,7 @@ impl<'o> Watch<'o> {
             left_out: 0,
             cut: false,
             real_root: None,
+            armed_ns: boot_ns(),
         }
     }
 
@@ -267,7 +269,8 @@ impl<'o> Watch<'o> {
 
     /// The last records, and enough anchors for a rate.
     fn settle(&mut self) {
-        let since = self.anchors.first().map_or(0, |a| a.boot_ns);
+        // From when the probes were armed.
+        let since = self.armed_ns;
         let until = since + u64::try_from(ANCHORS_FOR.as_nanos()).unwrap_or(u64::MAX);
         while self.anchors.last().is_none_or(|a| a.boot_ns < until) {
             std::thread::sleep(ANCHOR);
