@@ -71,7 +71,7 @@ impl Room {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BootTrace {
-    /// Nothing.
+    /// No boot and no call.
     Off,
     /// Initcalls and the calls.
     #[default]
