@@ -18,3 +18,4 @@ pub(crate) mod probes;
 pub(crate) mod quantity;
 pub(crate) mod record;
 pub mod sources;
+pub(crate) mod watch;

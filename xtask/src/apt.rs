@@ -71,6 +71,50 @@ pub fn fetch(package: &str, prefix: &str) -> Result<Package> {
     )
 }
 
+/// The archive and suite that have `package` in a version of at least this many.
+pub fn suite_with(
+    package: &str,
+    version: &str,
+    suites: &[&'static str],
+) -> Result<(String, &'static str)> {
+    let wanted: u32 = version.parse()?;
+    for archive in archives()? {
+        for suite in suites {
+            let root = Root::open(&archive, suite)?;
+            if let Err(error) = root.update() {
+                say(&format!("  {archive} has no {suite}: {error:#}"));
+            } else if let Some(found) = root.newest(package, "")?
+                && leading(&found).is_some_and(|found| found >= wanted)
+            {
+                return Ok((archive, suite));
+            }
+        }
+    }
+    bail!(
+        "no {package} {version} or newer on this machine's Debian mirror (tried {})",
+        suites.join(", ")
+    )
+}
+
+/// What apt's list of sources says of an archive.
+pub fn source_line(archive: &str, suite: &str) -> String {
+    let keys = if Path::new(KEYRING).exists() {
+        format!("[signed-by={KEYRING}] ")
+    } else {
+        String::new()
+    };
+    format!("deb {keys}{archive} {suite} main")
+}
+
+/// The number that a version begins with.
+fn leading(version: &str) -> Option<u32> {
+    version
+        .split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
+}
+
 /// A private apt root for one suite.
 struct Root {
     dir: PathBuf,
@@ -87,15 +131,8 @@ impl Root {
             fs::create_dir_all(dir.join(sub))
                 .with_context(|| format!("cannot create {}", dir.join(sub).display()))?;
         }
-        let keys = if Path::new(KEYRING).exists() {
-            format!("[signed-by={KEYRING}] ")
-        } else {
-            String::new()
-        };
-        fs::write(
-            dir.join("sources.list"),
-            format!("deb {keys}{archive} {suite} main\n"),
-        )?;
+        let line = source_line(archive, suite);
+        fs::write(dir.join("sources.list"), format!("{line}\n"))?;
         Ok(Self {
             dir,
             suite: suite.to_owned(),
@@ -127,7 +164,9 @@ impl Root {
         self.job(&what, {
             let mut apt = self.apt("apt-get");
             // Otherwise an unreachable suite is a warning.
-            apt.args(["-o", "APT::Update::Error-Mode=any", "update"]);
+            apt.args(["-o", "APT::Update::Error-Mode=any"]);
+            // A mirror may be a snapshot whose dates are over.
+            apt.args(["-o", "Acquire::Check-Valid-Until=false", "update"]);
             apt
         })
     }
@@ -249,5 +288,7 @@ mod tests {
         assert_eq!(newest(rows, "").as_deref(), Some("1.96.1+dfsg1-2"));
         assert_eq!(newest(rows, "1.95.0+").as_deref(), Some("1.95.0+dfsg1-2"));
         assert_eq!(newest(rows, "1.9.0"), None);
+        assert_eq!(leading("262.1-1"), Some(262));
+        assert_eq!(leading("unknown"), None);
     }
 }

@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod dist;
 mod ebpf;
 mod fuzz;
+mod host;
 mod kernel;
 mod lab;
 mod man;
@@ -37,6 +39,10 @@ enum Chore {
     Setup,
     /// Build a kernel for the lab, once, and print where it is.
     Kernel(kernel::Options),
+    /// Make a root disk and a package for a host in the lab, and print where they are.
+    Host,
+    /// Make the package that users install, and print where it is.
+    Dist,
     /// Build the eBPF programs alone and print where the object is.
     BuildEbpf,
     /// Build a static luo-trace and print where it is.
@@ -66,6 +72,16 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Kernel(options) => {
             let image = kernel::ensure(&options)?;
             println!("{}", image.display());
+            Ok(())
+        }
+        Chore::Host => {
+            setup::run(&[Purpose::Binary])?;
+            println!("{}\n{}", host::ensure()?.display(), dist::deb()?.display());
+            Ok(())
+        }
+        Chore::Dist => {
+            setup::run(&[Purpose::Binary])?;
+            println!("{}", dist::deb()?.display());
             Ok(())
         }
         Chore::BuildEbpf => {

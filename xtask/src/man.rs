@@ -54,7 +54,7 @@ pub fn check() -> Result<()> {
 }
 
 /// An example of the package writes them, so that this program need not link all of it.
-fn write(dir: &Path) -> Result<()> {
+pub fn write(dir: &Path) -> Result<()> {
     let dir = std::path::absolute(dir)?;
     let status = lab::cargo()
         .args([

@@ -16,21 +16,24 @@ pub enum Purpose {
     Binary,
     /// A kernel for the lab.
     Kernel,
-    /// A kernel with type information.
-    Btf,
+    /// A kernel as distributions build it.
+    HostKernel,
     /// Booting it.
     Lab,
+    /// A root disk for a host in the lab, which is of Debian's packages.
+    HostImage,
     /// Tests against programs of others, and the fuzz targets.
     Tests,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Binary,
         Self::Kernel,
-        Self::Btf,
+        Self::HostKernel,
         Self::Lab,
+        Self::HostImage,
         Self::Tests,
     ];
 }
@@ -81,12 +84,18 @@ const NEEDS: &[Need] = &[
     need(Purpose::Kernel, Trace::Program("xz"), ["xz-utils", "xz", "xz"]),
     // objtool reads and writes ELF.
     need(Purpose::Kernel, Trace::Header("gelf.h"), ["libelf-dev", "elfutils-libelf-devel", "libelf"]),
-    need(Purpose::Btf, Trace::Program("pahole"), ["dwarves", "dwarves", "pahole"]),
+    need(Purpose::HostKernel, Trace::Program("pahole"), ["dwarves", "dwarves", "pahole"]),
+    // The image is packed so.
+    program(Purpose::HostKernel, "zstd"),
+    // Certificates of its keyring are extracted with it.
+    need(Purpose::HostKernel, Trace::Header("openssl/ssl.h"), ["libssl-dev", "openssl-devel", "openssl"]),
     need(
         Purpose::Lab,
         Trace::Program("qemu-system-x86_64"),
         ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86"],
     ),
+    program(Purpose::HostImage, "mmdebstrap"),
+    need(Purpose::HostImage, Trace::Program("mke2fs"), ["e2fsprogs"; 3]),
     // libFuzzer is C++.
     need(Purpose::Tests, Trace::Program("g++"), ["g++", "gcc-c++", "gcc"]),
     need(Purpose::Tests, Trace::Module("ensurepip"), ["python3-venv", "python3", "python"]),
@@ -227,7 +236,7 @@ mod tests {
     fn the_line_to_type_names_only_what_is_missing() {
         let pahole: Vec<_> = NEEDS
             .iter()
-            .filter(|need| need.purpose == Purpose::Btf)
+            .filter(|need| need.debian == "dwarves")
             .collect();
         let text = by_hand(&pahole);
         assert!(text.contains("sudo apt-get install dwarves\n"), "{text}");

@@ -41,7 +41,12 @@ pub fn run(options: &Options) -> Result<()> {
     let in_lab = all || options.lab;
     setup::run(match (in_lab, all) {
         (_, true) => &Purpose::ALL,
-        (true, false) => &[Purpose::Binary, Purpose::Kernel, Purpose::Btf, Purpose::Lab],
+        (true, false) => &[
+            Purpose::Binary,
+            Purpose::Kernel,
+            Purpose::HostKernel,
+            Purpose::Lab,
+        ],
         (false, false) => &[Purpose::Binary, Purpose::Tests],
     })?;
     if all || options.unit {
@@ -62,7 +67,7 @@ pub fn run(options: &Options) -> Result<()> {
         probes::check_known_series()?;
         let binary = lab::binary()?;
         let quick = kernel::ensure(&kernel::Options::of(Flavor::Quick))?;
-        let btf = kernel::ensure(&kernel::Options::of(Flavor::Btf))?;
+        let host = kernel::ensure(&kernel::Options::of(Flavor::Host))?;
         step(
             "lab tests",
             lab::cargo()
@@ -70,7 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
                 .args(["--", "--ignored", "--test-threads=1", "--nocapture"])
                 .env("LUO_TRACE_LAB_BINARY", binary)
                 .env("LUO_TRACE_LAB_KERNEL", quick)
-                .env("LUO_TRACE_LAB_KERNEL_BTF", btf),
+                .env("LUO_TRACE_LAB_KERNEL_HOST", host),
         )?;
     }
     say(&format!(

@@ -6,12 +6,17 @@ use std::time::Duration;
 use super::Tracing;
 use crate::collect::{self, Config, Until};
 use crate::exit::Exit;
+use crate::host::manager::{Handed, SessionFd};
 use crate::host::ready::Started;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     #[command(flatten)]
     tracing: Tracing,
+    /// Find the trace in this LUO session instead, which somebody else has retrieved: a file
+    /// descriptor, or the name of one that systemd passes (LUOSession=NAME in the unit)
+    #[arg(long, value_name = "N|NAME")]
+    session_fd: Option<SessionFd>,
     /// Write the run to this file (NAME.run.json)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -39,9 +44,11 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
+    let handed = Handed::take(options.session_fd.as_ref())?;
     let (session, ready) = options.tracing.check()?;
     let config = Config {
         session,
+        handed,
         without: options.tracing.without.clone(),
         output: options.output,
         until: options.until,
@@ -49,7 +56,8 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
         first: options.first,
         detail: options.detail,
         follow_root: options.follow_root,
+        terse: false,
         keep_carrier: options.keep_carrier,
     };
-    collect::run(&config, ready, started)
+    collect::run(config, ready, started)
 }

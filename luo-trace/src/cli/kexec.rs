@@ -13,8 +13,8 @@ pub(super) struct Options {
     /// running `record`, else luo-trace]
     #[arg(long, value_name = "NAME")]
     session: Option<String>,
-    /// Load this kernel image first; needs --initrd, and --cmdline or --reuse-cmdline
-    #[arg(long, value_name = "IMAGE", requires = "initrd")]
+    /// Load this kernel image first; needs --cmdline or --reuse-cmdline
+    #[arg(long, value_name = "IMAGE")]
     kernel: Option<PathBuf>,
     /// Initial file system of that kernel
     #[arg(long, value_name = "FILE", requires = "kernel")]
@@ -46,13 +46,13 @@ pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
         given => given,
     };
     let image = match (options.kernel, options.initrd, cmdline) {
-        (Some(kernel), Some(initrd), Some(cmdline)) => Some(Image {
+        (Some(kernel), initrd, Some(cmdline)) => Some(Image {
             kernel,
             initrd,
             cmdline,
             boot_trace: super::boot_trace(options.no_boot_trace, options.boot_detail),
         }),
-        (Some(_), Some(_), None) => {
+        (Some(_), _, None) => {
             return Err(Failure::bad_input(
                 "the new kernel needs a command line: give --cmdline TEXT or --reuse-cmdline",
             ));

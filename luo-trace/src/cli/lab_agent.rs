@@ -10,8 +10,9 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
 use crate::lab::guest::agent::{self, Restore};
-use crate::lab::guest::provoke;
+use crate::lab::guest::{self, provoke};
 use crate::lab::host::tied;
+use crate::lab::witness;
 use crate::lab::workload::Workload;
 
 /// What the agent is told to do.
@@ -50,6 +51,19 @@ enum Task {
         #[arg(long)]
         witness: bool,
     },
+    /// As a service: keep a workload in the service manager's store, and verify what came back
+    Keep {
+        /// What is kept
+        #[arg(long)]
+        workload: Workload,
+        /// Where to write what was verified
+        #[arg(long)]
+        report: PathBuf,
+    },
+    /// Testify to the host
+    Testify,
+    /// As a service: act out a plan on a host
+    Host,
     /// Make a session, start `record` with it, and stay
     Broker {
         /// The session's name
@@ -105,6 +119,12 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
             files: *files,
             witness: *witness,
         }),
+        Task::Keep { workload, report } => agent::keep(workload, report, ready),
+        Task::Testify => {
+            witness::testify()?;
+            Ok(Exit::Success)
+        }
+        Task::Host => guest::host::act(),
         Task::Broker { session } => agent::broker(session, ready),
         Task::Provoke { after: false } => provoke::before_update(),
         Task::Provoke { after: true } => provoke::after_update(),

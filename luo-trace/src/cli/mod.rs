@@ -1,5 +1,6 @@
 //! The command line: one file per command, thin.
 
+mod boot_args;
 mod collect;
 mod compare;
 mod doctor;
@@ -14,6 +15,7 @@ mod mark;
 mod output;
 mod record;
 mod report;
+mod watch;
 
 use std::os::fd::RawFd;
 use std::process::ExitCode;
@@ -36,6 +38,7 @@ EXAMPLES
   luo-trace record &                      in the old kernel, before the update
   luo-trace kexec --kernel bzImage --initrd img --reuse-cmdline
   luo-trace collect -o today.run.json                  in the new kernel
+  luo-trace watch                      both of these, as a service does
   luo-trace mark pause vm-1                            the workload stops here
   luo-trace lab run --kernel bzImage -n 10 -o base     real updates in QEMU
   luo-trace lab matrix --kernel a=IMG --kernel b=IMG -o pairs
@@ -69,8 +72,12 @@ enum OnHost {
     Record(record::Options),
     /// Boot the next kernel by kexec, recording down to the last instruction
     Kexec(kexec::Options),
+    /// Print what has the next kernel record its boot and restore, for its command line
+    BootArgs(boot_args::Options),
     /// Watch the restore in the new kernel and write the run
     Collect(collect::Options),
+    /// Collect, then record for the next update, as a service
+    Watch(watch::Options),
     /// Write a mark into the kernel's trace
     Mark(mark::Options),
     #[command(hide = true, name = crate::collect::GUARD)]
@@ -203,7 +210,9 @@ fn on_host(command: OnHost, started: Started) -> anyhow::Result<Exit> {
         OnHost::Doctor(options) => doctor::run(&options),
         OnHost::Record(options) => record::run(&options, started),
         OnHost::Kexec(options) => kexec::run(options),
+        OnHost::BootArgs(options) => boot_args::run(&options),
         OnHost::Collect(options) => collect::run(options, started),
+        OnHost::Watch(options) => watch::run(options, started),
         OnHost::Mark(options) => mark::run(&options),
         OnHost::BootTraceOff => {
             crate::collect::guard()?;

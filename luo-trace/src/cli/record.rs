@@ -1,12 +1,11 @@
 //! `luo-trace record`.
 
-use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::Tracing;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::host::manager::{Handed, SessionFd};
 use crate::host::ready::Started;
-use crate::liveupdate::{Session, take_inherited};
 use crate::record::{self, Config};
 
 #[derive(Debug, clap::Args)]
@@ -19,27 +18,28 @@ pub(super) struct Options {
     /// How long to wait if /dev/liveupdate is busy
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = super::duration)]
     wait: Duration,
-    /// Preserve the trace in this LUO session, a file descriptor that a broker handed over;
-    /// `collect --session` finds it by its name
-    #[arg(long, value_name = "N")]
-    session_fd: Option<RawFd>,
+    /// Preserve the trace in this LUO session: a file descriptor that was handed over, or the
+    /// name of one that systemd passes (LUOSession=NAME in the unit)
+    #[arg(long, value_name = "N|NAME")]
+    session_fd: Option<SessionFd>,
+    /// Have systemd keep the session open (FDSTORE=1), in case this process is killed
+    #[arg(long, conflicts_with = "session_fd")]
+    fdstore: bool,
 }
 
 pub(super) fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let handed = options.session_fd.map(take_inherited).transpose();
-    let handed = handed.map_err(|e| bad_session(&e))?;
+    let handed = match options.fdstore {
+        true => None,
+        false => Handed::take(options.session_fd.as_ref())?,
+    };
     let (session, ready) = options.tracing.check()?;
-    let handed = handed.map(Session::from_fd).transpose();
     let config = Config {
         session,
-        handed: handed.map_err(|e| bad_session(&e))?,
+        handed,
+        fdstore: options.fdstore,
         without: options.tracing.without.clone(),
         buffer: options.buffer,
         wait: options.wait,
     };
     record::run(config, ready, started)
-}
-
-fn bad_session(why: &impl std::fmt::Display) -> anyhow::Error {
-    Failure::bad_input(format!("--session-fd: {why}"))
 }

@@ -1,15 +1,16 @@
 //! Taking the carrier back.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use crate::carrier::{self as format, Contents, Meta};
 use crate::clock::Anchor;
 use crate::join::{Boot, OldHalf};
-use crate::liveupdate::{Device, Error, Session, SessionName};
-use crate::record::CARRIER_TOKEN;
+use crate::liveupdate::{Device, Error, Session};
+use crate::record::CARRIER_TOKENS;
 use crate::sources::facts;
 
-use super::output;
+use super::{Config, output};
 
 /// What became of the carrier.
 pub(super) enum Arrival {
@@ -28,27 +29,45 @@ pub(super) struct Retrieved {
     pub(super) anchors: Vec<Anchor>,
 }
 
-/// Opens the device for as long as one ioctl takes. A busy device is no answer.
-pub(super) fn take(name: &SessionName, keep: Option<&Path>) -> Arrival {
-    let session = match Device::open().and_then(|device| device.retrieve_session(name)) {
-        Ok(session) => session,
-        Err(Error::Busy { .. }) => return Arrival::Awaited,
-        Err(error) => return Arrival::Absent(error.to_string()),
+/// Takes it from the session that was handed over; else opens the device for as long as one
+/// ioctl takes. A busy device is no answer.
+pub(super) fn take(config: &Config) -> Arrival {
+    let session = match &config.handed {
+        Some(handed) => handed.session.try_clone().map_err(|e| e.to_string()),
+        None => match Device::open().and_then(|device| device.retrieve_session(&config.session)) {
+            Err(Error::Busy { .. }) => return Arrival::Awaited,
+            session => session.map_err(|e| e.to_string()),
+        },
     };
-    match read(&session, keep) {
-        Ok((old, anchors)) => Arrival::Here(Box::new(Retrieved {
+    let read = session.and_then(|session| {
+        let (old, anchors) = read(&session, config.keep_carrier.as_deref())?;
+        Ok(Retrieved {
             session,
             old,
             anchors,
-        })),
+        })
+    });
+    match read {
+        Ok(retrieved) => Arrival::Here(Box::new(retrieved)),
         Err(why) => Arrival::Absent(why),
     }
 }
 
+/// The newest carrier of the session: after it come no more.
+fn newest(session: &Session) -> Result<OwnedFd, Error> {
+    let (first, rest) = (*CARRIER_TOKENS.start(), CARRIER_TOKENS.skip(1));
+    let mut newest = session.retrieve_fd(first)?;
+    for token in rest {
+        match session.retrieve_fd(token) {
+            Ok(newer) => newest = newer,
+            Err(_) => break,
+        }
+    }
+    Ok(newest)
+}
+
 fn read(session: &Session, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>), String> {
-    let fd = session
-        .retrieve_fd(CARRIER_TOKEN)
-        .map_err(|e| e.to_string())?;
+    let fd = newest(session).map_err(|e| e.to_string())?;
     let bytes = format::read_fd(fd).map_err(|e| e.to_string())?;
     if let Some(Err(error)) = keep.map(|path| reports::files::durable::write(path, &bytes)) {
         log::warn!("--keep-carrier: {error}; {}", output::keep(&bytes));

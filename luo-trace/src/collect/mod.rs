@@ -8,18 +8,21 @@ mod output;
 mod progress;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use luo_trace_ebpf::{Probe, ProbeId};
-use reports::model::{Hole, KernelSide, Run};
+use reports::model::phase::SERVICE;
+use reports::model::{DEFAULT_WINDOW, Hole, KernelSide, Run};
 
 use crate::clock::trust::Sides;
 use crate::clock::{Anchor, Bridge, NewClock};
 use crate::exit::{Exit, Failure};
+use crate::host;
 use crate::host::ending::Ending;
+use crate::host::manager::Handed;
 use crate::host::now_rfc3339;
 use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
 use crate::host::root::RealRoot;
@@ -27,6 +30,7 @@ use crate::join::{self, Halves, NewHalf, Waited};
 use crate::liveupdate::{Session, SessionName};
 use crate::probes::Probes;
 use crate::record;
+use crate::sources::manager::Manager;
 use crate::sources::marks::Marks;
 use crate::sources::{self, facts, kmsg};
 use boot_events::BootEvents;
@@ -63,7 +67,9 @@ impl FromStr for Until {
 pub struct Config {
     /// Name of the session that carries the trace.
     pub session: SessionName,
-    /// The one way of attaching to try.
+    /// That session, where somebody else has retrieved it.
+    pub handed: Option<Handed>,
+    /// Probes that are left out.
     pub without: Vec<&'static Probe>,
     /// Where the run goes.
     pub output: PathBuf,
@@ -77,6 +83,8 @@ pub struct Config {
     pub detail: bool,
     /// Whether this is an initial file system, and the output in the root that comes after it.
     pub follow_root: bool,
+    /// Whether one line is all that is said of the run.
+    pub terse: bool,
     /// Where a copy of the carrier goes.
     pub keep_carrier: Option<PathBuf>,
 }
@@ -85,8 +93,10 @@ pub struct Config {
 ///
 /// # Errors
 /// The machine cannot do it, or the output cannot be written.
-pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
+pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
+    let config = &config;
     check_outputs(config)?;
+    let _watching = host::watching();
     let real_root = config.follow_root.then(|| RealRoot::awaited("/proc"));
     let real_root = real_root
         .transpose()
@@ -127,16 +137,22 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let armed = Armed { attach_ns, waited };
     let watch = Watch::new(probes, boot_events, marks, anchors, used, config);
     let watched = watch.following(real_root).run(&ending)?;
+    // Nothing of the restore waits for it, and nothing is traced any more.
+    let manager = sources::manager::ask(config.timeout, |until| ending.wait(&[], until));
     let start = Instant::now();
-    let (run, session) = finish(config, &armed, watched);
+    let (run, session) = finish(config, &armed, watched, manager);
     let joined = start.elapsed();
     let found = run.old_kernel.is_some();
     output::write(&run, &config.output, config.timeout, &ending)?;
     // The run is safe on disk: the carrier may go.
-    if let Some(Err(error)) = session.map(|session| session.finish()) {
-        log::warn!("the run is written, but our session could not be finished: {error}");
+    if let Some(session) = session {
+        if let Err(error) = session.finish() {
+            log::warn!("the run is written, but our session could not be finished: {error}");
+        }
+        let handed = config.handed.as_ref();
+        Handed::forget(handed.and_then(|handed| handed.stored.as_deref()));
     }
-    summary(&run, &config.output, joined);
+    summary(&run, config, joined);
     Ok(if found { Exit::Success } else { Exit::Partial })
 }
 
@@ -190,7 +206,12 @@ struct Armed {
 }
 
 /// Joins what was watched with what arrived.
-fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Session>) {
+fn finish(
+    config: &Config,
+    armed: &Armed,
+    watched: Watched,
+    manager: Option<Manager>,
+) -> (Run, Option<Session>) {
     let Watched {
         used,
         probes,
@@ -261,7 +282,9 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         host,
         kernel: facts::kernel(),
         pid: std::process::id(),
-        session: config.session.to_string(),
+        session: old
+            .as_ref()
+            .map_or(config.session.to_string(), |old| old.meta.session.clone()),
         events,
         hot: probes.as_ref().map(Probes::hot).unwrap_or_default(),
         counters,
@@ -276,6 +299,7 @@ fn finish(config: &Config, armed: &Armed, watched: Watched) -> (Run, Option<Sess
         waited: armed.waited,
         used,
         boot,
+        manager,
         captured_at: now_rfc3339(),
         holes,
     };
@@ -322,21 +346,27 @@ fn hit_cost(session: &Session, probes: Probes) -> Option<u64> {
     u64::try_from(armed.saturating_sub(bare).as_nanos() / 2).ok()
 }
 
-fn summary(run: &Run, output: &Path, joined: Duration) {
-    let window = run.window(reports::model::DEFAULT_WINDOW).map_or_else(
+fn summary(run: &Run, config: &Config, joined: Duration) {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let ms = |ns: i64| ns as f64 / 1e6;
+    let window = run.window(DEFAULT_WINDOW).map_or_else(
         || "no restore window".to_owned(),
-        |w| {
-            #[expect(clippy::cast_precision_loss, reason = "for people")]
-            let ms = w.duration_ns as f64 / 1e6;
-            format!("restore window {ms:.3} ms")
-        },
+        |window| format!("restore window {:.3} ms", ms(window.duration_ns)),
     );
+    let output = config.output.display();
+    if config.terse {
+        let service = run.window(SERVICE).map_or_else(String::new, |window| {
+            format!(", service {:.0} ms", ms(window.duration_ns))
+        });
+        let holes = run.holes.len();
+        log::info!("{window}{service}, {holes} holes; `luo-trace report {output}` shows all");
+        return;
+    }
     log::info!(
-        "{window}; {} spans, joined in {} ms; {} MiB of memory at most; written to {}",
+        "{window}; {} spans, joined in {} ms; {} MiB of memory at most; written to {output}",
         run.spans.len(),
         joined.as_millis(),
         facts::peak_memory() >> 20,
-        output.display()
     );
     for hole in &run.holes {
         log::warn!("{}: {}", hole.r#where, hole.why);

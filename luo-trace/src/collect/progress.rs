@@ -7,6 +7,7 @@ use reports::model::Hole;
 
 use super::Until;
 use super::boot_events::Done;
+use crate::carrier::Meta;
 use crate::clock::New;
 use crate::join::{self, Calls, OldHalf, Outstanding};
 
@@ -52,8 +53,9 @@ impl Progress {
     }
 
     /// The carrier is here: this is what must come back.
-    pub(super) fn expect(&mut self, old: &OldHalf, own: &str) {
-        self.outstanding.expect(&old.calls(), own, old.meta.pid);
+    pub(super) fn expect(&mut self, old: &OldHalf) {
+        let Meta { session, pid, .. } = &old.meta;
+        self.outstanding.expect(&old.calls(), session, *pid);
     }
 
     /// Whether everything expected has happened.

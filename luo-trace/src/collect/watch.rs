@@ -196,12 +196,11 @@ impl<'o> Watch<'o> {
     /// One look; true when the restore is done.
     fn step(&mut self) -> bool {
         let traced = self.look();
-        if matches!(self.arrival, Arrival::Awaited) && (self.config.first || self.device.is_free())
-        {
-            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
+        let at_hand = self.config.first || self.config.handed.is_some();
+        if matches!(self.arrival, Arrival::Awaited) && (at_hand || self.device.is_free()) {
+            self.arrival = carrier::take(self.config);
             if let Arrival::Here(retrieved) = &self.arrival {
-                self.progress
-                    .expect(&retrieved.old, self.config.session.as_str());
+                self.progress.expect(&retrieved.old);
             }
         }
         let until = &self.config.until;
@@ -251,14 +250,13 @@ impl<'o> Watch<'o> {
                     format!("nobody opened /dev/liveupdate before {what}, so collect opened it: the deserialisation time is collect's, not the agent's"),
                 ));
             }
-            self.arrival = carrier::take(&self.config.session, self.config.keep_carrier.as_deref());
+            self.arrival = carrier::take(self.config);
             if matches!(self.arrival, Arrival::Awaited) {
                 self.arrival = Arrival::Absent(format!("/dev/liveupdate stayed busy until {what}"));
             }
         }
         if let Arrival::Here(retrieved) = &self.arrival {
-            self.progress
-                .expect(&retrieved.old, self.config.session.as_str());
+            self.progress.expect(&retrieved.old);
             let calls = self.boot_events.as_ref().map(|_| BootEvents::calls());
             let done = Done::of(&calls.unwrap_or_default());
             if !self.progress.is_all(done, &Until::Finished) {

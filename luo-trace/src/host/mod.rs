@@ -1,11 +1,13 @@
 //! Coordination on a host: who is told that we are armed, what ends a recording,
-//! and what `kexec` knows of a running `record`.
+//! what `kexec` knows of a running `record`, and what a service manager hands over.
 
 pub mod ending;
+pub mod manager;
 pub mod ready;
 pub(crate) mod root;
 pub mod state;
 
+use std::fs::File;
 use std::path::Path;
 
 use crate::exit::Failure;
@@ -35,4 +37,27 @@ pub(crate) fn need_luo() -> anyhow::Result<()> {
 pub(crate) fn now_rfc3339() -> String {
     let now = jiff::Timestamp::now();
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Held while a restore is watched: one file for all, also of those in an initial file
+/// system, from where /run is moved on.
+const WATCHED: &str = "/run/luo-trace-collect.lock";
+
+/// Says that this process watches the restore, as long as the result lives.
+pub(crate) fn watching() -> Option<File> {
+    let lock = File::create(WATCHED).ok()?;
+    lock.try_lock().ok()?;
+    Some(lock)
+}
+
+/// Waits until no other process watches the restore.
+pub(crate) fn await_watchers() {
+    if let Ok(lock) = File::create(WATCHED)
+        && lock.try_lock().is_err()
+    {
+        log::info!("another process of luo-trace watches this restore; waiting for its run");
+        if let Err(error) = lock.lock() {
+            log::warn!("cannot wait for it: {error}");
+        }
+    }
 }

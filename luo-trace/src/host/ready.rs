@@ -2,15 +2,13 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::{OwnedFd, RawFd};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use rustix::time::ClockId;
 
 use crate::clock::time::read;
 use crate::liveupdate::take_inherited;
 
-/// The message on a `--ready-fd` and on systemd's notify socket.
+/// The message on a `--ready-fd`, as on systemd's notify socket.
 const READY: &[u8] = b"READY=1\n";
 
 /// `CLOCK_BOOTTIME`, ns.
@@ -37,6 +35,11 @@ impl Started {
         Self {
             boot_ns: boot_ns().saturating_sub(cpu_ns()),
         }
+    }
+
+    /// Where something else begins than this process.
+    pub(crate) fn here() -> Self {
+        Self { boot_ns: boot_ns() }
     }
 
     /// Time since then, ns.
@@ -69,39 +72,13 @@ impl Ready {
         if let Some(fd) = self.fd {
             std::fs::File::from(fd).write_all(READY)?;
         }
-        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET") {
-            notify(socket.as_encoded_bytes())?;
-        }
-        Ok(())
+        sd_notify::notify(&[sd_notify::NotifyState::Ready])
     }
-}
-
-/// `sd_notify(3)`: a datagram to a path, or to an abstract name that starts with `@`.
-fn notify(socket: &[u8]) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let address = match socket.strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(socket))?,
-    };
-    UnixDatagram::unbound()?
-        .send_to_addr(READY, &address)
-        .map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_notify_socket_hears_it() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("notify");
-        let socket = UnixDatagram::bind(&path).expect("a socket");
-        notify(path.as_os_str().as_encoded_bytes()).expect("delivered");
-        let mut buffer = [0; 32];
-        let n = socket.recv(&mut buffer).expect("a datagram");
-        assert_eq!(&buffer[..n], READY);
-    }
 
     #[test]
     fn a_closed_descriptor_is_refused() {

@@ -2,10 +2,10 @@
 
 use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::phase::PhaseId;
+use reports::model::phase::WORKLOAD;
 use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
 
 use super::calls::Call;
-use super::marks::WORKLOAD;
 use super::{Boot, Console, Joined, Side as _};
 use crate::clock::{BootNs, New, Old};
 

@@ -1,5 +1,6 @@
 //! Marks of both kernels, and the windows between them.
 
+use reports::model::phase::WORKLOAD;
 use reports::model::{Hole, Mark, Window};
 
 use super::calls::Calls;
@@ -8,8 +9,6 @@ use crate::clock::{New, Old};
 
 /// The trace prints whole microseconds.
 pub(super) const MARK_ERROR_NS: u64 = 1_000;
-/// The window between a workload's own marks.
-pub(super) const WORKLOAD: &str = "workload";
 
 /// Marks in order. Those of the new kernel's own boot trace are on the counter,
 /// and all of them; what `collect` read itself stands in where there is none.

@@ -24,6 +24,7 @@ use reports::model::{
 use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
 pub(crate) use crate::sources::hole;
+use crate::sources::manager::Manager;
 pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
 pub(crate) use calls::Call;
@@ -90,6 +91,8 @@ pub struct NewHalf {
     pub used: Vec<(u64, u64)>,
     /// Stages of the boot.
     pub boot: Boot,
+    /// The service manager's part, if it did the update.
+    pub manager: Option<Manager>,
     /// RFC 3339, now.
     pub captured_at: String,
     /// Things that went wrong on the way, to be told.

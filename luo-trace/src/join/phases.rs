@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
-use reports::model::phase::{PhaseId, PhaseSide};
+use reports::model::phase::{PhaseId, PhaseSide, SERVICE, WORKLOAD};
 use reports::model::{Coverage, DEFAULT_WINDOW, Hole, Phase, Source, Window};
 
 use super::beside::Seen;
 use super::calls::Call;
-use super::marks::{MARK_ERROR_NS, WORKLOAD};
+use super::marks::MARK_ERROR_NS;
 use super::{Joined, Side as _, Stamp, boot, hole};
 use crate::clock::{BootNs, New, Old};
+use crate::sources::manager::{Manager, QUANTUM_NS};
 
 /// Where boundaries are found.
 struct Input<'a> {
@@ -95,6 +96,7 @@ pub(super) fn find(
     found.windows.extend(kernel.map(|at| window("kernel", at)));
     found.windows.push(window(DEFAULT_WINDOW, end));
     found.windows.extend_from_slice(workloads);
+    found.windows.extend(input.service_window());
     partition(&input, end.t, &mut found);
     found.holes.extend(input.unended(end.t));
     found
@@ -107,7 +109,11 @@ fn of_old(phase: PhaseId) -> Option<(ProbeId, Kind)> {
         PhaseId::OldFreeze => (ProbeId::LiveupdateReboot, Kind::Return),
         PhaseId::OldShutdown => (ProbeId::SyscoreShutdown, Kind::Return),
         PhaseId::OldStop => (ProbeId::MachineKexec, Kind::Entry),
-        PhaseId::GapHandoff
+        PhaseId::OldStopping
+        | PhaseId::OldExit
+        | PhaseId::OldKill
+        | PhaseId::OldPreserve
+        | PhaseId::GapHandoff
         | PhaseId::NewEarly
         | PhaseId::NewInitcalls
         | PhaseId::NewUserspace
@@ -136,12 +142,19 @@ impl Input<'_> {
                 let (id, kind) = of_old(phase)?;
                 self.old(id, kind)
             }
+            PhaseId::OldStopping => self.manager(|manager| manager.stopped),
+            PhaseId::OldExit => self.manager(|manager| manager.late),
+            PhaseId::OldKill => self.preserving(),
+            PhaseId::OldPreserve => self.service().map(|_| self.kexec()),
             PhaseId::GapHandoff => self.boot(boot.first_stamp),
             PhaseId::NewEarly => self.boot(boot.first_initcall),
             PhaseId::NewInitcalls => self.boot(boot.exec_init),
             PhaseId::NewUserspace => self.first_open(),
             PhaseId::NewRestore => self.last_retrieve(),
-            PhaseId::NewResume => self.workload().map(|workload| mark(workload.end)),
+            PhaseId::NewResume => match self.workload() {
+                Some(workload) => Some(mark(workload.end)),
+                None => self.ready(),
+            },
         }
     }
 
@@ -157,6 +170,72 @@ impl Input<'_> {
     fn workload(&self) -> Option<&Window> {
         let mut workloads = self.workloads.iter().filter(|w| w.name == WORKLOAD);
         workloads.next().xor(workloads.next())
+    }
+
+    /// The service manager's part, where it is told from the workload's: that is closer.
+    fn service(&self) -> Option<&Manager> {
+        let manager = self.joined.new.manager.as_ref();
+        manager.filter(|_| self.workload().is_none())
+    }
+
+    fn manager(&self, stamp: fn(&Manager) -> BootNs<Old>) -> Option<At> {
+        self.service().map(|manager| self.managed(stamp(manager)))
+    }
+
+    fn managed(&self, at: BootNs<Old>) -> At {
+        At {
+            t: Old::place(&self.joined.timeline, at),
+            error_ns: QUANTUM_NS,
+            source: Source::Manager,
+        }
+    }
+
+    /// When systemd-shutdown, which has killed all others, opened the device; if it did not, its
+    /// killing lasted until the kexec.
+    fn preserving(&self) -> Option<At> {
+        let late = self.service()?.late;
+        let open = self.joined.old_events.iter().find(|e| {
+            BootNs::stamped(e.boot_ns) >= late
+                && e.probe == ProbeId::LuoOpen as u8
+                && e.kind == Kind::Entry as u8
+        });
+        Some(open.map_or(self.kexec(), |event| At {
+            t: Old::place(&self.joined.timeline, BootNs::stamped(event.boot_ns)),
+            error_ns: 1,
+            source: Source::Probe,
+        }))
+    }
+
+    /// When the last of the services that keep descriptors was ready again.
+    fn ready(&self) -> Option<At> {
+        let agents = self.joined.new.manager.as_ref()?.agents.iter();
+        let last = agents.filter_map(|(_, ready)| *ready).max()?;
+        let mut at = self.stamped(last, Source::Manager);
+        at.error_ns += QUANTUM_NS;
+        Some(at)
+    }
+
+    /// From when units began to be stopped to when the services were ready.
+    fn service_window(&self) -> Option<Window> {
+        let manager = self.joined.new.manager.as_ref()?;
+        let (start, end) = (self.managed(manager.stopping), self.ready()?);
+        (start.t <= 0 && end.t > 0).then(|| Window {
+            name: SERVICE.to_owned(),
+            workload: None,
+            start: start.t,
+            end: end.t,
+            duration_ns: end.t - start.t,
+            error_ns: start.error_ns + end.error_ns,
+        })
+    }
+
+    /// Where what lies around the blackout begins, and the window that it makes.
+    fn around(&self) -> Option<(At, &'static str)> {
+        let workload = self.workload().map(|w| (mark(w.start), WORKLOAD));
+        workload.or_else(|| {
+            self.service_window()?;
+            Some((self.managed(self.service()?.stopping), SERVICE))
+        })
     }
 
     /// The first such record after the kexec began.
@@ -265,14 +344,14 @@ fn mark(t: i64) -> At {
 /// and in order. A phase whose end is not known runs on to the next known boundary,
 /// and a hole says so.
 fn partition(input: &Input<'_>, window_end: i64, found: &mut Found) {
-    let workload = input.workload();
-    let mut start = workload.map_or_else(|| input.kexec(), |workload| mark(workload.start));
+    let around = input.around();
+    let mut start = around.map_or_else(|| input.kexec(), |(at, _)| at);
     let mut shares = [0; 3];
     let mut open: Vec<PhaseId> = Vec::new();
     let mut missing: Vec<(PhaseId, &str)> = Vec::new();
     for phase in PhaseId::ALL {
         let of_window = phase.is_in(DEFAULT_WINDOW);
-        if !of_window && workload.is_none() {
+        if !of_window && !around.is_some_and(|(_, window)| phase.is_in(window)) {
             continue;
         }
         let limit = if of_window { window_end } else { i64::MAX };
@@ -299,7 +378,7 @@ fn partition(input: &Input<'_>, window_end: i64, found: &mut Found) {
             duration_ns,
             source: match (known, start.source) {
                 (Known::Derived | Known::Unknown, _) => Source::Derived,
-                (Known::Measured, Source::Mark) => Source::Mark,
+                (Known::Measured, source @ (Source::Mark | Source::Manager)) => source,
                 (Known::Measured, _) => end_at.source,
             },
             error_ns: start.error_ns + end_at.error_ns,

@@ -9,6 +9,7 @@ use super::oracle::plain;
 use super::{Boot, BootCall, Called, Halves, NewHalf, OldHalf, Stamp, join};
 use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Old};
+use crate::sources::manager::Manager;
 
 pub(super) const COLLECT: u32 = 50;
 pub(super) const RECORD: u32 = 40;
@@ -122,6 +123,7 @@ pub(super) fn halves() -> Halves {
         clock: crate::clock::ClockFacts::default(),
     };
     let new = NewHalf {
+        manager: None,
         host: host(),
         kernel: kernel("22222222-new"),
         pid: COLLECT,
@@ -388,4 +390,61 @@ fn a_shutdown_is_told_by_notifier_and_by_device() {
             "platform_shutdown  1000 in 6",
         ]
     );
+}
+
+#[test]
+fn the_service_managers_part_lies_around_the_blackout() {
+    let mut halves = plain();
+    let kexec = super::phases::last_kexec(&halves.old.as_ref().unwrap().in_order()).unwrap();
+    let before = |ms: i64| kexec + -ms * 1_000_000;
+    let ready = BootNs::new(90_000_000_000);
+    halves.new.manager = Some(Manager {
+        stopping: before(900),
+        stopped: before(500),
+        late: before(400),
+        agents: vec![
+            ("vmm.service".into(), Some(ready)),
+            ("x.service".into(), None),
+        ],
+    });
+    let run = joined(halves.clone());
+    let service = run.windows.iter().find(|w| w.name == "service").unwrap();
+    assert_eq!(service.start, -900_000_000);
+    let length = |id: &str| {
+        run.phase(id)
+            .map(|phase: &reports::model::Phase| phase.duration_ns)
+    };
+    // Nothing opened the device after that: it was all killing.
+    let ids = ["stopping", "exit", "kill", "preserve"];
+    let lengths = ids.map(|id| length(&format!("old.pause.{id}")));
+    assert_eq!(
+        lengths,
+        [
+            Some(400_000_000),
+            Some(100_000_000),
+            Some(400_000_000),
+            Some(0)
+        ]
+    );
+    let resume = run.phase("new.resume").unwrap();
+    assert_eq!(
+        (resume.end_t(), resume.source),
+        (service.end, Source::Manager)
+    );
+    let of_window = run
+        .phases
+        .iter()
+        .map(|phase| phase.duration_ns)
+        .sum::<i64>();
+    assert_eq!(of_window, service.duration_ns);
+    // The default window is what it was.
+    let plain = joined(plain());
+    assert_eq!(run.default_window(), plain.default_window());
+    assert_eq!(run.coverage, plain.coverage);
+
+    let agents = &mut halves.new.manager.as_mut().unwrap().agents;
+    agents.truncate(0);
+    let run = joined(halves);
+    assert!(run.windows.iter().all(|w| w.name != "service"));
+    assert!(run.phase("old.pause.kill").is_none());
 }

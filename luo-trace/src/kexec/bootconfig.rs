@@ -19,7 +19,7 @@ const ALIGN: usize = 4;
 
 /// Why an initial file system could not be given a boot configuration.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConfigError {
+pub(crate) enum ConfigError {
     /// It has one that cannot be read.
     #[error("the boot configuration at its end is damaged")]
     Damaged,
@@ -63,9 +63,13 @@ fn path_of(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-/// The image with `settings` added to its configuration.
-fn append(image: &[u8], settings: &str) -> Result<Vec<u8>, ConfigError> {
+/// The image with `settings` added to its configuration; the same image where it has them.
+pub(crate) fn append(image: &[u8], settings: &str) -> Result<Vec<u8>, ConfigError> {
     let (files, own) = split(image)?;
+    let settings = settings.trim_end();
+    if own.ends_with(settings.as_bytes()) {
+        return Ok(image.to_vec());
+    }
     if own.windows(7).any(|word| word == b"ftrace.") {
         return Err(ConfigError::Taken("ftrace"));
     }
@@ -135,6 +139,7 @@ mod tests {
         assert!(once.len().is_multiple_of(ALIGN) && once.ends_with(MAGIC));
         assert_eq!(split(&once).unwrap(), (&b"cpio.."[..], &b"a = 1"[..]));
         let padded = [&once[..], &[0, 0]].concat();
+        assert_eq!(append(&once, "a = 1\n").unwrap(), once);
         let twice = append(&padded, "b = 2").unwrap();
         assert_eq!(
             split(&twice).unwrap(),

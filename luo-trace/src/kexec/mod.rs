@@ -1,12 +1,12 @@
 //! The process that calls `reboot()`: its memory takes the old kernel's last
 //! records.
 
-mod bootconfig;
+pub(crate) mod bootconfig;
 mod news;
 
 use std::io::{self, BufRead as _, BufReader};
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub struct Config {
 pub struct Image {
     /// The kernel image.
     pub kernel: PathBuf,
-    /// Its initial file system.
-    pub initrd: PathBuf,
+    /// Its initial file system, if it needs one.
+    pub initrd: Option<PathBuf>,
     /// Its command line.
     pub cmdline: String,
     /// What it is to record of its own boot.
@@ -79,7 +79,7 @@ fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     }
     if std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|s| s.trim() == "0") {
         return Err(Failure::environment(
-            "no kernel is loaded to jump into: give --kernel and --initrd, or run `kexec -l` first",
+            "no kernel is loaded to jump into: give --kernel, or run `kexec -l` first",
         ));
     }
     let (state, recorder) = match running {
@@ -113,6 +113,13 @@ impl Prepared {
     }
 }
 
+/// Files that the `record` that runs knows to be preserved; none if none runs.
+#[must_use]
+pub fn preserved_files() -> usize {
+    let running = State::running(None).ok().flatten();
+    running.as_ref().and_then(preserved).unwrap_or(0)
+}
+
 /// Files that are preserved so far, or somewhat more, if the `record` that runs tells.
 fn preserved(state: &State) -> Option<usize> {
     /// What the carrier had no room for was of files, too; each leaves more records.
@@ -135,9 +142,10 @@ fn load(image: &Image, files: usize) -> anyhow::Result<()> {
     } else {
         traced(image, files)?
     };
-    let initrd = copy.as_ref().map_or(image.initrd.clone(), WithConfig::path);
+    let copied = copy.as_ref().map(WithConfig::path);
+    let initrd = copied.as_deref().or(image.initrd.as_deref());
     let news = News::from_now();
-    liveupdate::image::load(&image.kernel, &initrd, &cmdline)
+    liveupdate::image::load(&image.kernel, initrd, &cmdline)
         .map_err(|e| Failure::environment(news.beside(&e.to_string())))
 }
 
@@ -164,19 +172,21 @@ fn traced(image: &Image, files: usize) -> anyhow::Result<Traced> {
         });
     }
     let settings = facts::has_bootconfig().then(|| boot_args::settings(room, image.boot_trace));
-    let with = settings.map(|settings| WithConfig::new(&image.initrd, &settings));
+    // A configuration with nothing in front of it will do.
+    let initrd = image.initrd.as_deref().unwrap_or(Path::new("/dev/null"));
+    let with = settings.map(|settings| WithConfig::new(initrd, &settings));
     let copy = match with.transpose() {
         Ok(copy) => copy,
         Err(ConfigError::Io(error)) => {
             return Err(Failure::bad_input(format!(
                 "cannot read {}: {error}",
-                image.initrd.display()
+                initrd.display()
             )));
         }
         Err(error) => {
             log::warn!(
                 "{}: {error}; the command line is used instead, which costs some 10 ms of the blackout",
-                image.initrd.display()
+                initrd.display()
             );
             None
         }

@@ -11,5 +11,5 @@ pub mod campaign;
 pub(crate) mod guest;
 pub(crate) mod host;
 mod wire;
-mod witness;
+pub(crate) mod witness;
 pub(crate) mod workload;

@@ -34,6 +34,12 @@ pub enum Error {
     /// `GET_NAME`: `EINVAL`, from kernels that do not have it.
     #[error("GET_NAME: this kernel cannot tell the name of a session")]
     NameUnsupported,
+    /// `PRESERVE_FD`: `EEXIST`.
+    #[error("PRESERVE_FD: token {0:#x} is in use in this session")]
+    TokenInUse(u64),
+    /// `RETRIEVE_FD`: `ENOENT`.
+    #[error("RETRIEVE_FD: no file with token {0:#x} is in this session")]
+    NoFile(u64),
     /// An ioctl, for a reason that its errno tells.
     #[error("{command}: {why}")]
     Refused { command: Command, why: String },

@@ -12,20 +12,20 @@ use super::sys;
 #[error("{0}")]
 pub struct LoadError(String);
 
-/// Loads `kernel` with `initrd` and `cmdline` as the image of the next kexec.
+/// Loads `kernel` with `initrd`, if it has one, and `cmdline` as the image of the next kexec.
 ///
 /// With KHO on, this is also where the kernel adds the preserved memory's map
 /// to the image (`kho_fill_kimage` in `kernel/liveupdate/kexec_handover.c`).
-pub fn load(kernel: &Path, initrd: &Path, cmdline: &str) -> Result<(), LoadError> {
+pub fn load(kernel: &Path, initrd: Option<&Path>, cmdline: &str) -> Result<(), LoadError> {
     let open = |path: &Path| {
         let cannot = |error| LoadError(format!("cannot open {}: {error}", path.display()));
         File::open(path).map_err(cannot)
     };
-    let (kernel_file, initrd_file) = (open(kernel)?, open(initrd)?);
+    let (kernel_file, initrd_file) = (open(kernel)?, initrd.map(open).transpose()?);
     let cmdline = CString::new(cmdline).map_err(|_| {
         LoadError("the command line of the next kernel contains a NUL byte".to_owned())
     })?;
-    sys::kexec_file_load(&kernel_file, &initrd_file, &cmdline)
+    sys::kexec_file_load(&kernel_file, initrd_file.as_ref(), &cmdline)
         .map_err(|error| LoadError(refused(kernel, &error)))
 }
 
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_missing_image_is_named() {
-        let error = load(Path::new("/no/kernel"), Path::new("/no/initrd"), "").unwrap_err();
+        let error = load(Path::new("/no/kernel"), None, "").unwrap_err();
         assert!(
             error.to_string().starts_with("cannot open /no/kernel: "),
             "{error}"
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_nul_in_the_command_line_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = load(file.path(), file.path(), "quiet\0init=/bin/sh").unwrap_err();
+        let error = load(file.path(), Some(file.path()), "quiet\0init=/bin/sh").unwrap_err();
         assert!(
             error.to_string().ends_with("contains a NUL byte"),
             "{error}"

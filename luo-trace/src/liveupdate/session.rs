@@ -67,9 +67,11 @@ impl Session {
         };
         let result = sys::ioctl(self.fd.as_fd(), Command::PreserveFd, &mut argument);
         result.map_err(|error| {
+            if error.raw_os_error() == Some(libc::EEXIST) {
+                return Error::TokenInUse(token);
+            }
             Error::of(Command::PreserveFd, error, |errno| {
                 Some(match errno {
-                    libc::EEXIST => format!("token {token:#x} is in use in this session"),
                     libc::EBUSY => format!(
                         "the file for token {token:#x} is preserved already, here or elsewhere"
                     ),
@@ -107,9 +109,11 @@ impl Session {
             back.fd
         });
         result.map_err(|error| {
+            if error.raw_os_error() == Some(libc::ENOENT) {
+                return Error::NoFile(token);
+            }
             Error::of(Command::RetrieveFd, error, |errno| {
                 Some(match errno {
-                    libc::ENOENT => format!("no file with token {token:#x} is in this session"),
                     // Every further try fails alike.
                     libc::EIO => format!(
                         "the pages of token {token:#x} did not survive the kexec (see dmesg)"
@@ -137,6 +141,20 @@ impl Session {
                 })
             })
         })
+    }
+
+    /// Whether it is of the old kernel: a session that was made in this one has nothing that
+    /// could be retrieved, and says so differently.
+    pub fn came_over(&self) -> bool {
+        /// Nobody's.
+        const TOKEN: u64 = u64::MAX;
+        matches!(self.retrieve_fd(TOKEN), Err(Error::NoFile(_)))
+    }
+
+    /// Another descriptor of the same session.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        let fd = self.fd.try_clone()?;
+        Ok(Self { fd })
     }
 
     /// The session's name, as the kernel has it.

@@ -76,18 +76,24 @@ pub fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// `kexec_file_load(2)`, for a regular image and not one for crashes.
-pub(super) fn kexec_file_load(kernel: &File, initrd: &File, cmdline: &CStr) -> io::Result<()> {
+pub(super) fn kexec_file_load(
+    kernel: &File,
+    initrd: Option<&File>,
+    cmdline: &CStr,
+) -> io::Result<()> {
+    /// `KEXEC_FILE_NO_INITRAMFS` (`include/uapi/linux/kexec.h`, v7.3).
+    const NO_INITRAMFS: usize = 4;
     let cmdline = cmdline.to_bytes_with_nul();
-    // SAFETY: both descriptors are open; the kernel only reads `cmdline`, and
-    // no more than the length given.
+    // SAFETY: the kernel's descriptor is open, and so is the other, or the flag keeps it from
+    // being looked at; the kernel only reads `cmdline`, and no more than the length given.
     let result = unsafe {
         libc::syscall(
             libc::SYS_kexec_file_load,
             kernel.as_raw_fd(),
-            initrd.as_raw_fd(),
+            initrd.map_or(-1, File::as_raw_fd),
             cmdline.len(),
             cmdline.as_ptr(),
-            0_usize,
+            if initrd.is_some() { 0 } else { NO_INITRAMFS },
         )
     };
     if result < 0 {

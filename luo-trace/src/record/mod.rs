@@ -5,13 +5,15 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use luo_trace_ebpf::Probe;
+use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 use reports::model::{Attach, KernelSide};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use crate::carrier::{Carrier, Counters, Meta, Plan};
 use crate::clock::Anchor;
 use crate::exit::{Exit, Failure};
 use crate::host::ending::{Ending, Every};
+use crate::host::manager::{self, Handed};
 use crate::host::ready::{Ready, Started};
 use crate::host::state::State;
 use crate::liveupdate::{Device, Error, Session, SessionName};
@@ -20,13 +22,19 @@ use crate::sources::facts;
 use crate::sources::kmsg;
 use crate::sources::marks::Marks;
 
-/// Token of the carrier in our session.
-pub const CARRIER_TOKEN: u64 = 1;
+/// Tokens of carriers in our session. A recording that was broken off may have left one in a
+/// session that somebody else keeps open: the last is the newest.
+pub const CARRIER_TOKENS: std::ops::RangeInclusive<u64> = 1..=64;
 
 /// How often the ring buffer is looked at, and how often the clock.
 const DRAIN: Duration = Duration::from_millis(10);
 const ANCHOR: Duration = Duration::from_millis(25);
-/// … and what the kernel says of it: another clocksource.
+/// … where nobody has called LUO for a while: what leads to a kexec wakes this process.
+const IDLE: Duration = Duration::from_millis(100);
+const IDLE_AFTER: Duration = Duration::from_secs(10);
+/// … and once the kexec has begun: this process may be stopped at any moment.
+const LAST_ANCHOR: Duration = Duration::from_millis(1);
+/// … and what the kernel says of the clock: another clocksource.
 const CLOCK: Duration = Duration::from_secs(1);
 
 /// What `record` is asked for.
@@ -34,8 +42,10 @@ const CLOCK: Duration = Duration::from_secs(1);
 pub struct Config {
     pub session: SessionName,
     /// A session that a broker made, to preserve the trace in instead.
-    pub handed: Option<Session>,
-    /// The one way of attaching to try.
+    pub handed: Option<Handed>,
+    /// Whether the service manager is to keep the session.
+    pub fdstore: bool,
+    /// Probes that are left out.
     pub without: Vec<&'static Probe>,
     /// Bytes of trace to carry over; the oldest detail goes first.
     pub buffer: u64,
@@ -48,19 +58,12 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
     let mut probes = Probes::arm(&config.without).map_err(Failure::environment)?;
     let attach_ns = started.elapsed_ns();
 
-    let brokered = config.handed.is_some();
-    let (session, name) = match config.handed {
-        // Asked for while the probes are armed: the answer ties the file to its name.
-        Some(session) => match session.name() {
-            Ok(name) => (session, name),
-            Err(Error::NameUnsupported) => (session, config.session),
-            Err(error) => return Err(Failure::environment(format!("--session-fd: {error}"))),
-        },
-        None => (
-            create_session(&config.session, config.wait)?,
-            config.session,
-        ),
-    };
+    let Taken {
+        session,
+        name,
+        brokered,
+        stored,
+    } = Taken::of(config.handed, config.session, config.wait, config.fdstore)?;
     let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(config.buffer))
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
@@ -69,8 +72,7 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
         .set_meta(&serde_json::to_vec(&meta)?)
         .map_err(Failure::environment)?;
     carrier.seal_initialised(boot_id(&meta.kernel.boot_id));
-    session
-        .preserve_fd(carrier.fd(), CARRIER_TOKEN)
+    preserve(&session, &carrier)
         .map_err(|e| Failure::environment(format!("the carrier could not be preserved: {e}")))?;
     let state = State::own(
         name.to_string(),
@@ -98,8 +100,68 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
         &ending,
     )?;
     drop(published);
+    Handed::forget(stored.as_deref());
     un_preserve(session, brokered, &carrier);
     Ok(Exit::Success)
+}
+
+/// The session for the trace.
+struct Taken {
+    session: Session,
+    name: SessionName,
+    /// Somebody else has it open, too.
+    brokered: bool,
+    /// The name under which we had the service manager keep it.
+    stored: Option<String>,
+}
+
+impl Taken {
+    fn of(
+        handed: Option<Handed>,
+        name: SessionName,
+        wait: Duration,
+        fdstore: bool,
+    ) -> anyhow::Result<Self> {
+        if let Some(Handed { session, stored: _ }) = handed {
+            // Asked for while the probes are armed: the answer ties the file to its name.
+            let name = match session.name() {
+                Ok(name) => name,
+                Err(Error::NameUnsupported) => name,
+                Err(error) => return Err(Failure::environment(format!("--session-fd: {error}"))),
+            };
+            return Ok(Self {
+                session,
+                name,
+                brokered: true,
+                stored: None,
+            });
+        }
+        let session = create_session(&name, wait)?;
+        let stored = fdstore.then(|| manager::usual_name().to_owned());
+        if let Some(stored) = &stored {
+            manager::store(&session, stored)
+                .map_err(|e| Failure::environment(format!("--fdstore: {e}")))?;
+        }
+        Ok(Self {
+            session,
+            name,
+            brokered: false,
+            stored,
+        })
+    }
+}
+
+/// Preserves the carrier under the first token that is free.
+fn preserve(session: &Session, carrier: &Carrier) -> Result<(), Error> {
+    let mut result = Ok(());
+    for token in CARRIER_TOKENS {
+        result = session.preserve_fd(carrier.fd(), token);
+        match &result {
+            Err(Error::TokenInUse(_)) => {}
+            _ => break,
+        }
+    }
+    result
 }
 
 fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session> {
@@ -119,12 +181,17 @@ fn drain(
     let ring = probes.events.as_fd().try_clone_to_owned()?;
     let (mut anchor, mut clock) = (Every::new(ANCHOR), Every::new(CLOCK));
     let mut counters = Counters::default();
+    let (mut called, mut pace) = (Instant::now(), Pace::Called);
     loop {
         let files: Vec<_> = [Some(ring.as_fd()), marks.as_ref().map(|m| m.fd())]
             .into_iter()
             .flatten()
             .collect();
-        let next = anchor.next().min(Instant::now() + DRAIN);
+        let next = match pace {
+            Pace::Idle => Instant::now() + IDLE,
+            Pace::Called => anchor.next().min(Instant::now() + DRAIN),
+            Pace::Last => Instant::now(),
+        };
         if ending.wait(&files, next)? {
             return Ok(());
         }
@@ -144,8 +211,63 @@ fn drain(
                 .iter()
                 .for_each(|event| carrier.push_event(event));
         }
-        move_records(probes, carrier, &mut counters)?;
+        let drained = counters.drained;
+        let turn = move_records(probes, carrier, &mut counters)?;
+        if counters.drained > drained {
+            called = Instant::now();
+        }
+        pace = match turn {
+            Some(Turn::Begins) if leave_reboot_cpu() => {
+                anchor = Every::new(LAST_ANCHOR);
+                Pace::Last
+            }
+            None if pace == Pace::Last => Pace::Last,
+            Some(Turn::CameBack) => {
+                anchor = Every::new(ANCHOR);
+                Pace::Called
+            }
+            _ if called.elapsed() < IDLE_AFTER => Pace::Called,
+            _ => Pace::Idle,
+        };
     }
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Nothing for a while.
+    Idle,
+    /// LUO is in use.
+    Called,
+    /// The kexec has begun.
+    Last,
+}
+
+/// What a record says of the kexec.
+enum Turn {
+    Begins,
+    CameBack,
+}
+
+impl Turn {
+    fn of(event: &Event) -> Option<Self> {
+        match Kind::from_u8(event.kind).filter(|_| event.probe == ProbeId::KernelKexec as u8)? {
+            Kind::Entry => Some(Self::Begins),
+            Kind::Return => Some(Self::CameBack),
+            _ => None,
+        }
+    }
+}
+
+/// The thread that reboots moves to the first CPU and stops all others
+/// (`migrate_to_reboot_cpu`, kernel/reboot.c, v7.3): on another one, this process neither
+/// keeps it from running nor waits for it. Whether there is another one.
+fn leave_reboot_cpu() -> bool {
+    let Ok(mut cpus) = sched_getaffinity(None) else {
+        return false;
+    };
+    cpus.unset(0);
+    cpus.count() > 0 && sched_setaffinity(None, &cpus).is_ok()
 }
 
 /// Moves what waits in the ring buffer; the counters follow the records, so that
@@ -155,11 +277,12 @@ fn move_records(
     probes: &mut Probes,
     carrier: &mut Carrier,
     last: &mut Counters,
-) -> anyhow::Result<()> {
-    let mut drained = last.drained;
+) -> anyhow::Result<Option<Turn>> {
+    let (mut drained, mut turn) = (last.drained, None);
     probes.drain(|event| {
         carrier.push_event(&event);
         drained += 1;
+        turn = Turn::of(&event).or(turn.take());
     });
     let counters = Counters {
         drained,
@@ -170,7 +293,7 @@ fn move_records(
         carrier.set_counters(&counters)?;
         *last = counters;
     }
-    Ok(())
+    Ok(turn)
 }
 
 /// A signal came before the kexec: give the memory back and say so.

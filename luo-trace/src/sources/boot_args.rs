@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::arch::TRACE_CLOCK;
 
 /// The word that has a kernel look for a boot configuration.
-const BOOTCONFIG: &str = "bootconfig";
+pub const BOOTCONFIG: &str = "bootconfig";
 /// Room for the records of a CPU, bytes: the initcalls of a distribution's kernel, all on one
 /// CPU, take 100 KiB. Each further MiB makes the boot 2 ms longer.
 const ROOM: u64 = 256 << 10;
@@ -113,10 +113,12 @@ pub fn settings(room: Room, trace: BootTrace) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The same as boot parameters, without the filters.
+/// The same as boot parameters. These have no filters: a service manager opens thousands of
+/// files, so no open is recorded, and the first command stands in for that of the device.
 #[must_use]
 pub fn parameters(room: Room, trace: BootTrace) -> String {
-    let system_calls = LUO_EVENTS.map(|name| format!("syscalls:{name}"));
+    let [_, _, enter, exit] = LUO_EVENTS;
+    let system_calls = [enter, exit].map(|name| format!("syscalls:{name}"));
     let detail = trace.detail().iter().map(|(function, arguments)| {
         let function = function.name();
         format!("p:{function},{function},{arguments}")

@@ -7,6 +7,7 @@ pub mod boot_trace;
 pub mod console;
 pub mod facts;
 pub mod kmsg;
+pub mod manager;
 pub mod marks;
 pub mod tracefs;
 

@@ -2,12 +2,12 @@
 
 use reports::model::{Hole, KernelSide, Run, Source};
 
-use super::support::{KERNEL, KERNEL_BTF, lab};
+use super::support::{KERNEL, KERNEL_HOST, lab};
 
 fn without(probes: &[&str]) -> Run {
     let left_out = probes.iter().map(|probe| format!("--without {probe}"));
     let left_out = left_out.collect::<Vec<_>>().join(" ");
-    lab(KERNEL_BTF, &format!("--detail {left_out}"))
+    lab(KERNEL_HOST, &format!("--detail {left_out}"))
         .succeeded()
         .run(1)
 }

@@ -2,7 +2,7 @@
 
 use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 
-use super::support::{KERNEL, KERNEL_BTF, Lab, lab};
+use super::support::{KERNEL, KERNEL_HOST, Lab, lab};
 
 fn scenario(name: &str, args: &str) -> Run {
     lab(KERNEL, &format!("--scenario {name} {args}"))
@@ -152,7 +152,7 @@ fn a_run_comes_out_of_any_machine_and_names_what_it_lacks() {
 #[ignore = "boots a VM"]
 fn a_locked_down_kernel_costs_the_tail_and_says_so() {
     let args = "--append lockdown=integrity";
-    let run = lab(KERNEL_BTF, args).succeeded().run(1);
+    let run = lab(KERNEL_HOST, args).succeeded().run(1);
     let holes = holes(&run);
     assert!(
         holes.contains("old.tail") && holes.contains("lockdown"),
@@ -161,7 +161,7 @@ fn a_locked_down_kernel_costs_the_tail_and_says_so() {
     assert!(run.default_window().is_some(), "{holes}");
     assert_eq!(run.check(), Vec::<String>::new());
 
-    let lab = lab(KERNEL_BTF, &format!("--scenario doctor {args}")).succeeded();
+    let lab = lab(KERNEL_HOST, &format!("--scenario doctor {args}")).succeeded();
     assert_eq!(lab.exits()["0001-doctor"], 3, "{}", lab.log("0001-doctor"));
     let log = lab.log("0001-doctor");
     let facts: serde_json::Value = serde_json::from_str(&log[log.find('{').unwrap()..]).unwrap();
@@ -277,7 +277,7 @@ fn a_handicap_shows_in_its_phase() {
 #[test]
 #[ignore = "boots a VM"]
 fn a_restore_before_collect_is_seen_from_the_boot_trace() {
-    for (kernel, detail) in [(KERNEL, ""), (KERNEL_BTF, "--boot-detail")] {
+    for (kernel, detail) in [(KERNEL, ""), (KERNEL_HOST, "--boot-detail")] {
         let args = "--scenario restored-first --workload memfd=4x64K,sessions=2";
         let run = lab(kernel, &format!("{args} {detail}")).succeeded().run(1);
         let calls = |name: &str, cmd: &str| {

@@ -1,6 +1,6 @@
 //! What a host does to a trace, and that the trace survives it.
 
-use super::support::{KERNEL, KERNEL_BTF, lab};
+use super::support::{KERNEL, KERNEL_HOST, lab};
 
 /// The run of a full disk is whole elsewhere, and said where.
 #[test]
@@ -28,7 +28,7 @@ fn collect_takes_the_carrier_without_the_probes_it_watches_by() {
     let each = ["luo_open", "luo_release", "luo_ioctl", "luo_session_ioctl"];
     let none = each.map(|probe| format!("--without {probe}")).join(" ");
     for left_out in ["--without luo_open --without luo_release", &none] {
-        let run = lab(KERNEL_BTF, left_out).succeeded().run(1);
+        let run = lab(KERNEL_HOST, left_out).succeeded().run(1);
         assert!(run.old_kernel.is_some(), "{left_out}: {:?}", run.holes);
         let first = |hole: &reports::model::Hole| hole.why.contains("nobody opened");
         assert!(!run.holes.iter().any(first), "{left_out}: {:?}", run.holes);

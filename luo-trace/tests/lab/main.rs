@@ -3,7 +3,7 @@
 //! `cargo xtask test` runs these with
 //! - `LUO_TRACE_LAB_BINARY`: a static luo-trace;
 //! - `LUO_TRACE_LAB_KERNEL`: a kernel without BTF;
-//! - `LUO_TRACE_LAB_KERNEL_BTF`: a kernel with BTF;
+//! - `LUO_TRACE_LAB_KERNEL_HOST`: a kernel as distributions build it, with BTF;
 //! - `LUO_TRACE_LAB_KERNEL_OTHER`, if it is to take part: one of another series.
 
 mod absence;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 
-use support::{BINARY, KERNEL, KERNEL_BTF, command, env, lab};
+use support::{BINARY, KERNEL, KERNEL_HOST, command, env, lab};
 
 /// The workload's calls of one ioctl entry function in one kernel.
 fn calls<'a>(run: &'a Run, kernel: KernelSide, name: &'a str) -> impl Iterator<Item = &'a Span> {
@@ -120,7 +120,7 @@ fn an_untraced_update_keeps_every_byte() {
 #[test]
 #[ignore = "boots a VM"]
 fn an_update_to_another_kernel_keeps_every_byte() {
-    let new_kernel = env(KERNEL_BTF);
+    let new_kernel = env(KERNEL_HOST);
     let args = format!("--no-trace --new-kernel {}", new_kernel.display());
     let lab = lab(KERNEL, &args).succeeded();
     assert_eq!(lab.vms()[0].verified[&1].mismatches, 0);
@@ -177,7 +177,7 @@ fn an_update_is_traced_whole_without_btf() {
 #[test]
 #[ignore = "boots a VM"]
 fn an_update_is_traced_whole_with_btf() {
-    let lab = lab(KERNEL_BTF, "--detail --workload memfd=4x1M,sessions=2").succeeded();
+    let lab = lab(KERNEL_HOST, "--detail --workload memfd=4x1M,sessions=2").succeeded();
     check_run(&lab.run(1), 4, 2, 1);
 }
 
@@ -269,7 +269,7 @@ fn rows_of_the_lab() -> BTreeSet<String> {
 #[test]
 #[ignore = "boots a VM"]
 fn the_whole_table_is_attached_with_and_without_btf() {
-    for kernel in [KERNEL, KERNEL_BTF] {
+    for kernel in [KERNEL, KERNEL_HOST] {
         let lab = lab(kernel, "--scenario doctor --cpus 1").succeeded();
         let log = lab.log("0001-doctor");
         let json = log.find('{').map_or("{}", |start| &log[start..]);

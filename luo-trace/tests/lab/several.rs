@@ -9,7 +9,7 @@ use reports::model::Run;
 use tempfile::TempDir;
 
 use crate::recorded;
-use crate::support::{BINARY, KERNEL, KERNEL_BTF, env};
+use crate::support::{BINARY, KERNEL, KERNEL_HOST, env};
 
 /// A further kernel for the matrix, of another series, where there is one.
 const KERNEL_OTHER: &str = "LUO_TRACE_LAB_KERNEL_OTHER";
@@ -36,7 +36,7 @@ fn every_kernel_updates_to_every_kernel() {
     let dir = tempfile::tempdir().unwrap();
     let mut kernels = vec![
         format!("quick={}", kernel(KERNEL)),
-        format!("btf={}", kernel(KERNEL_BTF)),
+        format!("host={}", kernel(KERNEL_HOST)),
     ];
     if let Some(other) = std::env::var_os(KERNEL_OTHER) {
         kernels.push(format!("other={}", Path::new(&other).display()));
@@ -112,15 +112,15 @@ fn what_a_kernel_refuses_is_shown_in_its_own_words() {
 #[ignore = "boots a VM"]
 fn kernels_in_turns_leave_a_set_each() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (kernel(KERNEL), format!("btf={}", kernel(KERNEL_BTF)));
+    let (a, b) = (kernel(KERNEL), format!("host={}", kernel(KERNEL_HOST)));
     let output = luo_trace(&dir, &["lab", "run", "--interleave", &a, &b, "-o", "out"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert_eq!(output.stdout, b"out/A\nout/btf\n");
+    assert_eq!(output.stdout, b"out/A\nout/host\n");
     let run = |side: &str| -> Run {
         let path = dir.path().join("out").join(side).join("0001.run.json");
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     };
-    let (a, b) = (run("A"), run("btf"));
+    let (a, b) = (run("A"), run("host"));
     assert!(a.captured_at < b.captured_at);
     assert_ne!(a.new_kernel.version, b.new_kernel.version);
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 pub const BINARY: &str = "LUO_TRACE_LAB_BINARY";
 pub const KERNEL: &str = "LUO_TRACE_LAB_KERNEL";
-pub const KERNEL_BTF: &str = "LUO_TRACE_LAB_KERNEL_BTF";
+pub const KERNEL_HOST: &str = "LUO_TRACE_LAB_KERNEL_HOST";
 
 /// What a `lab run` left.
 pub struct Lab {

@@ -177,6 +177,8 @@ pub enum Source {
     Kmsg,
     /// A mark that the workload wrote.
     Mark,
+    /// A stamp of the service manager.
+    Manager,
     /// Computed from stamps on both sides of something unseen.
     Derived,
 }
@@ -510,6 +512,7 @@ impl Source {
             Self::Ftrace => "ftrace",
             Self::Kmsg => "kmsg",
             Self::Mark => "mark",
+            Self::Manager => "manager",
             Self::Derived => "derived",
         }
     }

@@ -8,9 +8,12 @@ use std::fmt;
 use super::{DEFAULT_WINDOW, KernelSide};
 
 /// The windows that a run may have, the default one first.
-pub const WINDOWS: [&str; 3] = [DEFAULT_WINDOW, "kernel", WORKLOAD];
+pub const WINDOWS: [&str; 4] = [DEFAULT_WINDOW, "kernel", WORKLOAD, SERVICE];
 /// The window between a workload's own marks.
-const WORKLOAD: &str = "workload";
+pub const WORKLOAD: &str = "workload";
+/// The window from when a service manager begins to stop units to when the services that keep
+/// descriptors are ready again.
+pub const SERVICE: &str = "service";
 
 /// Where no clock of a Linux kernel runs, or which kernel runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,15 +76,27 @@ macro_rules! phases {
 }
 
 /// Parts of what its owner feels, outside the blackout of the kernels.
-const AROUND: &[&str] = &[WORKLOAD];
+const PAUSED: &[&str] = &[WORKLOAD];
+/// Parts of a service manager's way down.
+const STOPPED: &[&str] = &[SERVICE];
+/// The way back to work.
+const AROUND: &[&str] = &[WORKLOAD, SERVICE];
 /// Parts of the way from one init to the next.
 const KERNEL: &[&str] = &WINDOWS;
 /// Parts of what follows the exec of init.
-const RESTORE: &[&str] = &[DEFAULT_WINDOW, WORKLOAD];
+const RESTORE: &[&str] = &[DEFAULT_WINDOW, WORKLOAD, SERVICE];
 
 phases! {
+    OldStopping: "old.pause.stopping" Old,
+        until "the last unit was stopped", in STOPPED, 0x00c9_b18b / 0x00d6_c3a2;
+    OldExit: "old.pause.exit" Old,
+        until "the start of systemd-shutdown", in STOPPED, 0x00b3_9464 / 0x00c2_a878;
+    OldKill: "old.pause.kill" Old,
+        until "the service manager opened /dev/liveupdate", in STOPPED, 0x009c_7a46 / 0x00ad_8d5c;
+    OldPreserve: "old.pause.preserve" Old,
+        until "the start of the kexec", in STOPPED, 0x0079_5548 / 0x008d_6e63;
     OldPause: "old.pause" Old,
-        until "the start of the kexec", in AROUND, 0x008a_6d3b / 0x00b0_8d57;
+        until "the start of the kexec", in PAUSED, 0x008a_6d3b / 0x00b0_8d57;
     OldFreeze: "old.freeze" Old,
         until "the end of the freeze", in KERNEL, 0x00e6_9f00 / 0x00f0_b429;
     OldShutdown: "old.shutdown" Old,
@@ -99,7 +114,7 @@ phases! {
     NewRestore: "new.restore" New,
         until "the return of the last retrieve", in RESTORE, 0x00cc_79a7 / 0x00dd_93bc;
     NewResume: "new.resume" New,
-        until "the resume mark", in AROUND, 0x006f_5fa8 / 0x009a_8bd0;
+        until "the resume mark, or the services are ready", in AROUND, 0x006f_5fa8 / 0x009a_8bd0;
 }
 
 impl PhaseId {

@@ -5,8 +5,9 @@ use std::fmt;
 
 /// The lab's kernel.
 pub const QUICK: &str = include_str!("../../kernel/quick.config");
-/// What comes on top of it for type information.
-pub const BTF: &str = include_str!("../../kernel/btf.config");
+/// What a distribution's configuration lacks for a live update, and what it has that is of
+/// no use without modules.
+pub const HOST: &str = include_str!("../../kernel/host.config");
 
 /// Options that the series before the one on the left of each pair know by the
 /// name on the right of it. `SYSCTL` could not be chosen before 7.3: `PROC_SYSCTL`
@@ -60,6 +61,17 @@ pub fn refused<'a>(fragment: &'a str, config: &'a str) -> Vec<Refused<'a>> {
 pub fn listed(refused: &[Refused<'_>]) -> String {
     let names: Vec<String> = refused.iter().map(ToString::to_string).collect();
     names.join(", ")
+}
+
+/// A distribution's configuration with nothing as a module, and `fragment` on top of it.
+pub fn built_in(distribution: &str, fragment: &str) -> String {
+    let ours: HashMap<&str, &str> = fragment.lines().filter_map(setting).collect();
+    let theirs = distribution.lines().filter(|line| {
+        setting(line).is_some_and(|(name, value)| value != "m" && !ours.contains_key(name))
+    });
+    let mut config: String = theirs.flat_map(|line| [line, "\n"]).collect();
+    config.push_str(fragment);
+    config
 }
 
 fn setting(line: &str) -> Option<(&str, &str)> {
@@ -116,6 +128,17 @@ mod tests {
                 "{option}"
             );
         }
-        assert!(BTF.contains("\nCONFIG_DEBUG_INFO_BTF=y\n"));
+        for option in ["LIVEUPDATE_MEMFD", "BOOTTIME_TRACING", "KVM_AMD"] {
+            assert!(HOST.contains(&format!("\nCONFIG_{option}=y\n")), "{option}");
+        }
+    }
+
+    #[test]
+    fn modules_of_a_distribution_are_left_out_and_the_fragment_comes_last() {
+        let distribution = "CONFIG_SMP=y\nCONFIG_XFS_FS=m\nCONFIG_VIRTIO_BLK=m\n\
+                            CONFIG_DEFERRED=y\n# CONFIG_UBSAN is not set\n# a comment\n";
+        let fragment = "# ours\nCONFIG_VIRTIO_BLK=y\n# CONFIG_DEFERRED is not set\n";
+        let all = format!("CONFIG_SMP=y\n# CONFIG_UBSAN is not set\n{fragment}");
+        assert_eq!(built_in(distribution, fragment), all);
     }
 }

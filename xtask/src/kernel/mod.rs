@@ -58,15 +58,16 @@ impl Options {
 pub enum Flavor {
     /// Nothing: the fastest to build.
     Quick,
-    /// Type information (BTF): slower to build.
-    Btf,
+    /// Debian's configuration for clouds, as far as it is built in: slower to build.
+    Host,
 }
 
 impl Flavor {
-    fn fragment(self) -> String {
+    /// What the lab needs of it.
+    fn fragment(self) -> &'static str {
         match self {
-            Self::Quick => config::QUICK.to_owned(),
-            Self::Btf => format!("{}{}", config::QUICK, config::BTF),
+            Self::Quick => config::QUICK,
+            Self::Host => config::HOST,
         }
     }
 
@@ -74,7 +75,7 @@ impl Flavor {
     fn steps(self) -> u64 {
         match self {
             Self::Quick => 1820,
-            Self::Btf => 1860,
+            Self::Host => 3200,
         }
     }
 }
@@ -83,7 +84,7 @@ impl fmt::Display for Flavor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Quick => "quick",
-            Self::Btf => "btf",
+            Self::Host => "host",
         })
     }
 }
@@ -108,16 +109,22 @@ pub fn ensure(options: &Options) -> Result<PathBuf> {
 
     let purposes: &[Purpose] = match options.flavor {
         Flavor::Quick => &[Purpose::Binary, Purpose::Kernel],
-        Flavor::Btf => &[Purpose::Binary, Purpose::Kernel, Purpose::Btf],
+        Flavor::Host => &[Purpose::Binary, Purpose::Kernel, Purpose::HostKernel],
     };
     packages::ensure(purposes)?;
     let source = match &options.source {
         Some(path) => source::given(path)?,
         None => source::debian(&options.series, &cache.join("source"))?,
     };
+    let fragment = options.flavor.fragment();
     let build = Build {
         flavor: options.flavor,
-        fragment: options.flavor.fragment(),
+        config: match options.flavor {
+            Flavor::Quick => fragment.to_owned(),
+            Flavor::Host => {
+                config::built_in(&source::cloud_config(&cache.join("source"))?, fragment)
+            }
+        },
         compiler: compiler()?,
         source,
     };
@@ -144,7 +151,8 @@ pub fn ensure(options: &Options) -> Result<PathBuf> {
 /// Everything that decides what a build results in.
 struct Build {
     flavor: Flavor,
-    fragment: String,
+    /// What is configured in; the rest is off.
+    config: String,
     compiler: String,
     source: Source,
 }
@@ -153,7 +161,7 @@ impl Build {
     /// Name in the cache: readable, and another one if anything differs.
     fn key(&self) -> String {
         let mut hasher = DefaultHasher::new();
-        (&self.fragment, &self.compiler, &self.source.id).hash(&mut hasher);
+        (&self.config, &self.compiler, &self.source.id).hash(&mut hasher);
         format!(
             "{}-{}-{:016x}",
             self.source.id,
@@ -164,9 +172,10 @@ impl Build {
 
     /// Configures, and returns the whole configuration.
     fn configure(&self, tree: &Path, partial: &Path, output: &Path) -> Result<String> {
-        let mut fragment = self.fragment.clone();
-        let config = self.allnoconfig(&fragment, tree, partial, output)?;
-        let renamed: Vec<&str> = config::refused(&self.fragment, &config)
+        let mut asked = self.config.clone();
+        let needed = self.flavor.fragment();
+        let config = self.allnoconfig(&asked, tree, partial, output)?;
+        let renamed: Vec<&str> = config::refused(needed, &config)
             .iter()
             .filter_map(Refused::older_name)
             .collect();
@@ -178,11 +187,11 @@ impl Build {
                 renamed.join(", ")
             ));
             for name in renamed {
-                let _ = writeln!(fragment, "CONFIG_{name}=y");
+                let _ = writeln!(asked, "CONFIG_{name}=y");
             }
-            self.allnoconfig(&fragment, tree, partial, output)?
+            self.allnoconfig(&asked, tree, partial, output)?
         };
-        let refused = config::refused(&self.fragment, &config);
+        let refused = config::refused(needed, &config);
         let (harmless, needed): (Vec<_>, Vec<_>) =
             refused.into_iter().partition(Refused::is_harmless);
         if !needed.is_empty() {
@@ -202,13 +211,13 @@ impl Build {
 
     fn allnoconfig(
         &self,
-        fragment: &str,
+        asked: &str,
         tree: &Path,
         partial: &Path,
         output: &Path,
     ) -> Result<String> {
         let path = partial.join("fragment");
-        fs::write(&path, fragment)?;
+        fs::write(&path, asked)?;
         let mut configure = make(tree, output);
         configure.env("KCONFIG_ALLCONFIG", &path).arg("allnoconfig");
         let job = Job {
@@ -304,7 +313,7 @@ mod tests {
     fn build(fragment: &str, source: &str) -> Build {
         Build {
             flavor: Flavor::Quick,
-            fragment: fragment.to_owned(),
+            config: fragment.to_owned(),
             compiler: "gcc 12".to_owned(),
             source: Source {
                 path: PathBuf::new(),

@@ -112,6 +112,31 @@ pub fn debian(series: &str, cache: &Path) -> Result<Source> {
     Ok(Source { path: tarball, id })
 }
 
+/// Debian's configuration of its kernel for clouds, of the lab's usual series; kept in `cache`.
+/// It serves for other series, too: what they do not know is left out.
+pub fn cloud_config(cache: &Path) -> Result<String> {
+    let kept = cache.join("config.cloud");
+    if !kept.is_file() {
+        let package = format!("linux-config-{}", super::SERIES);
+        let deb = apt::fetch(&package, "")?;
+        let unpacked = cache.join("partial");
+        remove(&unpacked)?;
+        deb.unpack(&unpacked)?;
+        deb.discard();
+        let packed = unpacked
+            .join("usr/src")
+            .join(package)
+            .join("config.amd64_none_cloud-amd64.xz");
+        let config = Command::new("xz").arg("-dc").arg(packed).output()?;
+        if !config.status.success() {
+            bail!("the package holds no configuration for clouds where it used to");
+        }
+        fs::write(&kept, config.stdout)?;
+        remove(&unpacked)?;
+    }
+    Ok(fs::read_to_string(kept)?)
+}
+
 impl Source {
     /// A tree that make may read: the given one, or the tarball's, unpacked
     /// below `scratch`.

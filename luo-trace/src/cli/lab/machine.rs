@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 
 use crate::cli::{boot_trace, duration, named, size};
-use crate::lab::campaign::MachineOptions;
+use crate::lab::campaign::{Host, MachineOptions};
 use crate::lab::host::accel::AccelChoice;
 use crate::lab::host::qemu::Accel;
 use crate::lab::workload::Workload;
@@ -63,6 +63,12 @@ pub(super) struct MachineArgs {
     /// Keep the carriers beside the runs, as NNNN.carrier
     #[arg(long)]
     keep_carriers: bool,
+    /// Update a host with this root disk instead, by its own service manager
+    #[arg(long, value_name = "DISK", requires = "package")]
+    host: Option<PathBuf>,
+    /// Package of luo-trace (.deb) to install on that host
+    #[arg(long, value_name = "DEB", requires = "host")]
+    package: Option<PathBuf>,
     /// Leave this probe out, as if the kernels lacked it
     #[arg(long, value_name = "PROBE", hide = true)]
     without: Vec<String>,
@@ -87,6 +93,10 @@ impl MachineArgs {
             detail: args.detail,
             keep_carriers: args.keep_carriers,
             without: args.without,
+            host: args
+                .host
+                .zip(args.package)
+                .map(|(disk, package)| Host { disk, package }),
         }
     }
 }

@@ -12,4 +12,4 @@ pub(crate) mod turns;
 
 pub(crate) use runner::Bench;
 pub(crate) use scenario::Scenario;
-pub(crate) use settings::{Campaign, MachineOptions};
+pub(crate) use settings::{Campaign, Host, MachineOptions};

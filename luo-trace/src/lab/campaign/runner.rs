@@ -11,7 +11,7 @@ use reports::files::durable::Output;
 use reports::model::{Lab, Run};
 use serde::Serialize;
 
-use super::settings::Campaign;
+use super::settings::{Campaign, Host};
 use super::summary::{Summary, VmSummary};
 use super::{place, reason, steps};
 use crate::clock::{Anchor, Bounds};
@@ -23,6 +23,7 @@ use crate::lab::host::init;
 use crate::lab::host::qemu::Accel;
 use crate::lab::host::qemu::{self, Machine, Vm};
 use crate::lab::wire::initramfs::Image;
+use crate::lab::wire::parcel;
 use crate::lab::wire::plan::{Plan, run_file, verify_name};
 use crate::lab::wire::results::{Verified, result_file};
 use crate::lab::wire::ship::{self, Received};
@@ -31,6 +32,8 @@ use crate::lab::witness;
 /// Without a byte for this long a VM is taken to hang. Instruction counting
 /// and a busy host stretch the silent parts of a boot to some seconds.
 const IDLE: Duration = Duration::from_mins(1);
+/// … and a host, which says less.
+const HOST_IDLE: Duration = Duration::from_mins(3);
 
 /// What this host runs all VMs with.
 pub struct Bench {
@@ -49,6 +52,7 @@ impl Bench {
                 qemu::check_image(kernel)?;
             }
             campaign.check_memory(&init)?;
+            campaign.check_host()?;
         }
         init::check(&init)?;
         let first = campaigns.first().context("no campaign")?;
@@ -171,15 +175,22 @@ impl<'a> Runner<'a> {
             .tempdir_in(&options.out)
             .context("temporary directory")?;
         let [initrd, output, heard] = ["initrd", "output", "heard"].map(|n| dir.path().join(n));
-        self.write_initramfs(&initrd, &plan)
-            .context("cannot write the initramfs")?;
+        let host = options.host.as_ref();
+        let parcel = dir.path().join("parcel");
+        match host {
+            Some(host) => self.write_parcel(&parcel, host, &plan),
+            None => self.write_initramfs(&initrd, &plan),
+        }
+        .context("cannot write what the VM is to do")?;
+        let disks: Vec<&Path> = host.map_or(Vec::new(), |host| vec![&host.disk, &parcel]);
 
         // Its own seed for each VM, so that a set has an honest spread, and the same
         // in each set, so that a set can be had again.
         let seed = vm.first_update;
         let machine = Machine {
             kernel: &self.campaign.kernel,
-            initrd: Some(&initrd),
+            initrd: host.is_none().then_some(&initrd),
+            disks: &disks,
             cmdline: &self.cmdline,
             cpus: options.cpus,
             memory: options.memory,
@@ -191,7 +202,10 @@ impl<'a> Runner<'a> {
             heard: &heard,
         };
         let mut anchors = vec![Anchor::sample()];
-        let ended = Vm::start(&machine, self.interrupted)?.wait(options.timeout, IDLE);
+        let ended = Vm::start(&machine, self.interrupted)?.wait(
+            options.timeout,
+            if host.is_some() { HOST_IDLE } else { IDLE },
+        );
         anchors.push(Anchor::sample());
 
         // What the VM sent before it failed tells why it failed.
@@ -219,6 +233,15 @@ impl<'a> Runner<'a> {
             next_kernel: (plan.stages.len() > 1).then_some(next),
         };
         Ok(image.write(File::create(path)?)?)
+    }
+
+    fn write_parcel(&self, path: &Path, host: &Host, plan: &Plan) -> Result<()> {
+        let files = [
+            (parcel::PROGRAM, self.bench.init.as_path()),
+            (parcel::KERNEL, self.campaign.next_kernel()),
+            (parcel::PACKAGE, &host.package),
+        ];
+        Ok(parcel::write(path, &files, &serde_json::to_vec(plan)?)?)
     }
 
     /// Puts what the VM sent into the summary and the output directory.

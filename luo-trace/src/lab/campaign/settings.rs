@@ -20,6 +20,9 @@ use crate::sources::boot_args::BootTrace;
 /// it does without, as it does on KVM.
 const CMDLINE: &str = "quiet panic=-1 no_timer_check";
 
+/// … and on a host, beside that.
+const HOST_CMDLINE: &str = "root=/dev/vda rw";
+
 /// What a kernel reserves at boot beside itself, its initramfs and its page structs, bytes;
 /// and the share of memory that those take.
 const TABLES: u64 = 1 << 20;
@@ -78,6 +81,19 @@ pub struct MachineOptions {
     pub keep_carriers: bool,
     /// Probes that are left out.
     pub without: Vec<String>,
+    /// A machine with a system of its own, in place of the lab's init.
+    pub host: Option<Host>,
+}
+
+/// A host: its service manager does the updates.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// Its root disk.
+    #[serde(skip)]
+    pub disk: PathBuf,
+    /// luo-trace as it is shipped, to be installed there.
+    #[serde(skip)]
+    pub package: PathBuf,
 }
 
 impl MachineOptions {
@@ -144,6 +160,22 @@ impl Campaign {
         Ok(())
     }
 
+    /// Refuses a host whose parts are not there.
+    pub(super) fn check_host(&self) -> Result<()> {
+        let Some(host) = &self.machine.host else {
+            return Ok(());
+        };
+        for (what, path) in [("disk image", &host.disk), ("package", &host.package)] {
+            if !path.is_file() {
+                return Err(Failure::bad_input(format!(
+                    "no {what} at {}: `cargo xtask host` makes both and prints where they are",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The command line of its first kernel.
     pub(super) fn cmdline(&self) -> String {
         let machine = &self.machine;
@@ -152,6 +184,7 @@ impl Campaign {
         let without = scenario.is_some_and(Scenario::lacks_liveupdate);
         let words = [
             Some(CMDLINE),
+            machine.host.is_some().then_some(HOST_CMDLINE),
             (!without).then_some("liveupdate=on"),
             machine.deterministic.then_some("nokaslr"),
             machine.append.as_deref(),
@@ -198,6 +231,7 @@ pub(super) mod tests {
             detail: false,
             keep_carriers: false,
             without: Vec::new(),
+            host: None,
         };
         machine.campaign("/nowhere".into())
     }

@@ -13,6 +13,38 @@ const BLANK: &str = "\u{a0}";
 
 /// The plan of a VM whose first update has this number: plain updates, or a scenario.
 pub fn plan(campaign: &Campaign, first: u32) -> Plan {
+    Plan {
+        stage: 0,
+        stages: match campaign.machine.host {
+            Some(_) => on_host(campaign, first),
+            None => stages(campaign, first),
+        },
+        cmdline: campaign.new_cmdline(),
+        // So that the guest gives up, and can say on what, before we do.
+        step_timeout: campaign.machine.timeout.mul_f64(0.5),
+        witness: campaign.has_witness(),
+    }
+}
+
+/// On a host the service manager does it all: what is verified is its workload.
+fn on_host(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
+    let verified = |number| {
+        let words = format!(
+            "lab-agent keep --report /var/lib/lab/verified.json --workload {}",
+            campaign.machine.workload
+        );
+        let args = words.split(' ').map(str::to_owned).collect();
+        vec![Step::Run {
+            name: verify_name(number),
+            args,
+            expect: None,
+        }]
+    };
+    let updates = (first..first + campaign.chain).map(verified);
+    std::iter::once(Vec::new()).chain(updates).collect()
+}
+
+fn stages(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
     let script = match &campaign.scenario {
         Some(Scenario(name)) => name,
         None if campaign.machine.no_trace => "untraced",
@@ -30,14 +62,7 @@ pub fn plan(campaign: &Campaign, first: u32) -> Plan {
             stages.last_mut().unwrap_or(&mut Vec::new()).extend(steps);
         }
     }
-    Plan {
-        stage: 0,
-        stages,
-        cmdline: campaign.new_cmdline(),
-        // So that the guest gives up, and can say on what, before we do.
-        step_timeout: campaign.machine.timeout.mul_f64(0.5),
-        witness: campaign.has_witness(),
-    }
+    stages
 }
 
 /// A step of a script: what is done, then the name of the process, then its arguments.

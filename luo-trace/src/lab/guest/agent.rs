@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::refusal;
 use crate::exit::Exit;
+use crate::host::manager;
 use crate::host::ready::{Ready, boot_ns};
 use crate::lab::wire::results::Verified;
 use crate::lab::witness;
@@ -115,6 +116,35 @@ pub fn preserve(workload: &Workload, ready_fd: Option<RawFd>) -> Result<Exit> {
         }
     }
     stay(ready_fd, &(sessions, files))
+}
+
+/// As a service: keeps a workload in the service manager's store of descriptors; where it has
+/// come back from there, verifies every byte, and writes down what it found.
+pub fn keep(workload: &Workload, report: &Path, ready_fd: Option<RawFd>) -> Result<Exit> {
+    let restored_boot_ns = boot_ns();
+    raise_descriptor_limit(workload)?;
+    let mut verified = Verified {
+        restored_boot_ns,
+        // The service manager's.
+        sessions: 1,
+        ..Verified::default()
+    };
+    let back = manager::handed();
+    for (file, name) in &back {
+        let token = name
+            .parse()
+            .with_context(|| format!("'{name}' is none of ours"))?;
+        verified.mismatches += workload.verify(file.try_clone()?, 0, token)?;
+        verified.files += 1;
+        verified.bytes += workload.size;
+    }
+    if back.is_empty() {
+        for token in workload.tokens(0) {
+            manager::store(workload.prepare(0, token)?, &token.to_string())?;
+        }
+    }
+    std::fs::write(report, serde_json::to_vec(&verified)?)?;
+    stay(ready_fd, &back)
 }
 
 /// What is taken back of a workload, and how.

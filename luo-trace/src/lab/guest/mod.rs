@@ -1,6 +1,7 @@
 //! The program as init of a lab VM: acts out its stage of the plan.
 
 pub mod agent;
+pub mod host;
 mod processes;
 pub mod provoke;
 mod refusal;
@@ -162,7 +163,7 @@ impl Stage {
             Step::PlainKexec => {
                 image::load(
                     Path::new(Image::KERNEL),
-                    Path::new(NEXT_INITRAMFS),
+                    Some(Path::new(NEXT_INITRAMFS)),
                     &plan.cmdline,
                 )?;
                 self.ship()?;

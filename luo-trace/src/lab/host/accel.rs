@@ -51,6 +51,7 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), VmError> 
     let machine = Machine {
         kernel,
         initrd: None,
+        disks: &[],
         cmdline: &format!("earlyprintk=serial,{CONSOLE},115200 console={CONSOLE} panic=-1"),
         cpus: 1,
         memory: 512 << 20,

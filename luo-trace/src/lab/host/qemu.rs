@@ -62,6 +62,8 @@ impl Accel {
 pub struct Machine<'a> {
     pub kernel: &'a Path,
     pub initrd: Option<&'a Path>,
+    /// Disks: none is written to.
+    pub disks: &'a [&'a Path],
     /// Kernel command line.
     pub cmdline: &'a str,
     pub cpus: u32,
@@ -302,7 +304,13 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         ("-kernel", show(machine.kernel)),
     ];
     let initrd = machine.initrd.map(|path| ("-initrd", show(path)));
-    let named = named.into_iter().chain(initrd);
+    let disks = machine.disks.iter().map(|path| {
+        let path = show(path).replace(',', ",,");
+        // What is written goes to a temporary file of QEMU's.
+        let drive = format!("if=virtio,format=raw,snapshot=on,file={path}");
+        ("-drive", drive)
+    });
+    let named = named.into_iter().chain(initrd).chain(disks);
     options
         .split(' ')
         .map(str::to_owned)
@@ -341,6 +349,7 @@ mod tests {
         let machine = Machine {
             kernel,
             initrd: None,
+            disks: &[],
             cmdline: "quiet",
             cpus: 2,
             memory: 1 << 30,

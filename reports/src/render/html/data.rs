@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(data.calls, ["old.freeze", "new.early"]);
         assert_eq!(
             data.dark.join(" "),
-            "old.pause old.shutdown new.initcalls new.userspace new.resume"
+            "old.pause.kill old.pause.preserve old.pause old.shutdown new.initcalls new.userspace new.resume"
         );
         let script = include_str!("waterfall.js");
         for phase in PhaseId::ALL {

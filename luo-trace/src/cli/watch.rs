@@ -1,0 +1,75 @@
+//! `luo-trace watch`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Tracing;
+use crate::collect::{self, Until};
+use crate::exit::Exit;
+use crate::host::manager::{Handed, SessionFd};
+use crate::host::ready::Started;
+use crate::record;
+use crate::watch::{self, Config, Keep};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    tracing: Tracing,
+    /// Directory for the runs, one file for each update
+    #[arg(short, long, default_value = "/var/lib/luo-trace", value_name = "DIR")]
+    output: PathBuf,
+    /// Keep so many runs; older ones are deleted
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    keep: usize,
+    /// Keep so many bytes of runs (64M, 1G, …); older ones are deleted
+    #[arg(long, default_value = "256M", value_name = "SIZE", value_parser = super::size)]
+    keep_size: u64,
+    /// Use this LUO session: a file descriptor that was handed over, or the name of one that
+    /// systemd passes (LUOSession=NAME in the unit) [default: one called 'trace', or the only one]
+    #[arg(long, value_name = "N|NAME")]
+    session_fd: Option<SessionFd>,
+    /// Have systemd keep the session open (FDSTORE=1), in case this process is killed
+    #[arg(long)]
+    fdstore: bool,
+    /// Size of the trace (64K, 1M, …); once it is full, the oldest details are dropped
+    #[arg(long, default_value = "1M", value_name = "SIZE", value_parser = super::size)]
+    buffer: u64,
+    /// Wait so long for the restore to end, and write what there is
+    #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = super::duration)]
+    timeout: Duration,
+}
+
+pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
+    let handed = Handed::take(options.session_fd.as_ref())?;
+    let (session, ready) = options.tracing.check()?;
+    let without = options.tracing.without;
+    let config = Config {
+        keep: Keep {
+            runs: options.keep,
+            bytes: options.keep_size,
+        },
+        collect: collect::Config {
+            session: session.clone(),
+            handed: None,
+            without: without.clone(),
+            output: PathBuf::new(),
+            until: Until::Finished,
+            timeout: options.timeout,
+            first: false,
+            detail: false,
+            follow_root: false,
+            terse: true,
+            keep_carrier: None,
+        },
+        record: record::Config {
+            session,
+            handed: None,
+            fdstore: options.fdstore,
+            without,
+            buffer: options.buffer,
+            wait: Duration::from_secs(5),
+        },
+        directory: options.output,
+    };
+    watch::run(config, handed, ready, started)
+}

@@ -1,0 +1,165 @@
+//! What systemd says of its part of the outage: four stamps of the old kernel's shutdown, which
+//! it carries over itself, and when the services that keep descriptors were ready again
+//! (`org.freedesktop.systemd1(5)`, version 262).
+//!
+//! All are of `CLOCK_MONOTONIC`, in us: the boot clock of a machine that was not suspended.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::clock::{BootNs, New, Old};
+
+/// What systemd's stamps are rounded to, ns.
+pub const QUANTUM_NS: u64 = 1_000;
+/// Between two looks at services that are not ready yet.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// systemd's part of an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// It began to stop units.
+    pub stopping: BootNs<Old>,
+    /// All were stopped.
+    pub stopped: BootNs<Old>,
+    /// systemd-shutdown began: what is left is killed, descriptors are preserved.
+    pub late: BootNs<Old>,
+    /// Services that keep descriptors over a kexec, and when each was ready again.
+    pub agents: Vec<(String, Option<BootNs<New>>)>,
+}
+
+/// Asks systemd; waits so long for services that are still to start, unless `wait`, which sleeps
+/// until then, is told to end. Nothing where it is not systemd that did the update, or an older
+/// one.
+#[must_use]
+pub fn ask(patience: Duration, wait: impl Fn(Instant) -> io::Result<bool>) -> Option<Manager> {
+    if !Path::new("/run/systemd/system").exists() {
+        return None;
+    }
+    let start = Instant::now();
+    let stamps = show(&["show", "-p"], &STAMPS)?;
+    loop {
+        let services = show(&["show", "*.service", "-p"], &SERVICE)?;
+        let manager = Manager::of(&stamps, &services)?;
+        let all_are_here = !blocks(&services).any(|unit| keeps(&unit) && is_coming(&unit));
+        if all_are_here || start.elapsed() > patience || wait(Instant::now() + LOOK).unwrap_or(true)
+        {
+            return Some(manager);
+        }
+    }
+}
+
+const STAMPS: [&str; 3] = [
+    "PreviousShutdownStartTimestampMonotonic",
+    "PreviousShutdownFinishTimestampMonotonic",
+    "PreviousShutdownLateStartTimestampMonotonic",
+];
+const SERVICE: [&str; 5] = [
+    "Id",
+    "Job",
+    "ActiveState",
+    "FileDescriptorStorePreserve",
+    "ActiveEnterTimestampMonotonic",
+];
+/// The unit that this program is shipped as keeps nothing for others.
+const OWN: &str = "luo-trace";
+
+fn show(words: &[&str], properties: &[&str]) -> Option<String> {
+    let output = Command::new("systemctl")
+        .args(words)
+        .arg(properties.join(","))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
+}
+
+impl Manager {
+    fn of(stamps: &str, services: &str) -> Option<Self> {
+        let stamps = blocks(stamps).next()?;
+        let at = |name: &str| boot_ns(stamps.get(name)?).map(BootNs::<Old>::new);
+        let [stopping, stopped, late] = STAMPS.map(at);
+        let agents = blocks(services).filter(keeps).filter_map(|unit| {
+            let ready = boot_ns(unit.get("ActiveEnterTimestampMonotonic")?);
+            Some(((*unit.get("Id")?).to_owned(), ready.map(BootNs::new)))
+        });
+        Some(Self {
+            stopping: stopping?,
+            stopped: stopped?,
+            late: late?,
+            agents: agents.collect(),
+        })
+    }
+}
+
+/// ns of a stamp in us; 0 stands for never.
+fn boot_ns(micros: &str) -> Option<i64> {
+    let micros = micros.parse::<i64>().ok().filter(|micros| *micros > 0)?;
+    micros.checked_mul(1000)
+}
+
+/// Whether a service has its descriptors kept over a kexec.
+fn keeps(unit: &HashMap<&str, &str>) -> bool {
+    let preserve = unit.get("FileDescriptorStorePreserve");
+    let own = unit.get("Id").is_some_and(|id| id.starts_with(OWN));
+    !own && preserve.is_some_and(|word| ["yes", "on-success"].contains(word))
+}
+
+/// Whether a service is being started, or is to be.
+fn is_coming(unit: &HashMap<&str, &str>) -> bool {
+    let has_job = unit
+        .get("Job")
+        .is_some_and(|job| *job != "0" && !job.is_empty());
+    has_job || unit.get("ActiveState") == Some(&"activating")
+}
+
+/// `KEY=VALUE` lines, block by block.
+fn blocks(text: &str) -> impl Iterator<Item = HashMap<&str, &str>> {
+    text.split("\n\n").map(|block| {
+        block
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHUTDOWN: &str = "PreviousShutdownStartTimestampMonotonic=20000001\n\
+                            PreviousShutdownFinishTimestampMonotonic=22000000\n\
+                            PreviousShutdownLateStartTimestampMonotonic=22300000\n";
+
+    #[test]
+    fn services_that_keep_descriptors_are_the_agents() {
+        let services = "Id=a.service\nActiveState=active\nFileDescriptorStorePreserve=yes\n\
+                        ActiveEnterTimestampMonotonic=7000000\n\n\
+                        Id=b.service\nActiveState=active\nFileDescriptorStorePreserve=restart\n\
+                        ActiveEnterTimestampMonotonic=8000000\n\n\
+                        Id=luo-trace.service\nActiveState=active\nFileDescriptorStorePreserve=yes\n\
+                        ActiveEnterTimestampMonotonic=9000000\n\n\
+                        Id=c.service\nActiveState=failed\nFileDescriptorStorePreserve=on-success\n\
+                        ActiveEnterTimestampMonotonic=0\n";
+        let manager = Manager::of(SHUTDOWN, services).unwrap();
+        assert_eq!(manager.stopping.ns(), 20_000_001_000);
+        let agents = [
+            ("a.service".to_owned(), Some(BootNs::new(7_000_000_000))),
+            ("c.service".to_owned(), None),
+        ];
+        assert_eq!(manager.agents, agents);
+        let coming = |text| is_coming(&blocks(text).next().unwrap());
+        assert!(coming("Job=17\nActiveState=inactive") && coming("ActiveState=activating"));
+        assert!(!coming("Job=0\nActiveState=inactive") && !coming("ActiveState=active"));
+    }
+
+    #[test]
+    fn a_shutdown_that_systemd_did_not_see_has_no_stamps() {
+        let never = SHUTDOWN.replace("22000000", "0");
+        assert_eq!(Manager::of(&never, ""), None);
+        assert_eq!(Manager::of("", ""), None);
+    }
+}
