@@ -38,12 +38,25 @@ impl<'a> Seen<'a> {
         alone.map(|(call, _)| *call)
     }
 
-    /// When somebody first opened the device that no probe saw.
+    /// When somebody first opened the device that no probe saw. Results of opens are not
+    /// recorded; whoever opens it again was refused before.
     pub(super) fn first_open(&self) -> Option<Stamp> {
-        let mut opens = self.unprobed().filter(|call| call.what == Called::Open);
-        opens
-            .find(|call| call.ret.is_none_or(|ret| ret >= 0))
-            .map(|call| call.start)
+        let opens: Vec<_> = self
+            .unprobed()
+            .filter(|call| call.what == Called::Open)
+            .collect();
+        let is_last_before_ioctl = |open: &BootCall| {
+            let of_thread = self.calls.iter().map(|(call, _)| *call);
+            let next = of_thread
+                .filter(|call| call.tid == open.tid && call.start.boot_ns > open.start.boot_ns)
+                .min_by_key(|call| call.start.boot_ns);
+            next.is_none_or(|next| next.what != Called::Open)
+        };
+        let succeeded = |open: &&&BootCall| match open.ret {
+            Some(ret) => ret >= 0,
+            None => is_last_before_ioctl(open),
+        };
+        opens.iter().find(succeeded).map(|call| call.start)
     }
 
     /// When the last file came back, of those that no probe saw come back.
@@ -243,6 +256,24 @@ mod tests {
             clock.checks
         );
         assert_eq!(clock.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_open_that_its_thread_had_to_repeat_was_refused() {
+        let open = |tid, start| BootCall {
+            end: None,
+            ret: None,
+            ..traced(Called::Open, tid, start, start, 0)
+        };
+        let calls = [
+            open(7, 10_000),
+            open(8, 11_000),
+            open(7, 12_000),
+            traced(RETRIEVE, 8, 13_000, 14_000, 0),
+        ];
+        let probes = Calls::of(&[], None);
+        let seen = Seen::of(&calls, &probes, &Own::of_process(1));
+        assert_eq!(seen.first_open(), Some(calls[1].start));
     }
 
     /// The records of a call were lost, and the next one began within its errors.

@@ -66,8 +66,7 @@ fn path_of(file: &File) -> PathBuf {
 /// The image with `settings` added to its configuration; the same image where it has them.
 pub(crate) fn append(image: &[u8], settings: &str) -> Result<Vec<u8>, ConfigError> {
     let (files, own) = split(image)?;
-    let settings = settings.trim_end();
-    if own.ends_with(settings.as_bytes()) {
+    if own.ends_with(settings.trim_end().as_bytes()) {
         return Ok(image.to_vec());
     }
     if own.windows(7).any(|word| word == b"ftrace.") {
@@ -77,8 +76,9 @@ pub(crate) fn append(image: &[u8], settings: &str) -> Result<Vec<u8>, ConfigErro
     if !config.is_empty() {
         config.push(b'\n');
     }
-    config.extend_from_slice(settings.as_bytes());
-    config.push(0);
+    config.extend_from_slice(settings.trim_end().as_bytes());
+    // A key without a value is one only if its line ends.
+    config.extend_from_slice(b"\n\0");
     let whole = files.len() + config.len() + HEADER + MAGIC.len();
     config.resize(config.len() + whole.next_multiple_of(ALIGN) - whole, 0);
     let length = u32::try_from(config.len()).unwrap_or(u32::MAX);
@@ -118,7 +118,7 @@ fn split(image: &[u8]) -> Result<(&[u8], &[u8]), ConfigError> {
     }
     let text = config
         .iter()
-        .rposition(|byte| *byte != 0)
+        .rposition(|byte| !matches!(byte, 0 | b'\n'))
         .map_or(0, |at| at + 1);
     Ok((files, &config[..text]))
 }
@@ -137,6 +137,7 @@ mod tests {
     fn a_configuration_is_added_to_the_one_that_is_there() {
         let once = append(b"cpio..", "a = 1").unwrap();
         assert!(once.len().is_multiple_of(ALIGN) && once.ends_with(MAGIC));
+        assert!(once.starts_with(b"cpio..a = 1\n\0"));
         assert_eq!(split(&once).unwrap(), (&b"cpio.."[..], &b"a = 1"[..]));
         let padded = [&once[..], &[0, 0]].concat();
         assert_eq!(append(&once, "a = 1\n").unwrap(), once);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 use reports::model::{Attach, KernelSide};
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use crate::carrier::{Carrier, Counters, Meta, Plan};
@@ -83,6 +84,10 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
     let published = state
         .publish()
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
+    // The root's disk may be gone before this process is.
+    if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
+        log::warn!("this program may be stopped by a page that is on disk: {error}");
+    }
     let ending = Ending::catch()?;
     let mut marks = Marks::open()
         .inspect_err(|e| log::warn!("marks will be missing: {e}"))

@@ -27,13 +27,11 @@ const MOST: u64 = 64 << 20;
 /// LUO's commands, all of them (include/uapi/linux/liveupdate.h, v7.3).
 const LUO_COMMANDS: &str = "cmd >= 0xba00 && cmd <= 0xbaff";
 
-/// System calls on LUO; the results of others come with theirs.
-pub(super) const LUO_EVENTS: [&str; 4] = [
-    "sys_enter_openat",
-    "sys_exit_openat",
-    "sys_enter_ioctl",
-    "sys_exit_ioctl",
-];
+/// System calls on LUO: opens of the device, which have filters; and commands, whose results
+/// come with those of all other `ioctl`. Results of opens would come with those of all other
+/// files, thousands on a host.
+pub(super) const OPENS: &str = "sys_enter_openat";
+pub(super) const COMMANDS: [&str; 2] = ["sys_enter_ioctl", "sys_exit_ioctl"];
 
 /// Functions that each LUO call runs, and what their arguments say of it: `name` is a
 /// session's, and the first member of `struct luo_session`
@@ -93,7 +91,7 @@ impl BootTrace {
 #[must_use]
 pub fn settings(room: Room, trace: BootTrace) -> String {
     let event = |name| format!("ftrace.event.syscalls.{name}");
-    let [open, _, ioctl, _] = LUO_EVENTS.map(event);
+    let (open, ioctl) = (event(OPENS), event(COMMANDS[0]));
     let mut lines = vec![
         format!("ftrace.trace_clock = {}", TRACE_CLOCK.name()),
         format!("ftrace.buffer_size = {}", room.bytes(trace)),
@@ -103,7 +101,8 @@ pub fn settings(room: Room, trace: BootTrace) -> String {
         format!("{open}.filter = '__filename_val ~ \"/dev/liveupdate\"'"),
         format!("{ioctl}.filter = '{LUO_COMMANDS}'"),
     ];
-    lines.extend(LUO_EVENTS.map(|name| format!("{}.enable", event(name))));
+    let events = [OPENS].into_iter().chain(COMMANDS);
+    lines.extend(events.map(|name| format!("{}.enable", event(name))));
     for (function, arguments) in trace.detail() {
         let function = function.name();
         let event = format!("ftrace.event.kprobes.{function}");
@@ -117,8 +116,7 @@ pub fn settings(room: Room, trace: BootTrace) -> String {
 /// files, so no open is recorded, and the first command stands in for that of the device.
 #[must_use]
 pub fn parameters(room: Room, trace: BootTrace) -> String {
-    let [_, _, enter, exit] = LUO_EVENTS;
-    let system_calls = [enter, exit].map(|name| format!("syscalls:{name}"));
+    let system_calls = COMMANDS.map(|name| format!("syscalls:{name}"));
     let detail = trace.detail().iter().map(|(function, arguments)| {
         let function = function.name();
         format!("p:{function},{function},{arguments}")

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use luo_trace_ebpf::Command;
 use reports::model::Source;
 
-use super::boot_args::{DETAIL, LUO_EVENTS};
+use super::boot_args::{COMMANDS, DETAIL, OPENS};
 use super::tracefs::{self, Record};
 use super::{Boot, BootCall, BootMark, Called, Named, Stamp};
 use crate::arch::{TRACE_CLOCK, TraceClock};
@@ -38,14 +38,14 @@ pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
 #[must_use]
 pub fn watches_luo() -> bool {
     let on = |event: &str| fs::read_to_string(switch(event)?).map(|text| text.starts_with('1'));
-    is_on_our_clock() && LUO_EVENTS.iter().all(|event| on(event).unwrap_or(false))
+    is_on_our_clock() && COMMANDS.iter().all(|event| on(event).unwrap_or(false))
 }
 
 /// Whether it records them no more, as far as can be seen.
 #[must_use]
 pub fn is_off() -> bool {
     let off = |event: &str| fs::read_to_string(switch(event)?).map(|text| text.starts_with('0'));
-    LUO_EVENTS.iter().any(|event| off(event).unwrap_or(false))
+    COMMANDS.iter().any(|event| off(event).unwrap_or(false))
 }
 
 /// The system calls on LUO so far; their stamps are the trace's own.
@@ -71,8 +71,9 @@ pub fn luo() -> Vec<BootCall> {
 /// # Errors
 /// tracefs cannot be written to.
 pub fn stop() -> io::Result<()> {
-    LUO_EVENTS
+    [OPENS]
         .iter()
+        .chain(&COMMANDS)
         .try_for_each(|event| fs::write(switch(event)?, "0"))?;
     for (function, _) in DETAIL {
         let file = tracefs::file(&format!("events/kprobes/{}/enable", function.name()))?;
