@@ -11,6 +11,7 @@ use crate::probes::{MECHANISM, Probes};
 use crate::sources::boot_trace;
 use crate::sources::facts;
 use crate::sources::kmsg;
+use crate::sources::manager;
 
 /// What `doctor` was asked for.
 #[derive(Debug, clap::Args)]
@@ -86,6 +87,8 @@ fn examine() -> Report {
         clock(),
         boot_trace(),
     ];
+    checks.extend(service());
+    checks.extend(descriptors());
     let mut probes = Vec::new();
     match Probes::arm(&[]) {
         Ok(armed) => {
@@ -198,6 +201,40 @@ fn boot_trace() -> Check {
     check("boot trace", Status::Note, text)
 }
 
+/// Whether the service that is shipped runs, where there is a service manager.
+fn service() -> Option<Check> {
+    let state = manager::own_service()?;
+    Some(match &state[..] {
+        "active" => ok(
+            "service",
+            "luo-trace.service runs: the next live update is recorded",
+        ),
+        state => {
+            let text = format!(
+                "luo-trace.service is {state}: the next live update is not recorded; run `systemctl \
+                 enable --now luo-trace`"
+            );
+            check("service", Status::Note, text)
+        }
+    })
+}
+
+/// Descriptors that services want to keep, and will lose.
+fn descriptors() -> Option<Check> {
+    let lost = manager::unpreservable();
+    let each = lost
+        .iter()
+        .map(|(unit, name, what)| format!("{name} of {unit} ({what})"));
+    (!lost.is_empty()).then(|| {
+        let text = format!(
+            "the next kexec loses {} descriptors that services keep, as no handler of LUO preserves such: {}",
+            lost.len(),
+            each.collect::<Vec<_>>().join(", ")
+        );
+        check("descriptors", Status::Note, text)
+    })
+}
+
 fn attached(armed: &Probes) -> [Check; 2] {
     let (placed, missing) = (armed.placed.len(), armed.missing.len());
     let text = format!(
@@ -244,7 +281,7 @@ fn text(report: &Report) -> String {
             Status::Degraded => "DEGRADED",
             Status::Unusable => "UNUSABLE",
         };
-        format!("{name:<10}  {mark:<8}  {text}\n")
+        format!("{name:<11}  {mark:<8}  {text}\n")
     });
     let probes = report
         .probes

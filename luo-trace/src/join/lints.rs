@@ -1,13 +1,13 @@
 //! Advice: what was seen, what it cost here, what to do.
 
 use luo_trace_ebpf::{Command, ProbeId};
-use reports::model::phase::PhaseId;
-use reports::model::phase::WORKLOAD;
+use reports::model::phase::{PhaseId, SERVICE, WORKLOAD};
 use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
 
 use super::calls::Call;
 use super::{Boot, Console, Joined, Side as _};
 use crate::clock::{BootNs, New, Old};
+use crate::sources::manager::SESSION as MANAGER_SESSION;
 
 /// A part of the window from which on advice is worth a line.
 const NOTEWORTHY: f64 = 0.05;
@@ -25,6 +25,8 @@ pub(super) fn of(run: &Run, joined: &Joined<'_>) -> Vec<Lint> {
     lints.extend(aborted(run));
     lints.extend(agent_died(joined));
     lints.extend(loaded_inside(run, joined));
+    lints.extend(slow_to_stop(run, joined));
+    lints.extend(not_preserved(joined));
     lints.extend(console(&joined.new.boot));
     lints.extend(slow_initcalls(run));
     lints.extend(bring_up(run));
@@ -103,10 +105,45 @@ fn agent_died<'a>(joined: &'a Joined<'_>) -> impl Iterator<Item = Lint> + 'a {
         })
 }
 
+/// A unit that took a good part of the time in which all were stopped.
+fn slow_to_stop(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
+    const SLOW_NS: i64 = 500_000_000;
+    run.window(SERVICE)?;
+    let stops = joined.new.manager.as_ref()?.stops.iter();
+    let slowest = stops.max_by_key(|stop| stop.end - stop.start)?;
+    let took = slowest.end - slowest.start;
+    (took > SLOW_NS).then(|| {
+        let text = format!(
+            "{} was the slowest unit to stop, and the services are out meanwhile: see its \
+             ExecStop= and how it takes SIGTERM",
+            slowest.unit
+        );
+        note("stop.slow", text, Some(took))
+    })
+}
+
+/// Descriptors that systemd wanted to preserve for services and could not.
+fn not_preserved(joined: &Joined<'_>) -> Option<Lint> {
+    let calls = joined.old_calls.each(ProbeId::LuoSessionPreserveFd);
+    let failed = calls.filter(|call| {
+        let is_managers = call.session.as_deref() == Some(MANAGER_SESSION);
+        is_managers && call.ret.is_some_and(|ret| ret < 0)
+    });
+    let failed = failed.count();
+    (failed > 0).then(|| {
+        let text = format!(
+            "systemd could not preserve {failed} descriptors that services keep: they were lost with \
+             the old kernel; `luo-trace doctor` lists such descriptors beforehand"
+        );
+        warning("descriptors.lost", text, None)
+    })
+}
+
 /// "`kexec_file_load` should not be used during live update blackout time".
 fn loaded_inside(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
-    let pause = run.windows.iter().filter(|w| w.name == WORKLOAD);
-    let pause = pause.map(|w| w.start).min()?;
+    let outages = run.windows.iter();
+    let outages = outages.filter(|w| [WORKLOAD, SERVICE].contains(&w.name.as_str()));
+    let pause = outages.map(|w| w.start).min()?;
     let mut loads = joined.old_calls.each(ProbeId::KexecFileLoad);
     let ends_inside = |end| Old::place(&joined.timeline, end) > pause;
     let load = loads.find(|c| c.end.is_some_and(ends_inside))?;

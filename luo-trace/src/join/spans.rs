@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use super::beside::Seen;
 use super::calls::{Call, Calls, Detail};
 use super::{Joined, Side, Timeline, boot};
+use crate::clock::Old;
+use crate::sources::manager::Stop;
 
 /// All spans by start, numbered in that order.
 pub(super) fn all(joined: &Joined<'_>, seen: &Seen<'_>) -> Vec<Span> {
@@ -16,6 +18,8 @@ pub(super) fn all(joined: &Joined<'_>, seen: &Seen<'_>) -> Vec<Span> {
     let initcalls = calls.filter(|call| !call.what.is_luo());
     let traced = initcalls.chain(seen.unprobed());
     spans.extend(traced.map(|call| boot::span(call, timeline)));
+    let stops = joined.new.manager.iter().flat_map(|manager| &manager.stops);
+    spans.extend(stops.map(|stop| stopped(stop, timeline)));
     in_order(spans)
 }
 
@@ -38,6 +42,24 @@ fn append<K: Side>(spans: &mut Vec<Span>, calls: &Calls<K>, timeline: &Timeline<
             args: arguments(call),
         }
     }));
+}
+
+/// A unit on its way down, as process 1 told it.
+fn stopped(stop: &Stop, timeline: &Timeline<'_>) -> Span {
+    let start_t = Old::place(timeline, stop.start);
+    Span {
+        id: 0,
+        parent: None,
+        name: "systemd:stop".to_owned(),
+        kernel: Old::KERNEL,
+        start_t,
+        duration_ns: Some(Old::place(timeline, stop.end) - start_t),
+        cpu: 0,
+        pid: 1,
+        comm: "systemd".to_owned(),
+        ret: None,
+        args: Map::from_iter([("unit".to_owned(), stop.unit.as_str().into())]),
+    }
 }
 
 /// Sorts by start; a parent, so far the index of one, becomes its number.

@@ -406,6 +406,11 @@ fn the_service_managers_part_lies_around_the_blackout() {
             ("vmm.service".into(), Some(ready)),
             ("x.service".into(), None),
         ],
+        stops: vec![crate::sources::manager::Stop {
+            unit: "slow.service".into(),
+            start: before(890),
+            end: before(300),
+        }],
     });
     let run = joined(halves.clone());
     let service = run.windows.iter().find(|w| w.name == "service").unwrap();
@@ -437,6 +442,17 @@ fn the_service_managers_part_lies_around_the_blackout() {
         .map(|phase| phase.duration_ns)
         .sum::<i64>();
     assert_eq!(of_window, service.duration_ns);
+    let stop = run.spans.iter().find(|s| s.name == "systemd:stop").unwrap();
+    assert_eq!(
+        (stop.args["unit"].as_str(), stop.duration_ns),
+        (Some("slow.service"), Some(590_000_000))
+    );
+    let slow = run
+        .lints
+        .iter()
+        .find(|lint| lint.id == "stop.slow")
+        .unwrap();
+    assert!(slow.text.starts_with("slow.service"), "{}", slow.text);
     // The default window is what it was.
     let plain = joined(plain());
     assert_eq!(run.default_window(), plain.default_window());

@@ -14,6 +14,8 @@ use crate::clock::{BootNs, New, Old};
 
 /// What systemd's stamps are rounded to, ns.
 pub const QUANTUM_NS: u64 = 1_000;
+/// The LUO session that systemd keeps the descriptors of services in.
+pub const SESSION: &str = "systemd";
 /// Between two looks at services that are not ready yet.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -28,6 +30,19 @@ pub struct Manager {
     pub late: BootNs<Old>,
     /// Services that keep descriptors over a kexec, and when each was ready again.
     pub agents: Vec<(String, Option<BootNs<New>>)>,
+    /// Units that were stopped, where the journal outlived the boot.
+    pub stops: Vec<Stop>,
+}
+
+/// A unit on its way down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Its name.
+    pub unit: String,
+    /// It was told to stop.
+    pub start: BootNs<Old>,
+    /// It had.
+    pub end: BootNs<Old>,
 }
 
 /// Asks systemd; waits so long for services that are still to start, unless `wait`, which sleeps
@@ -42,10 +57,11 @@ pub fn ask(patience: Duration, wait: impl Fn(Instant) -> io::Result<bool>) -> Op
     let stamps = show(&["show", "-p"], &STAMPS)?;
     loop {
         let services = show(&["show", "*.service", "-p"], &SERVICE)?;
-        let manager = Manager::of(&stamps, &services)?;
+        let mut manager = Manager::of(&stamps, &services)?;
         let all_are_here = !blocks(&services).any(|unit| keeps(&unit) && is_coming(&unit));
         if all_are_here || start.elapsed() > patience || wait(Instant::now() + LOOK).unwrap_or(true)
         {
+            manager.stops = stops(&journal().unwrap_or_default(), manager.stopping);
             return Some(manager);
         }
     }
@@ -91,7 +107,112 @@ impl Manager {
             stopped: stopped?,
             late: late?,
             agents: agents.collect(),
+            stops: Vec::new(),
         })
+    }
+}
+
+/// What process 1 wrote into the journal of the previous boot about units that it stopped.
+fn journal() -> Option<String> {
+    let output = Command::new("journalctl")
+        .args(["-b", "-1", "-o", "json", "_PID=1", "JOB_TYPE=stop"])
+        .arg("--output-fields=UNIT,MESSAGE_ID")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    String::from_utf8(output.ok()?.stdout).ok()
+}
+
+/// Units by when they were stopped, from `since` on; those of which the end is not told are
+/// left out.
+fn stops(journal: &str, since: BootNs<Old>) -> Vec<Stop> {
+    /// `SD_MESSAGE_UNIT_STOPPING` and `SD_MESSAGE_UNIT_STOPPED` (sd-messages.h, v262).
+    const STOPPING: &str = "de5b426a63be47a7b6ac3eaac82e2f6f";
+    const STOPPED: &str = "9d1aaa27d60140bd96365438aad20286";
+    let (mut open, mut stops) = (HashMap::new(), Vec::new());
+    for line in journal.lines() {
+        let Ok(entry) = serde_json::from_str::<Entry>(line) else {
+            continue;
+        };
+        let at = boot_ns(&entry.at).map(BootNs::<Old>::new);
+        let Some(at) = at.filter(|at| *at >= since) else {
+            continue;
+        };
+        match &entry.message[..] {
+            STOPPING => drop(open.insert(entry.unit, at)),
+            STOPPED => stops.extend(open.remove(&entry.unit).map(|start| Stop {
+                unit: entry.unit,
+                start,
+                end: at,
+            })),
+            _ => {}
+        }
+    }
+    stops
+}
+
+/// A line of the journal.
+#[derive(serde::Deserialize)]
+struct Entry {
+    #[serde(rename = "__MONOTONIC_TIMESTAMP")]
+    at: String,
+    #[serde(rename = "UNIT")]
+    unit: String,
+    #[serde(rename = "MESSAGE_ID")]
+    message: String,
+}
+
+/// State of the service that is shipped (`active`, `inactive`, `failed`, …), where systemd is the
+/// service manager and has such a unit.
+#[must_use]
+pub fn own_service() -> Option<String> {
+    let unit = format!("{OWN}.service");
+    let text = show(&["show", &unit, "-p"], &["LoadState", "ActiveState"])?;
+    let unit = blocks(&text).next()?;
+    let state = unit.get("ActiveState")?;
+    (unit.get("LoadState") == Some(&"loaded")).then(|| (*state).to_owned())
+}
+
+/// Descriptors that services keep over a kexec and that no kernel can preserve so far, as
+/// unit, name and what each is.
+#[must_use]
+pub fn unpreservable() -> Vec<(String, String, String)> {
+    let services = show(&["show", "*.service", "-p"], &SERVICE).unwrap_or_default();
+    let units = blocks(&services).filter(keeps);
+    let stores = units.filter_map(|unit| {
+        let unit = *unit.get("Id")?;
+        let output = Command::new("systemd-analyze")
+            .args(["fdstore", "--json=short", unit])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        Some((unit.to_owned(), output.ok()?.stdout))
+    });
+    stores
+        .flat_map(|(unit, json)| {
+            let kept: Vec<Kept> = serde_json::from_slice(&json).unwrap_or_default();
+            let lost = kept.into_iter().filter(|kept| !kept.is_preservable());
+            lost.map(move |kept| (unit.clone(), kept.name, kept.path))
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// A descriptor in a service's store.
+#[derive(serde::Deserialize)]
+struct Kept {
+    #[serde(rename = "fdname")]
+    name: String,
+    #[serde(default)]
+    path: String,
+}
+
+impl Kept {
+    /// LUO takes memfds; sessions are kept as such.
+    fn is_preservable(&self) -> bool {
+        ["/memfd:", "anon_inode:[luo_session]"]
+            .iter()
+            .any(|known| self.path.starts_with(known))
     }
 }
 
@@ -154,6 +275,47 @@ mod tests {
         let coming = |text| is_coming(&blocks(text).next().unwrap());
         assert!(coming("Job=17\nActiveState=inactive") && coming("ActiveState=activating"));
         assert!(!coming("Job=0\nActiveState=inactive") && !coming("ActiveState=active"));
+    }
+
+    #[test]
+    fn the_journal_tells_how_long_each_unit_took_to_stop() {
+        let line = |unit: &str, id: &str, at: u32| {
+            format!(
+                r#"{{"UNIT":"{unit}","MESSAGE_ID":"{id}","__MONOTONIC_TIMESTAMP":"{at}","_BOOT_ID":"x"}}"#
+            )
+        };
+        let (stopping, stopped) = (
+            "de5b426a63be47a7b6ac3eaac82e2f6f",
+            "9d1aaa27d60140bd96365438aad20286",
+        );
+        let journal = [
+            line("early.service", stopping, 5),
+            line("early.service", stopped, 6),
+            "no json".to_owned(),
+            line("a.service", stopping, 20),
+            line("b.service", stopping, 21),
+            line("a.service", stopped, 50),
+        ];
+        let stops = stops(&journal.join("\n"), BootNs::new(10_000));
+        let a = Stop {
+            unit: "a.service".to_owned(),
+            start: BootNs::new(20_000),
+            end: BootNs::new(50_000),
+        };
+        assert_eq!(stops, [a]);
+    }
+
+    #[test]
+    fn a_memfd_is_preservable_and_a_socket_is_not() {
+        let kept: Vec<Kept> = serde_json::from_str(
+            r#"[{"fdname":"1","path":"/memfd:lab-0-1 (deleted)"},
+                {"fdname":"s","path":"anon_inode:[luo_session] x"},
+                {"fdname":"c","type":"sock","path":"socket:[77]"}]"#,
+        )
+        .unwrap();
+        let lost: Vec<_> = kept.iter().filter(|kept| !kept.is_preservable()).collect();
+        assert_eq!(lost.len(), 1);
+        assert_eq!(lost[0].name, "c");
     }
 
     #[test]
