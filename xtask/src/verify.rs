@@ -6,8 +6,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use crate::dist;
 use crate::ebpf::{self, Toolchain};
 use crate::fuzz;
+use crate::host;
 use crate::kernel::{self, Flavor};
 use crate::lab;
 use crate::man;
@@ -29,6 +31,9 @@ pub struct Options {
     /// Only the fuzz targets.
     #[arg(long)]
     fuzz: bool,
+    /// Also the tests on real kernels that take many minutes.
+    #[arg(long)]
+    long: bool,
     /// Seconds for which each fuzz target runs.
     #[arg(long, default_value_t = 60, value_name = "N")]
     fuzz_seconds: u64,
@@ -67,15 +72,20 @@ pub fn run(options: &Options) -> Result<()> {
         probes::check_known_series()?;
         let binary = lab::binary()?;
         let quick = kernel::ensure(&kernel::Options::of(Flavor::Quick))?;
-        let host = kernel::ensure(&kernel::Options::of(Flavor::Host))?;
+        let distribution = kernel::ensure(&kernel::Options::of(Flavor::Host))?;
+        let (disk, package) = (host::ensure()?, dist::deb()?);
+        let skipped = if options.long { "" } else { "--skip=long_" };
         step(
             "lab tests",
             lab::cargo()
                 .args(["test", "--package", "luo-trace", "--test", "lab"])
                 .args(["--", "--ignored", "--test-threads=1", "--nocapture"])
+                .args(Some(skipped).filter(|skipped| !skipped.is_empty()))
                 .env("LUO_TRACE_LAB_BINARY", binary)
                 .env("LUO_TRACE_LAB_KERNEL", quick)
-                .env("LUO_TRACE_LAB_KERNEL_HOST", host),
+                .env("LUO_TRACE_LAB_KERNEL_HOST", distribution)
+                .env("LUO_TRACE_LAB_HOST", disk)
+                .env("LUO_TRACE_LAB_PACKAGE", package),
         )?;
     }
     say(&format!(

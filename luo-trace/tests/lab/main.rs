@@ -4,6 +4,7 @@
 //! - `LUO_TRACE_LAB_BINARY`: a static luo-trace;
 //! - `LUO_TRACE_LAB_KERNEL`: a kernel without BTF;
 //! - `LUO_TRACE_LAB_KERNEL_HOST`: a kernel as distributions build it, with BTF;
+//! - `LUO_TRACE_LAB_HOST`, `LUO_TRACE_LAB_PACKAGE`: a root disk, and what is installed there;
 //! - `LUO_TRACE_LAB_KERNEL_OTHER`, if it is to take part: one of another series.
 
 mod absence;
@@ -13,6 +14,7 @@ mod host;
 mod recorded;
 mod several;
 mod support;
+mod systemd;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

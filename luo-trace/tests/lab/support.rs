@@ -12,6 +12,8 @@ use tempfile::TempDir;
 pub const BINARY: &str = "LUO_TRACE_LAB_BINARY";
 pub const KERNEL: &str = "LUO_TRACE_LAB_KERNEL";
 pub const KERNEL_HOST: &str = "LUO_TRACE_LAB_KERNEL_HOST";
+pub const HOST: &str = "LUO_TRACE_LAB_HOST";
+pub const PACKAGE: &str = "LUO_TRACE_LAB_PACKAGE";
 
 /// What a `lab run` left.
 pub struct Lab {

@@ -238,11 +238,13 @@ impl<'a> Runner<'a> {
     }
 
     fn write_parcel(&self, path: &Path, host: &Host, plan: &Plan) -> Result<()> {
-        let files = [
+        let mut files = vec![
             (parcel::PROGRAM, self.bench.init.as_path()),
             (parcel::KERNEL, self.campaign.next_kernel()),
-            (parcel::PACKAGE, &host.package),
         ];
+        if !self.campaign.machine.no_trace {
+            files.push((parcel::PACKAGE, &host.package));
+        }
         Ok(parcel::write(path, &files, &serde_json::to_vec(plan)?)?)
     }
 

@@ -102,7 +102,16 @@ two-agents
   run other lab-agent restore {workload} --report /run/other.json --only 1; wait collect
 ";
 
-/// One of [`SCRIPTS`], by its name.
+/// What is done on a host before its update: its name, and the command.
+const ON_HOST: [(&str, &str); 3] = [
+    ("host-restarted", "systemctl restart luo-trace"),
+    ("host-killed", "systemctl kill --signal=KILL luo-trace"),
+    (UNWATCHED, "systemctl disable --now luo-trace"),
+];
+/// The one of which no run comes.
+const UNWATCHED: &str = "host-disabled";
+
+/// One of [`SCRIPTS`] or [`ON_HOST`], by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scenario(pub(super) String);
 
@@ -110,9 +119,11 @@ impl FromStr for Scenario {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let known = SCRIPTS.lines().any(|line| line == name);
-        let scenario = known.then(|| Self(name.to_owned()));
-        scenario.ok_or_else(|| format!("'{name}' is no scenario"))
+        let scenario = Self(name.to_owned());
+        let known = SCRIPTS.lines().any(|line| line == name) || scenario.on_host().is_some();
+        known
+            .then_some(scenario)
+            .ok_or_else(|| format!("'{name}' is no scenario"))
     }
 }
 
@@ -125,8 +136,21 @@ impl Scenario {
             "switched-root",
             "unarmed",
             "flooded",
+            "host-restarted",
+            "host-killed",
         ]
         .contains(&self.0.as_str())
+    }
+
+    /// The command that a host runs before its update, if this is one of a host.
+    pub(super) fn on_host(&self) -> Option<&'static str> {
+        let row = ON_HOST.iter().find(|(name, _)| *name == self.0);
+        row.map(|(_, command)| *command)
+    }
+
+    /// Whether nothing is recorded.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.0 == UNWATCHED
     }
 
     /// Whether the kernels are to lack `/dev/liveupdate`.

@@ -26,22 +26,32 @@ pub fn plan(campaign: &Campaign, first: u32) -> Plan {
     }
 }
 
-/// On a host the service manager does it all: what is verified is its workload.
+/// On a host the service manager does it all: what is done before, and what is verified after.
 fn on_host(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
-    let verified = |number| {
-        let words = format!(
-            "lab-agent keep --report /var/lib/lab/verified.json --workload {}",
-            campaign.machine.workload
-        );
-        let args = words.split(' ').map(str::to_owned).collect();
+    let step = |name: String, words: &str| {
         vec![Step::Run {
-            name: verify_name(number),
-            args,
-            expect: None,
+            name,
+            args: words.split(' ').map(str::to_owned).collect(),
+            expect: Some(0),
         }]
     };
-    let updates = (first..first + campaign.chain).map(verified);
-    std::iter::once(Vec::new()).chain(updates).collect()
+    let keep = format!(
+        "lab-agent keep --report /var/lib/lab/verified.json --workload {}",
+        campaign.machine.workload
+    );
+    let scenario = campaign.scenario.as_ref();
+    let before = scenario.and_then(|scenario| {
+        let name = format!("{first:04}-before");
+        scenario.on_host().map(|words| step(name, words))
+    });
+    let unwatched = scenario.is_some_and(Scenario::is_unwatched);
+    let after = (first..first + campaign.chain).map(|number| match unwatched {
+        true => step(format!("{number:04}-unwatched"), &keep),
+        false => step(verify_name(number), &keep),
+    });
+    std::iter::once(before.unwrap_or_default())
+        .chain(after)
+        .collect()
 }
 
 fn stages(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::exit::Exit;
 use crate::host::state::State;
 use crate::lab::wire::parcel::{self, UNPACKED};
-use crate::lab::wire::plan::{OUT, Plan, Step, run_file};
+use crate::lab::wire::plan::{OUT, Plan, Step, run_file, verify_name};
 use crate::lab::wire::results::{StageResult, result_file};
 use crate::lab::{wire::ship, witness};
 use crate::sources::{boot_trace, facts};
@@ -21,6 +21,8 @@ use crate::sources::{boot_trace, facts};
 /// What outlives a boot: the stage, and the program for the time before the parcel is unpacked.
 const KEPT: &str = "/var/lib/lab";
 const PROGRAM: &str = "/usr/local/bin/lab";
+/// Where the package puts it.
+const LUO_TRACE: &str = "/usr/bin/luo-trace";
 const WORKLOAD: &str = "lab-workload.service";
 const WITNESS: &str = "lab-witness.service";
 /// Where the package has luo-trace put its runs.
@@ -70,25 +72,35 @@ impl Host {
         let stage = result.stage;
         if stage == 0 {
             self.install()?;
+            for step in self.plan.stages.first().into_iter().flatten() {
+                if let Step::Run { args, .. } = step {
+                    run(Command::new(&args[0]).args(&args[1..]))?;
+                }
+            }
         } else {
             self.verify(stage)?;
         }
         if stage + 1 == self.plan.stages.len() {
             return Ok(());
         }
-        self.wait("nothing records", || Ok(State::running(None)?.is_some()))?;
         if self.plan.witness {
+            self.wait("nothing records", || Ok(State::running(None)?.is_some()))?;
             witness::testify()?;
             thread::sleep(BASELINE);
         }
+        log_of("doctor", "luo-trace doctor");
         let initrd = Path::new(UNPACKED).join("initrd");
-        let mut args = Command::new("/usr/bin/luo-trace");
-        let args = run_to_text(args.args(["boot-args", "-o"]).arg(&initrd))?;
-        run(Command::new("kexec")
-            .args(["-s", "-l"])
-            .arg(Path::new(UNPACKED).join(parcel::KERNEL))
-            .arg(format!("--initrd={}", initrd.display()))
-            .arg(format!("--append={} {}", self.plan.cmdline, args.trim())))?;
+        let mut load = Command::new("kexec");
+        load.args(["-s", "-l"])
+            .arg(Path::new(UNPACKED).join(parcel::KERNEL));
+        let mut cmdline = self.plan.cmdline.clone();
+        if self.is_traced() {
+            let mut args = Command::new(LUO_TRACE);
+            let word = run_to_text(args.args(["boot-args", "-o"]).arg(&initrd))?;
+            load.arg(format!("--initrd={}", initrd.display()));
+            cmdline = format!("{cmdline} {}", word.trim());
+        }
+        run(load.arg(format!("--append={cmdline}")))?;
         fs::write(Path::new(KEPT).join("stage"), (stage + 1).to_string())?;
         Ok(fs::write("/run/lab/kexec", "")?)
     }
@@ -126,9 +138,10 @@ impl Host {
                  [Install]\nWantedBy=sysinit.target\n"
             ),
         )?;
-        run(Command::new("dpkg")
-            .arg("-i")
-            .arg(Path::new(UNPACKED).join(parcel::PACKAGE)))?;
+        if self.is_traced() {
+            let package = Path::new(UNPACKED).join(parcel::PACKAGE);
+            run(Command::new("dpkg").arg("-i").arg(package))?;
+        }
         systemctl(&["daemon-reload"])?;
         systemctl(&["enable", "--now", WORKLOAD])?;
         if self.plan.witness {
@@ -144,21 +157,32 @@ impl Host {
         Ok(())
     }
 
+    /// Whether luo-trace is to be there at all.
+    fn is_traced(&self) -> bool {
+        Path::new(UNPACKED).join(parcel::PACKAGE).exists()
+    }
+
     /// What the update before this boot left.
     fn verify(&self, stage: usize) -> Result<()> {
         let number = self.number(stage)?;
         let run = Path::new(RUNS).join(format!("{}.run.json", facts::kernel().boot_id));
-        let there = self.wait("luo-trace has written no run", || Ok(run.exists()));
+        let is_watched = self.is_traced() && self.step(stage)?.name() == verify_name(number);
+        let there = match is_watched {
+            true => self.wait("luo-trace has written no run", || Ok(run.exists())),
+            false => Ok(()),
+        };
         logs(&format!("{number:04}"));
         there?;
-        fs::copy(run, Path::new(OUT).join(run_file(number)))?;
+        if is_watched {
+            fs::copy(run, Path::new(OUT).join(run_file(number)))?;
+        }
         let verified = Path::new(KEPT).join("verified.json");
         self.wait("the workload has not come back", || Ok(verified.exists()))?;
-        let name = crate::lab::wire::plan::verify_name(number);
+        let name = verify_name(number);
         fs::copy(&verified, Path::new(OUT).join(format!("{name}.json")))?;
         fs::remove_file(verified)?;
         ensure!(
-            !boot_trace::watches_luo(),
+            !is_watched || !boot_trace::watches_luo(),
             "system call tracing was left on"
         );
         let failed = run_to_text(Command::new("systemctl").args(["--failed", "--no-legend"]))?;
@@ -168,10 +192,16 @@ impl Host {
 
     /// The number of the update that ended in this stage.
     fn number(&self, stage: usize) -> Result<u32> {
+        let number = self.step(stage)?.name().split('-').next();
+        number
+            .unwrap_or_default()
+            .parse()
+            .context("the plan names no update")
+    }
+
+    fn step(&self, stage: usize) -> Result<&Step> {
         let step = self.plan.stages.get(stage).and_then(|steps| steps.first());
-        let name = step.map(Step::name).context("the plan has no such stage")?;
-        let number = name.split('-').next().unwrap_or_default();
-        number.parse().context("the plan names no update")
+        step.context("the plan has no such stage")
     }
 
     fn wait(&self, not_yet: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
@@ -188,28 +218,28 @@ impl Host {
 
 /// What the host says of itself goes out, too.
 fn logs(prefix: &str) {
+    let of_unit = "journalctl -b -u luo-trace -o short-monotonic --no-pager";
     for (name, line) in [
         ("analyze", "systemd-analyze time"),
-        (
-            "watch",
-            "journalctl -b -u luo-trace -o short-monotonic --no-pager",
-        ),
+        ("watch", of_unit),
         ("unit", "systemctl status luo-trace --no-pager"),
+        ("doctor", "luo-trace doctor"),
         ("dmesg", "dmesg"),
         ("journal", "journalctl -b -o short-monotonic --no-pager"),
-        (
-            "security",
-            "systemd-analyze security luo-trace.service --no-pager",
-        ),
     ] {
-        let mut words = line.split(' ');
-        let mut command = Command::new(words.next().unwrap_or_default());
-        let output = command.args(words).stdin(Stdio::null()).output();
-        let text = output.map_or_else(|e| e.to_string().into_bytes(), |o| o.stdout);
-        let path = Path::new(OUT).join(format!("{prefix}-{name}.log"));
-        if let Err(error) = fs::write(&path, text) {
-            log::warn!("{}: {error}", path.display());
-        }
+        log_of(&format!("{prefix}-{name}"), line);
+    }
+}
+
+/// Has a command's output sent, too.
+fn log_of(name: &str, line: &str) {
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    let output = command.args(words).stdin(Stdio::null()).output();
+    let text = output.map_or_else(|e| e.to_string().into_bytes(), |o| o.stdout);
+    let path = Path::new(OUT).join(format!("{name}.log"));
+    if let Err(error) = fs::write(&path, text) {
+        log::warn!("{}: {error}", path.display());
     }
 }
 

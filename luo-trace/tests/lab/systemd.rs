@@ -1,0 +1,85 @@
+//! A host as people run it: systemd restores before any service runs, and calls `reboot()`.
+
+use reports::model::{DEFAULT_WINDOW, Run, Source};
+
+use super::support::{HOST, KERNEL_HOST, Lab, PACKAGE, env, lab};
+
+/// Updates of a host on which the package was installed, and nothing else.
+fn host(args: &str) -> Lab {
+    let [disk, package] = [HOST, PACKAGE].map(|name| env(name).display().to_string());
+    let args = format!("--host {disk} --package {package} --memory 2G --timeout 10m {args}");
+    lab(KERNEL_HOST, &args)
+}
+
+/// What holds for every run of a host.
+fn check(run: &Run) {
+    let (window, witness) = (run.default_window().unwrap(), run.witness.as_ref());
+    let witness = witness.expect("the lab holds it against the outside");
+    let apart = window.duration_ns.abs_diff(witness.duration_ns);
+    assert!(apart < 1_000_000, "{apart} ns from the outside clock");
+    assert_eq!(run.loss.events_lost, 0, "{:?}", run.loss);
+
+    // Process 1 restored before any service ran: only the kernel itself saw that.
+    let mut calls = run.spans.iter().filter(|span| span.name == "syscall:ioctl");
+    let theirs = |command: &str| {
+        let is = |span: &&reports::model::Span| {
+            span.args["cmd"] == command && span.pid == 1 && span.duration_ns.is_some()
+        };
+        calls.by_ref().filter(is).count()
+    };
+    let counts = ["RETRIEVE_SESSION", "RETRIEVE_FD", "FINISH"].map(theirs);
+    // Its own list comes back before the four files.
+    assert!(counts[0] >= 1 && counts[1] >= 1 + 4 - 1, "{counts:?}");
+
+    let service = run.window("service").expect("systemd has stamps");
+    assert!(service.start < 0 && service.end > window.end);
+    for part in ["stopping", "exit", "kill", "preserve"] {
+        let phase = run.phase(&format!("old.pause.{part}"));
+        assert!(phase.is_some_and(|phase| phase.duration_ns > 0), "{part}");
+    }
+    let resume = run
+        .phase("new.resume")
+        .expect("the workload was ready again");
+    assert_eq!(resume.source, Source::Manager);
+
+    // What is not seen is what cannot be: who calls reboot() is not ours, so there is no tail, and
+    // the calls came before the probes.
+    let told = ["old.", "gap.", "new.restore"];
+    for hole in &run.holes {
+        let known = told.iter().any(|place| hole.r#where.starts_with(place));
+        assert!(known, "{}: {}", hole.r#where, hole.why);
+    }
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_host_is_updated_by_its_own_service_manager() {
+    let lab = host("").succeeded();
+    let run = lab.run(1);
+    check(&run);
+    assert!(run.window(DEFAULT_WINDOW).unwrap().duration_ns > 0);
+    // A line for the update, and none for what is as it should be.
+    let said = lab.log("0001-watch");
+    let lines = said.lines().filter(|line| line.contains("luo-trace: "));
+    assert_eq!(lines.count(), 1, "{said}");
+    assert!(said.contains("luo-trace: restore window "), "{said}");
+    let doctor = lab.log("0001-doctor");
+    assert!(doctor.contains("luo-trace.service runs"), "{doctor}");
+}
+
+/// A recording that was broken off is replaced by a new one.
+#[test]
+#[ignore = "boots VMs, minutes long"]
+fn long_a_service_that_was_restarted_killed_or_disabled_does_what_it_says() {
+    for scenario in ["host-restarted", "host-killed"] {
+        let lab = host(&format!("--scenario {scenario}")).succeeded();
+        check(&lab.run(1));
+    }
+    let lab = host("--scenario host-disabled").succeeded();
+    assert!(lab.vms()[0].runs.is_empty());
+    let doctor = lab.log("0001-doctor");
+    assert!(
+        doctor.contains("`systemctl enable --now luo-trace`"),
+        "{doctor}"
+    );
+}
