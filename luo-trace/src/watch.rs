@@ -78,7 +78,10 @@ pub fn run(
         output,
         ..collect
     };
-    match collect::run(collect, ready, started) {
+    let collected = collect::run(&collect, ready, started);
+    // The session that came over, too: it is finished.
+    drop(collect);
+    match collected {
         Err(error) if Failure::exit_of(&error) == Exit::BadInput => return Err(error),
         Err(error) => log::error!("nothing was collected: {error:#}"),
         Ok(_) => prune(&directory, keep),

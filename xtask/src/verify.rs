@@ -21,6 +21,7 @@ use crate::workspace;
 
 /// What to check; everything unless one part is asked for.
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Options {
     /// Only format, lints and the tests that need no kernel.
     #[arg(long, conflicts_with_all = ["lab", "fuzz"])]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use reports::files::durable::Output;
 
+use super::boot_trace;
 use super::output::print;
 use crate::exit::{Exit, Failure};
 use crate::kexec::{self, bootconfig};
-use crate::sources::boot_args::{self, BOOTCONFIG, BootTrace, Room};
+use crate::sources::boot_args::{self, BOOTCONFIG, Room};
 use crate::sources::facts;
 
 #[derive(Debug, clap::Args)]
@@ -30,10 +31,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
         cpus: facts::host().cpus,
         files: kexec::preserved_files(),
     };
-    let trace = match options.boot_detail {
-        true => BootTrace::Detail,
-        false => BootTrace::Calls,
-    };
+    let trace = boot_trace(false, options.boot_detail);
     let Some(output) = &options.output else {
         print(boot_args::parameters(room, trace) + "\n")?;
         return Ok(Exit::Success);

@@ -59,5 +59,5 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
         terse: false,
         keep_carrier: options.keep_carrier,
     };
-    collect::run(config, ready, started)
+    collect::run(&config, ready, started)
 }

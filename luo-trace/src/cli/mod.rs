@@ -37,8 +37,9 @@ EXAMPLES
   luo-trace doctor                                     what can be traced here
   luo-trace record &                      in the old kernel, before the update
   luo-trace kexec --kernel bzImage --initrd img --reuse-cmdline
+  luo-trace boot-args -o img              if something else loads the kernel
   luo-trace collect -o today.run.json                  in the new kernel
-  luo-trace watch                      both of these, as a service does
+  luo-trace watch                   collect, then record: what the service does
   luo-trace mark pause vm-1                            the workload stops here
   luo-trace lab run --kernel bzImage -n 10 -o base     real updates in QEMU
   luo-trace lab matrix --kernel a=IMG --kernel b=IMG -o pairs

@@ -28,9 +28,10 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let handed = match options.fdstore {
-        true => None,
-        false => Handed::take(options.session_fd.as_ref())?,
+    let handed = if options.fdstore {
+        None
+    } else {
+        Handed::take(options.session_fd.as_ref())?
     };
     let (session, ready) = options.tracing.check()?;
     let config = Config {

@@ -64,6 +64,7 @@ impl FromStr for Until {
 
 /// What `collect` is asked for.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Config {
     /// Name of the session that carries the trace.
     pub session: SessionName,
@@ -93,8 +94,7 @@ pub struct Config {
 ///
 /// # Errors
 /// The machine cannot do it, or the output cannot be written.
-pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
-    let config = &config;
+pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
     check_outputs(config)?;
     let _watching = host::watching();
     let real_root = config.follow_root.then(|| RealRoot::awaited("/proc"));

@@ -45,9 +45,12 @@ fn on_host(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
         scenario.on_host().map(|words| step(name, words))
     });
     let unwatched = scenario.is_some_and(Scenario::is_unwatched);
-    let after = (first..first + campaign.chain).map(|number| match unwatched {
-        true => step(format!("{number:04}-unwatched"), &keep),
-        false => step(verify_name(number), &keep),
+    let after = (first..first + campaign.chain).map(|number| {
+        if unwatched {
+            step(format!("{number:04}-unwatched"), &keep)
+        } else {
+            step(verify_name(number), &keep)
+        }
     });
     std::iter::once(before.unwrap_or_default())
         .chain(after)

@@ -94,7 +94,7 @@ impl Host {
         load.args(["-s", "-l"])
             .arg(Path::new(UNPACKED).join(parcel::KERNEL));
         let mut cmdline = self.plan.cmdline.clone();
-        if self.is_traced() {
+        if is_traced() {
             let mut args = Command::new(LUO_TRACE);
             let word = run_to_text(args.args(["boot-args", "-o"]).arg(&initrd))?;
             load.arg(format!("--initrd={}", initrd.display()));
@@ -138,7 +138,7 @@ impl Host {
                  [Install]\nWantedBy=sysinit.target\n"
             ),
         )?;
-        if self.is_traced() {
+        if is_traced() {
             let package = Path::new(UNPACKED).join(parcel::PACKAGE);
             run(Command::new("dpkg").arg("-i").arg(package))?;
         }
@@ -157,19 +157,15 @@ impl Host {
         Ok(())
     }
 
-    /// Whether luo-trace is to be there at all.
-    fn is_traced(&self) -> bool {
-        Path::new(UNPACKED).join(parcel::PACKAGE).exists()
-    }
-
     /// What the update before this boot left.
     fn verify(&self, stage: usize) -> Result<()> {
         let number = self.number(stage)?;
         let run = Path::new(RUNS).join(format!("{}.run.json", facts::kernel().boot_id));
-        let is_watched = self.is_traced() && self.step(stage)?.name() == verify_name(number);
-        let there = match is_watched {
-            true => self.wait("luo-trace has written no run", || Ok(run.exists())),
-            false => Ok(()),
+        let is_watched = is_traced() && self.step(stage)?.name() == verify_name(number);
+        let there = if is_watched {
+            self.wait("luo-trace has written no run", || Ok(run.exists()))
+        } else {
+            Ok(())
         };
         logs(&format!("{number:04}"));
         there?;
@@ -214,6 +210,11 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// Whether luo-trace is to be there at all.
+fn is_traced() -> bool {
+    Path::new(UNPACKED).join(parcel::PACKAGE).exists()
 }
 
 /// What the host says of itself goes out, too.
