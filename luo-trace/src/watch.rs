@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::process::setpriority_process;
+
 use crate::collect;
 use crate::exit::{Exit, Failure};
 use crate::host;
@@ -71,6 +73,8 @@ pub fn run(
     };
     if !came_over && !has_crossed(&output) {
         stop_boot_trace();
+        // One that was collected in the initial file system counts, too.
+        prune(&directory, keep);
         return quietly(record, ready, started);
     }
     let collect = collect::Config {
@@ -83,9 +87,12 @@ pub fn run(
     drop(collect);
     match collected {
         Err(error) if Failure::exit_of(&error) == Exit::BadInput => return Err(error),
-        Err(error) => log::error!("nothing was collected: {error:#}"),
-        Ok(_) => prune(&directory, keep),
+        Err(error) => log::error!(
+            "this update was not collected as asked: {error:#}; going on to record the next one"
+        ),
+        Ok(_) => {}
     }
+    prune(&directory, keep);
     quietly(record, Ready::on(None)?, Started::here())
 }
 
@@ -93,6 +100,10 @@ pub fn run(
 fn quietly(record: record::Config, ready: Ready, started: Started) -> anyhow::Result<Exit> {
     if log::max_level() == log::LevelFilter::Info {
         log::set_max_level(log::LevelFilter::Warn);
+    }
+    // To collect it stepped behind whoever restored; the last records are urgent.
+    if let Err(error) = setpriority_process(None, 0) {
+        log::debug!("cannot step forward again: {error}");
     }
     record::run(record, ready, started)
 }
@@ -108,7 +119,11 @@ fn stop_boot_trace() {
     if boot_trace::watches_luo()
         && let Err(error) = boot_trace::stop()
     {
-        log::warn!("cannot stop system call tracing, which slows down every system call: {error}");
+        log::warn!(
+            "cannot stop system call tracing, which slows down every system call: {error}; run \
+             `luo-trace {} </dev/null`",
+            collect::GUARD
+        );
     }
 }
 

@@ -15,16 +15,18 @@ pub(super) struct Options {
     tracing: Tracing,
     /// Find the trace in this LUO session instead, which somebody else has retrieved: a file
     /// descriptor, or the name of one that systemd passes (LUOSession=NAME in the unit)
+    /// [default: one that systemd passes as 'trace', or the only one]
     #[arg(long, value_name = "N|NAME")]
     session_fd: Option<SessionFd>,
     /// Write the run to this file (NAME.run.json)
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Wait until every file is retrieved (restored), until its sessions are finished, too
-    /// (finished), or until this mark is written (mark:TEXT)
+    /// When the restore is done: every file is retrieved (restored), every session is finished,
+    /// too (finished), or this mark is written (mark:TEXT)
     #[arg(long, default_value = "finished", value_name = "WHEN")]
     until: Until,
-    /// Give up waiting after this long and write what there is
+    /// Wait at most this long for the restore, then as long again for systemd's services; then
+    /// write what was seen
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = super::duration)]
     timeout: Duration,
     /// Open /dev/liveupdate before the agent does, for agents that never close it

@@ -196,8 +196,8 @@ fn boot_trace() -> Check {
     if boot_trace::is_there() {
         return ok("boot trace", "on the cycle counter");
     }
-    let text =
-        "this kernel's boot was not traced; kernels that `luo-trace kexec` loads trace theirs";
+    let text = "this kernel's boot was not traced; to trace the next one, load it with `luo-trace kexec \
+         --kernel`, or see `luo-trace boot-args`";
     check("boot trace", Status::Note, text)
 }
 
@@ -207,11 +207,17 @@ fn service() -> Option<Check> {
     Some(match &state[..] {
         "active" => ok(
             "service",
-            "luo-trace.service runs: the next live update is recorded",
+            "luo-trace.service runs: it records the next live update",
         ),
+        "failed" => check(
+            "service",
+            Status::Degraded,
+            "luo-trace.service has failed: see `journalctl -u luo-trace`",
+        ),
+        "activating" => check("service", Status::Note, "luo-trace.service is starting"),
         state => {
             let text = format!(
-                "luo-trace.service is {state}: the next live update is not recorded; run `systemctl \
+                "luo-trace.service is {state}: it does not record the next live update; run `systemctl \
                  enable --now luo-trace`"
             );
             check("service", Status::Note, text)
@@ -227,7 +233,7 @@ fn descriptors() -> Option<Check> {
         .map(|(unit, name, what)| format!("{name} of {unit} ({what})"));
     (!lost.is_empty()).then(|| {
         let text = format!(
-            "the next kexec loses {} descriptors that services keep, as no handler of LUO preserves such: {}",
+            "a live update loses what services keep and is neither a memfd nor a LUO session ({}): {}",
             lost.len(),
             each.collect::<Vec<_>>().join(", ")
         );
@@ -247,7 +253,10 @@ fn attached(armed: &Probes) -> [Check; 2] {
         _ => Status::Degraded,
     };
     let tail = match &armed.tail_refused {
-        None => ok("tail", "the old kernel's last records can be stored"),
+        None => ok(
+            "tail",
+            "the old kernel's last records can be stored if `luo-trace kexec` reboots",
+        ),
         Some(why) => check("tail", Status::Degraded, why.clone()),
     };
     [check("probes", status, text), tail]

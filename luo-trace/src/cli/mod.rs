@@ -73,7 +73,7 @@ enum OnHost {
     Record(record::Options),
     /// Boot the next kernel by kexec, recording down to the last instruction
     Kexec(kexec::Options),
-    /// Print what has the next kernel record its boot and restore, for its command line
+    /// Print kernel parameters that make the next kernel record its boot and restore
     BootArgs(boot_args::Options),
     /// Watch the restore in the new kernel and write the run
     Collect(collect::Options),

@@ -19,20 +19,18 @@ pub(super) struct Options {
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = super::duration)]
     wait: Duration,
     /// Preserve the trace in this LUO session: a file descriptor that was handed over, or the
-    /// name of one that systemd passes (LUOSession=NAME in the unit)
+    /// name of one that systemd passes (LUOSession=NAME in the unit) [default: one that systemd
+    /// passes as 'trace', or the only one; else a new one]
     #[arg(long, value_name = "N|NAME")]
     session_fd: Option<SessionFd>,
-    /// Have systemd keep the session open (FDSTORE=1), in case this process is killed
+    /// Have systemd keep the session open (FDSTORE=1) if this process is killed; the unit needs
+    /// FileDescriptorStoreMax=1 and FileDescriptorStorePreserve=yes
     #[arg(long, conflicts_with = "session_fd")]
     fdstore: bool,
 }
 
 pub(super) fn run(options: &Options, started: Started) -> anyhow::Result<Exit> {
-    let handed = if options.fdstore {
-        None
-    } else {
-        Handed::take(options.session_fd.as_ref())?
-    };
+    let handed = Handed::take(options.session_fd.as_ref())?;
     let (session, ready) = options.tracing.check()?;
     let config = Config {
         session,

@@ -18,23 +18,25 @@ pub(super) struct Options {
     /// Directory for the runs, one file for each update
     #[arg(short, long, default_value = "/var/lib/luo-trace", value_name = "DIR")]
     output: PathBuf,
-    /// Keep so many runs; older ones are deleted
+    /// Number of runs to keep; the oldest are deleted, the newest never
     #[arg(long, default_value_t = 100, value_name = "N")]
     keep: usize,
-    /// Keep so many bytes of runs (64M, 1G, …); older ones are deleted
+    /// Total size of the runs to keep (64M, 1G, …); the oldest are deleted, the newest never
     #[arg(long, default_value = "256M", value_name = "SIZE", value_parser = super::size)]
     keep_size: u64,
     /// Use this LUO session: a file descriptor that was handed over, or the name of one that
     /// systemd passes (LUOSession=NAME in the unit) [default: one called 'trace', or the only one]
     #[arg(long, value_name = "N|NAME")]
     session_fd: Option<SessionFd>,
-    /// Have systemd keep the session open (FDSTORE=1), in case this process is killed
-    #[arg(long)]
+    /// Have systemd keep the session open (FDSTORE=1) if this process is killed; the unit needs
+    /// FileDescriptorStoreMax=1 and FileDescriptorStorePreserve=yes
+    #[arg(long, conflicts_with = "session_fd")]
     fdstore: bool,
     /// Size of the trace (64K, 1M, …); once it is full, the oldest details are dropped
     #[arg(long, default_value = "1M", value_name = "SIZE", value_parser = super::size)]
     buffer: u64,
-    /// Wait so long for the restore to end, and write what there is
+    /// Wait at most this long for the restore, then as long again for systemd's services; then
+    /// write what was seen
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = super::duration)]
     timeout: Duration,
 }

@@ -100,11 +100,15 @@ impl Handed {
             return Ok(Some(sessions.swap_remove(at)));
         }
         if sessions.len() > 1 {
-            let names: Vec<_> = sessions.iter().flat_map(|handed| &handed.stored).collect();
+            let names = sessions
+                .iter()
+                .filter_map(|handed| handed.stored.as_deref());
+            let names: Vec<_> = names.collect();
             return Err(format!(
                 "{} LUO sessions were handed over and none is called '{USUAL}': choose one with \
-                 --session-fd NAME of {names:?}",
-                sessions.len()
+                 --session-fd: {}",
+                sessions.len(),
+                names.join(", ")
             ));
         }
         Ok(sessions.pop())
@@ -130,7 +134,7 @@ pub(crate) fn handed() -> Vec<(OwnedFd, String)> {
 fn take(listed: Vec<(RawFd, String)>) -> Vec<(OwnedFd, String)> {
     let taken = listed.into_iter().filter_map(|(fd, name)| {
         let taken = take_inherited(fd);
-        let warn = |e: &io::Error| log::warn!("descriptor '{name}' from LISTEN_FDS: {e}");
+        let warn = |e: &io::Error| log::warn!("ignoring descriptor '{name}' from LISTEN_FDS: {e}");
         Some((taken.inspect_err(warn).ok()?, name))
     });
     taken.collect()
@@ -140,7 +144,8 @@ fn take(listed: Vec<(RawFd, String)>) -> Vec<(OwnedFd, String)> {
 pub(crate) fn store(fd: impl AsFd, name: &str) -> io::Result<()> {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return Err(io::Error::other(
-            "no service manager started this (NOTIFY_SOCKET is not set)",
+            "no service manager started this (NOTIFY_SOCKET is not set): leave out --fdstore, or run \
+             it as a systemd service",
         ));
     }
     let state = [NotifyState::FdStore, NotifyState::FdName(name)];

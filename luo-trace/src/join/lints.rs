@@ -105,7 +105,7 @@ fn agent_died<'a>(joined: &'a Joined<'_>) -> impl Iterator<Item = Lint> + 'a {
         })
 }
 
-/// A unit that took a good part of the time in which all were stopped.
+/// The unit that took longest to stop, if that is worth a line.
 fn slow_to_stop(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     const SLOW_NS: i64 = 500_000_000;
     run.window(SERVICE)?;
@@ -114,8 +114,8 @@ fn slow_to_stop(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     let took = slowest.end - slowest.start;
     (took > SLOW_NS).then(|| {
         let text = format!(
-            "{} was the slowest unit to stop, and the services are out meanwhile: see its \
-             ExecStop= and how it takes SIGTERM",
+            "{} was the slowest unit to stop, which keeps services down longer: check its \
+             ExecStop= and how it handles SIGTERM",
             slowest.unit
         );
         note("stop.slow", text, Some(took))
@@ -132,8 +132,8 @@ fn not_preserved(joined: &Joined<'_>) -> Option<Lint> {
     let failed = failed.count();
     (failed > 0).then(|| {
         let text = format!(
-            "systemd could not preserve {failed} descriptors that services keep: they were lost with \
-             the old kernel; `luo-trace doctor` lists such descriptors beforehand"
+            "systemd could not preserve descriptors of services ({failed}), so they are lost; \
+             `luo-trace doctor` lists such descriptors beforehand"
         );
         warning("descriptors.lost", text, None)
     })
@@ -149,7 +149,7 @@ fn loaded_inside(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     let load = loads.find(|c| c.end.is_some_and(ends_inside))?;
     Some(warning(
         "kexec.load-inside",
-        "the next kernel was loaded while a workload was already paused: load it first".to_owned(),
+        "the next kernel was loaded while services or a workload were already stopped: load it first".to_owned(),
         load.duration_ns(),
     ))
 }

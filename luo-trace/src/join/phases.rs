@@ -97,6 +97,7 @@ pub(super) fn find(
     found.windows.push(window(DEFAULT_WINDOW, end));
     found.windows.extend_from_slice(workloads);
     found.windows.extend(input.service_window());
+    found.holes.extend(input.not_ready());
     partition(&input, end.t, &mut found);
     found.holes.extend(input.unended(end.t));
     found
@@ -213,6 +214,16 @@ impl Input<'_> {
         let mut at = self.stamped(last, Source::Manager);
         at.error_ns += QUANTUM_NS;
         Some(at)
+    }
+
+    /// Services that keep descriptors and were not seen to be ready again.
+    fn not_ready(&self) -> impl Iterator<Item = Hole> {
+        let agents = self.joined.new.manager.iter().flat_map(|m| &m.agents);
+        let waiting = agents.filter(|(_, ready)| ready.is_none());
+        waiting.map(|(unit, _)| {
+            let why = format!("{unit} was not ready in time: the window does not count it");
+            hole(SERVICE, why)
+        })
     }
 
     /// From when units began to be stopped to when the services were ready.

@@ -79,7 +79,7 @@ fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     }
     if std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|s| s.trim() == "0") {
         return Err(Failure::environment(
-            "no kernel is loaded to jump into: give --kernel, or run `kexec -l` first",
+            "no kernel is loaded to jump into: give --kernel, or run `kexec -s -l` first",
         ));
     }
     let (state, recorder) = match running {

@@ -86,7 +86,10 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
     // The root's disk may be gone before this process is.
     if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
-        log::warn!("this program may be stopped by a page that is on disk: {error}");
+        log::warn!(
+            "cannot lock memory: {error}; recording may stop early when the root's disk is gone (needs \
+             CAP_IPC_LOCK)"
+        );
     }
     let ending = Ending::catch()?;
     let mut marks = Marks::open()

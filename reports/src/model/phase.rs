@@ -88,11 +88,11 @@ const RESTORE: &[&str] = &[DEFAULT_WINDOW, WORKLOAD, SERVICE];
 
 phases! {
     OldStopping: "old.pause.stopping" Old,
-        until "the last unit was stopped", in STOPPED, 0x00c9_b18b / 0x00d6_c3a2;
+        until "the stop of the last unit", in STOPPED, 0x00c9_b18b / 0x00d6_c3a2;
     OldExit: "old.pause.exit" Old,
         until "the start of systemd-shutdown", in STOPPED, 0x00b3_9464 / 0x00c2_a878;
     OldKill: "old.pause.kill" Old,
-        until "the service manager opened /dev/liveupdate", in STOPPED, 0x009c_7a46 / 0x00ad_8d5c;
+        until "the first open of /dev/liveupdate by systemd-shutdown", in STOPPED, 0x009c_7a46 / 0x00ad_8d5c;
     OldPreserve: "old.pause.preserve" Old,
         until "the start of the kexec", in STOPPED, 0x0079_5548 / 0x008d_6e63;
     OldPause: "old.pause" Old,
@@ -114,7 +114,7 @@ phases! {
     NewRestore: "new.restore" New,
         until "the return of the last retrieve", in RESTORE, 0x00cc_79a7 / 0x00dd_93bc;
     NewResume: "new.resume" New,
-        until "the resume mark, or the services are ready", in AROUND, 0x006f_5fa8 / 0x009a_8bd0;
+        until "the resume mark, or the last service is ready", in AROUND, 0x006f_5fa8 / 0x009a_8bd0;
 }
 
 impl PhaseId {

@@ -75,7 +75,7 @@ impl Flavor {
     fn steps(self) -> u64 {
         match self {
             Self::Quick => 1820,
-            Self::Host => 2900,
+            Self::Host => 3280,
         }
     }
 }
