@@ -286,8 +286,9 @@ fn a_restore_before_collect_is_seen_from_the_boot_trace() {
                 .filter(|s| {
                     s.name == name && (cmd.is_empty() || s.args.get("cmd") == Some(&cmd.into()))
                 })
-                .inspect(|s| assert!(s.duration_ns.is_some_and(|ns| ns > 0), "{s:?}"))
-                .filter(|s| s.kernel == KernelSide::New && s.ret.is_some_and(|ret| ret >= 0))
+                .filter(|s| s.kernel == KernelSide::New && s.ret.is_none_or(|ret| ret >= 0))
+                // The result of an open is not recorded.
+                .inspect(|s| assert_eq!(s.duration_ns.is_some(), !cmd.is_empty(), "{s:?}"))
                 .count()
         };
         assert_eq!(calls("syscall:openat", ""), 1);
@@ -321,14 +322,14 @@ fn probes_and_boot_trace_agree_on_every_call() {
     let run = lab(KERNEL, "--detail --workload memfd=50x4K,sessions=5")
         .succeeded()
         .run(1);
-    // An open, and for each session and file its ioctls.
+    // For each session and file its ioctls; of the open, the boot trace has no end.
     let check = run
         .clock
         .checks
         .iter()
         .find(|check| check.contains("both probes and boot trace"));
     assert!(
-        check.expect("the check").starts_with("61 LUO calls"),
+        check.expect("the check").starts_with("60 LUO calls"),
         "{:?}",
         run.clock.checks
     );

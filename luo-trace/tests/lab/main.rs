@@ -123,7 +123,10 @@ fn an_untraced_update_keeps_every_byte() {
 #[ignore = "boots a VM"]
 fn an_update_to_another_kernel_keeps_every_byte() {
     let new_kernel = env(KERNEL_HOST);
-    let args = format!("--no-trace --new-kernel {}", new_kernel.display());
+    let args = format!(
+        "--no-trace --memory 2G --new-kernel {}",
+        new_kernel.display()
+    );
     let lab = lab(KERNEL, &args).succeeded();
     assert_eq!(lab.vms()[0].verified[&1].mismatches, 0);
 }

@@ -41,7 +41,7 @@ fn every_kernel_updates_to_every_kernel() {
     if let Some(other) = std::env::var_os(KERNEL_OTHER) {
         kernels.push(format!("other={}", Path::new(&other).display()));
     }
-    let mut args = vec!["lab", "matrix", "-n", "1", "-o", "out"];
+    let mut args = vec!["lab", "matrix", "-n", "1", "-o", "out", "--memory", "2G"];
     args.extend(kernels.iter().flat_map(|kernel| ["--kernel", kernel]));
     let output = luo_trace(&dir, &args);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -113,7 +113,18 @@ fn what_a_kernel_refuses_is_shown_in_its_own_words() {
 fn kernels_in_turns_leave_a_set_each() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (kernel(KERNEL), format!("host={}", kernel(KERNEL_HOST)));
-    let output = luo_trace(&dir, &["lab", "run", "--interleave", &a, &b, "-o", "out"]);
+    let args = [
+        "lab",
+        "run",
+        "--memory",
+        "2G",
+        "--interleave",
+        &a,
+        &b,
+        "-o",
+        "out",
+    ];
+    let output = luo_trace(&dir, &args);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(output.stdout, b"out/A\nout/host\n");
     let run = |side: &str| -> Run {

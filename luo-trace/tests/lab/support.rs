@@ -35,6 +35,10 @@ pub fn command(kernel: &str, dir: &TempDir, args: &str) -> Command {
         .arg("-o")
         .arg(dir.path());
     command.args(args.split_whitespace());
+    // KHO sets aside many times what a kernel takes itself.
+    if kernel == KERNEL_HOST && !args.contains("--memory") {
+        command.args(["--memory", "2G"]);
+    }
     command
 }
 
