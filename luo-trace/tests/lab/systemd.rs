@@ -17,19 +17,24 @@ fn check(run: &Run) {
     let witness = witness.expect("the lab holds it against the outside");
     let apart = window.duration_ns.abs_diff(witness.duration_ns);
     assert!(apart < 1_000_000, "{apart} ns from the outside clock");
-    assert_eq!(run.loss.events_lost, 0, "{:?}", run.loss);
+    // There is no tail here: the last records may come too late, which is told.
+    let told = run.holes.iter().any(|h| h.r#where.ends_with("records"));
+    assert!(run.loss.events_lost == 0 || told, "{:?}", run.loss);
 
     // Process 1 restored before any service ran: only the kernel itself saw that.
-    let mut calls = run.spans.iter().filter(|span| span.name == "syscall:ioctl");
     let theirs = |command: &str| {
-        let is = |span: &&reports::model::Span| {
-            span.args["cmd"] == command && span.pid == 1 && span.duration_ns.is_some()
-        };
-        calls.by_ref().filter(is).count()
+        let calls = run.spans.iter().filter(|span| span.name == "syscall:ioctl");
+        calls
+            .filter(|span| span.args.get("cmd") == Some(&command.into()))
+            .filter(|span| span.pid == 1 && span.duration_ns.is_some())
+            .count()
     };
     let counts = ["RETRIEVE_SESSION", "RETRIEVE_FD", "FINISH"].map(theirs);
     // Its own list comes back before the four files.
-    assert!(counts[0] >= 1 && counts[1] >= 1 + 4 - 1, "{counts:?}");
+    assert!(
+        counts[0] >= 1 && counts[1] > 4 && counts[2] >= 1,
+        "{counts:?}"
+    );
 
     let service = run.window("service").expect("systemd has stamps");
     assert!(service.start < 0 && service.end > window.end);
@@ -44,7 +49,7 @@ fn check(run: &Run) {
 
     // What is not seen is what cannot be: who calls reboot() is not ours, so there is no tail, and
     // the calls came before the probes.
-    let told = ["old.", "gap.", "new.restore"];
+    let told = ["old.", "gap.", "new.restore", "records"];
     for hole in &run.holes {
         let known = told.iter().any(|place| hole.r#where.starts_with(place));
         assert!(known, "{}: {}", hole.r#where, hole.why);
