@@ -113,6 +113,7 @@ impl Host {
             .plan
             .stages
             .iter()
+            .skip(1)
             .flatten()
             .find_map(|step| match step {
                 Step::Run { args, .. } => Some(args.join(" ")),
