@@ -34,9 +34,9 @@ pub struct Config {
 /// Bounds of what is kept: the oldest runs are deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// Files.
+    /// Most files to keep.
     pub runs: usize,
-    /// Bytes of all of them.
+    /// Most bytes of all of them together.
     pub bytes: u64,
 }
 

@@ -40,7 +40,7 @@ impl FromStr for SessionFd {
 /// A session that was there before this process.
 #[derive(Debug)]
 pub struct Handed {
-    /// It.
+    /// The open session.
     pub session: Session,
     /// The name under which the service manager has it, too.
     pub stored: Option<String>,
