@@ -40,7 +40,13 @@ pub(super) fn take(config: &Config) -> Arrival {
         },
     };
     let read = session.and_then(|session| {
-        let (old, anchors) = read(&session, config.keep_carrier.as_deref())?;
+        let carrier = match &config.handed {
+            Some(_) => newest(&session),
+            // Nobody else could have put one there.
+            None => session.retrieve_fd(*CARRIER_TOKENS.start()),
+        };
+        let carrier = carrier.map_err(|e| e.to_string())?;
+        let (old, anchors) = read(carrier, config.keep_carrier.as_deref())?;
         Ok(Retrieved {
             session,
             old,
@@ -66,8 +72,7 @@ fn newest(session: &Session) -> Result<OwnedFd, Error> {
     Ok(newest)
 }
 
-fn read(session: &Session, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>), String> {
-    let fd = newest(session).map_err(|e| e.to_string())?;
+fn read(fd: OwnedFd, keep: Option<&Path>) -> Result<(OldHalf, Vec<Anchor>), String> {
     let bytes = format::read_fd(fd).map_err(|e| e.to_string())?;
     if let Some(Err(error)) = keep.map(|path| reports::files::durable::write(path, &bytes)) {
         log::warn!("--keep-carrier: {error}; {}", output::keep(&bytes));

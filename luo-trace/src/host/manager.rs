@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use crate::liveupdate::{Session, take_inherited};
 
 /// The name by which a session is known to be meant for the trace.
-const USUAL: &str = "trace";
+pub(crate) const USUAL: &str = "trace";
 /// The first descriptor that is handed over (`SD_LISTEN_FDS_START`).
 const FIRST: RawFd = 3;
 
@@ -150,11 +150,6 @@ pub(crate) fn store(fd: impl AsFd, name: &str) -> io::Result<()> {
     }
     let state = [NotifyState::FdStore, NotifyState::FdName(name)];
     sd_notify::notify_with_fds(&state, &[fd.as_fd()])
-}
-
-/// The name that [`store`] uses where nothing else is known.
-pub(crate) const fn usual_name() -> &'static str {
-    USUAL
 }
 
 fn listed_here() -> Vec<(RawFd, String)> {

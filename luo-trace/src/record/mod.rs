@@ -145,7 +145,7 @@ impl Taken {
             });
         }
         let session = create_session(&name, wait)?;
-        let stored = fdstore.then(|| manager::usual_name().to_owned());
+        let stored = fdstore.then(|| manager::USUAL.to_owned());
         if let Some(stored) = &stored {
             manager::store(&session, stored)
                 .map_err(|e| Failure::environment(format!("--fdstore: {e}")))?;
