@@ -91,11 +91,12 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
              CAP_IPC_LOCK)"
         );
     }
+    let apart = leave_reboot_cpu();
     let ending = Ending::catch()?;
     let mut marks = Marks::open()
         .inspect_err(|e| log::warn!("marks will be missing: {e}"))
         .ok();
-    tell(&probes, attach_ns, carrier.size());
+    tell(&probes, attach_ns, carrier.size(), apart);
     ready
         .announce()
         .context("whoever waits on --ready-fd is gone")?;
@@ -106,6 +107,7 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
         &mut meta,
         marks.as_mut(),
         &ending,
+        apart,
     )?;
     drop(published);
     Handed::forget(stored.as_deref());
@@ -178,13 +180,15 @@ fn create_session(name: &SessionName, wait: Duration) -> anyhow::Result<Session>
     device.create_session(name).map_err(Failure::environment)
 }
 
-/// Waits for a signal, moving records into the carrier meanwhile.
+/// Waits for a signal, moving records into the carrier meanwhile. `apart` says that the
+/// kexec runs on another CPU.
 fn drain(
     probes: &mut Probes,
     carrier: &mut Carrier,
     meta: &mut Meta,
     mut marks: Option<&mut Marks>,
     ending: &Ending,
+    apart: bool,
 ) -> anyhow::Result<()> {
     let ring = probes.events.as_fd().try_clone_to_owned()?;
     let (mut anchor, mut clock) = (Every::new(ANCHOR), Every::new(CLOCK));
@@ -225,7 +229,7 @@ fn drain(
             called = Instant::now();
         }
         pace = match turn {
-            Some(Turn::Begins) if leave_reboot_cpu() => {
+            Some(Turn::Begins) if apart => {
                 anchor = Every::new(LAST_ANCHOR);
                 Pace::Last
             }
@@ -267,14 +271,17 @@ impl Turn {
     }
 }
 
-/// The thread that reboots moves to the first CPU and stops all others
-/// (`migrate_to_reboot_cpu`, kernel/reboot.c, v7.3): on another one, this process neither
-/// keeps it from running nor waits for it. Whether there is another one.
+/// The thread that reboots moves to one CPU, the first where no other is set, and stops all
+/// others (`migrate_to_reboot_cpu`, kernel/reboot.c, v7.3). On another one, this process
+/// neither keeps it from running nor waits for it. Left from the start: a process that is
+/// preempted inside a bpf(2) call on a map keeps every kprobe program from running on that CPU
+/// (`bpf_disable_instrumentation`, include/linux/bpf.h, v7.3), and there the thread that
+/// reboots would go by unseen. Whether there is another CPU.
 fn leave_reboot_cpu() -> bool {
     let Ok(mut cpus) = sched_getaffinity(None) else {
         return false;
     };
-    cpus.unset(0);
+    cpus.unset(facts::reboot_cpu());
     cpus.count() > 0 && sched_setaffinity(None, &cpus).is_ok()
 }
 
@@ -316,7 +323,7 @@ fn un_preserve(session: Session, brokered: bool, carrier: &Carrier) {
     log::info!("stopped before a kexec: the carrier ({size} KiB) {kept}");
 }
 
-fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
+fn tell(probes: &Probes, attach_ns: u64, carrier: u64, apart: bool) {
     log::info!(
         "{} probes armed by {MECHANISM} in {:.1} ms, {:.1} ms after exec; carrier of {} KiB preserved",
         probes.placed.len(),
@@ -324,6 +331,12 @@ fn tell(probes: &Probes, attach_ns: u64, carrier: u64) {
         Duration::from_nanos(attach_ns).as_secs_f64() * 1e3,
         carrier >> 10,
     );
+    if apart {
+        log::info!(
+            "keeps off CPU {}, where the kexec will run",
+            facts::reboot_cpu()
+        );
+    }
     for missing in &probes.missing {
         log::warn!(
             "{}: {}; not recorded without it: {}",

@@ -68,6 +68,13 @@ pub fn clocksource() -> String {
     read_trimmed("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 }
 
+/// The CPU that reboots this kernel (`reboot_cpu`, kernel/reboot.c, v7.3): the first, where
+/// nobody chose another.
+#[must_use]
+pub fn reboot_cpu() -> usize {
+    read_trimmed("/sys/kernel/reboot/cpu").parse().unwrap_or(0)
+}
+
 /// What this kernel and its CPU say of their clocks.
 #[must_use]
 pub fn clock() -> ClockFacts {

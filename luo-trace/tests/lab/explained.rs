@@ -27,7 +27,7 @@ fn lints(run: &Run) -> Vec<&str> {
 fn kexec_alone_records_too() {
     let run = scenario("kexec-alone", "");
     assert!(run.default_window().is_some(), "{}", holes(&run));
-    assert_eq!(run.phases.len(), 8);
+    assert_eq!(run.phases.len(), 8, "{}", holes(&run));
 }
 
 #[test]
