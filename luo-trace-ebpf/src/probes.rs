@@ -3,6 +3,8 @@
 //! Attach, doctor, join and the docs read it; the programs see of each probe
 //! what [`crate::maps::cookie`] packs.
 
+use crate::Kind;
+
 /// Stable number of a probe in records and carriers. Numbers are never reused;
 /// the holes are room to grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -206,6 +208,55 @@ pub enum Activity {
     /// After the blackout, in the new kernel.
     Finish,
 }
+
+/// A function whose beginning stands for a record of the table, where only the kernel's own
+/// function tracer is there to see: that notes beginnings alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    /// The function.
+    pub symbol: &'static str,
+    /// File of the kernel that defines it, v7.3.
+    pub file: &'static str,
+    /// Its prototype there.
+    pub proto: &'static str,
+    /// The row.
+    pub of: ProbeId,
+    /// The record.
+    pub kind: Kind,
+}
+
+/// What bounds the last phases of the old kernel. `kernel_kexec` (`kernel/kexec_core.c`, v7.3)
+/// calls the ones that stand for a return right after the function that returns.
+pub const BEGINNINGS: [Beginning; 4] = [
+    Beginning {
+        symbol: "kernel_kexec",
+        file: "kernel/kexec_core.c",
+        proto: "int kernel_kexec(void)",
+        of: ProbeId::KernelKexec,
+        kind: Kind::Entry,
+    },
+    Beginning {
+        symbol: "kernel_restart_prepare",
+        file: "kernel/reboot.c",
+        proto: "void kernel_restart_prepare(char *cmd)",
+        of: ProbeId::LiveupdateReboot,
+        kind: Kind::Return,
+    },
+    Beginning {
+        symbol: "cpu_hotplug_enable",
+        file: "kernel/cpu.c",
+        proto: "void cpu_hotplug_enable(void)",
+        of: ProbeId::SyscoreShutdown,
+        kind: Kind::Return,
+    },
+    Beginning {
+        symbol: "machine_kexec",
+        file: "arch/x86/kernel/machine_kexec_64.c",
+        proto: "void machine_kexec(struct kimage *image)",
+        of: ProbeId::MachineKexec,
+        kind: Kind::Entry,
+    },
+];
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]

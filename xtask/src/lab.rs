@@ -109,12 +109,17 @@ fn report(luo_trace: &Path, runs: &Path, name: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
+/// The target of the static binary, in rustc's terms.
+pub fn target() -> Result<String> {
+    let host = ebpf::rustc(&["--print", "host-tuple"]).map_err(anyhow::Error::msg)?;
+    Ok(host.trim().to_owned())
+}
+
 /// Builds luo-trace so that it runs as init of an empty machine.
 pub fn binary() -> Result<PathBuf> {
     // Named even though it is ours: without it the flags would reach
     // procedural macros, which cannot be static.
-    let host = ebpf::rustc(&["--print", "host-tuple"]).map_err(anyhow::Error::msg)?;
-    let host = host.trim();
+    let host = target()?;
     let target_dir = target_dir();
     let status = cargo()
         .args([
@@ -124,7 +129,7 @@ pub fn binary() -> Result<PathBuf> {
             "--profile",
             "lab",
             "--target",
-            host,
+            &host,
         ])
         .arg("--target-dir")
         .arg(&target_dir)

@@ -41,7 +41,7 @@ enum Chore {
     Kernel(kernel::Options),
     /// Make a root disk and a package for a host in the lab, and print where they are.
     Host,
-    /// Make the package that users install, and print where it is.
+    /// Make the static binary, packages (.deb, .rpm), SBOM and check sums, and print where they are.
     Dist,
     /// Build the eBPF programs alone and print where the object is.
     BuildEbpf,
@@ -81,7 +81,7 @@ fn run(chore: Chore) -> Result<()> {
         }
         Chore::Dist => {
             setup::run(&[Purpose::Binary])?;
-            println!("{}", dist::deb()?.display());
+            println!("{}", dist::all()?.display());
             Ok(())
         }
         Chore::BuildEbpf => {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
+use luo_trace_ebpf::probes::BEGINNINGS;
 use luo_trace_ebpf::{PROBES, Probe, Series, Site};
 
 use crate::ebpf::cache_dir;
@@ -46,6 +47,7 @@ pub fn check_known_series() -> Result<()> {
 /// The files that the table names and the top Makefile, from the cache or the tarball.
 fn unpacked(source: &Source) -> Result<PathBuf> {
     let mut files: Vec<_> = PROBES.iter().map(|probe| probe.file).collect();
+    files.extend(BEGINNINGS.iter().map(|beginning| beginning.file));
     files.sort_unstable();
     files.dedup();
     files.push("Makefile");
@@ -86,19 +88,22 @@ fn unpacked(source: &Source) -> Result<PathBuf> {
 
 fn check_tree(tree: &Path) -> Result<()> {
     let series = series(tree)?;
-    let differing: Vec<_> = PROBES
-        .iter()
-        .filter_map(|probe| {
-            let text = fs::read_to_string(tree.join(probe.file)).ok();
-            let found = text.as_deref().map(|text| is_defined(probe, text));
-            difference(probe, series, found)
-        })
-        .collect();
+    let text = |file| fs::read_to_string(tree.join(file)).ok();
+    let rows = PROBES.iter().filter_map(|probe| {
+        let text = text(probe.file);
+        let found = text.map(|text| is_defined(probe.proto, probe.site, &text));
+        difference(probe, series, found)
+    });
+    let beginnings = BEGINNINGS.iter().filter_map(|of| {
+        let found = text(of.file).is_some_and(|text| is_defined(of.proto, Site::Function, &text));
+        (!found).then(|| format!("{}: {} does not define `{}`", of.symbol, of.file, of.proto))
+    });
+    let differing: Vec<_> = rows.chain(beginnings).collect();
     let (major, minor) = series;
     if differing.is_empty() {
         say(&format!(
             "probe table: {} rows are as in Linux {major}.{minor}",
-            PROBES.len()
+            PROBES.len() + BEGINNINGS.len()
         ));
         return Ok(());
     }
@@ -140,12 +145,12 @@ fn difference(probe: &Probe, series: Series, found: Option<bool>) -> Option<Stri
 }
 
 /// Whether the text defines what the row says, whatever its white space and attributes.
-fn is_defined(probe: &Probe, text: &str) -> bool {
-    let body = match probe.site {
+fn is_defined(proto: &str, site: Site, text: &str) -> bool {
+    let body = match site {
         Site::Function => "{",
         Site::Tracepoint => "",
     };
-    plain(text).contains(&(plain(probe.proto) + body))
+    plain(text).contains(&(plain(proto) + body))
 }
 
 /// Without white space and attributes.
@@ -165,16 +170,16 @@ mod tests {
 
     #[test]
     fn a_definition_is_found_whatever_its_white_space_and_attributes() {
-        let open = Probe::of(ProbeId::LuoOpen);
+        let is_defined = |id, text: &str| is_defined(Probe::of(id).proto, Site::Function, text);
+        let open = ProbeId::LuoOpen;
         assert!(is_defined(open, OPEN));
         assert!(
             !is_defined(open, &OPEN.replace(")\n{", ");")),
             "declared only"
         );
         assert!(!is_defined(open, &OPEN.replace("filep", "file")));
-        let kexec = Probe::of(ProbeId::MachineKexec);
         let text = "void __nocfi machine_kexec(struct kimage *image)\n{";
-        assert!(is_defined(kexec, text));
+        assert!(is_defined(ProbeId::MachineKexec, text));
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub struct Meta {
     pub missing: Vec<(String, String)>,
     /// Why the tail could not be written, if so.
     pub tail_refused: Option<String>,
+    /// Functions that this kernel's own tracer keeps over the kexec, and how far from the start
+    /// of its text each is, bytes; none where it keeps nothing.
+    #[serde(default)]
+    pub kept: Vec<(String, u64)>,
     /// What this kernel says of its clocks.
     #[serde(default)]
     pub clock: ClockFacts,

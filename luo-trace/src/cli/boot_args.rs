@@ -17,6 +17,10 @@ pub(super) struct Options {
     /// Also record the session and file of every LUO call; makes the blackout about 28 ms longer
     #[arg(long)]
     boot_detail: bool,
+    /// Also keep the kernel's last functions over the kexec that ends it, where systemd calls
+    /// `reboot()`; needed in the old and in the new kernel; makes the blackout about 3 ms longer
+    #[arg(long)]
+    persistent_tail: bool,
     /// Write an initial file system with the settings at its end, and print the word that the
     /// command line then needs. Makes the blackout 9 ms shorter than the long parameters do
     #[arg(short, long, value_name = "FILE")]
@@ -30,6 +34,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let room = Room {
         cpus: facts::host().cpus,
         files: kexec::preserved_files(),
+        persistent_tail: options.persistent_tail,
     };
     let trace = boot_trace(false, options.boot_detail);
     let Some(output) = &options.output else {

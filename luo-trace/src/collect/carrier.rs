@@ -184,6 +184,7 @@ mod tests {
                 attach_ns: 1,
                 missing: Vec::new(),
                 tail_refused: None,
+                kept: Vec::new(),
                 clock: crate::clock::ClockFacts::default(),
             }
         };

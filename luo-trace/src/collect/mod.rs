@@ -26,12 +26,13 @@ use crate::host::manager::Handed;
 use crate::host::now_rfc3339;
 use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
 use crate::host::root::RealRoot;
-use crate::join::{self, Halves, NewHalf, Waited};
+use crate::join::{self, Halves, NewHalf, OldHalf, Waited};
 use crate::liveupdate::{Session, SessionName};
-use crate::probes::Probes;
+use crate::probes::{self, Probes};
 use crate::record;
 use crate::sources::manager::Manager;
 use crate::sources::marks::Marks;
+use crate::sources::persistent::{self, Kept};
 use crate::sources::{self, facts, kmsg};
 use boot_events::BootEvents;
 pub use boot_events::{GUARD, guard};
@@ -300,6 +301,7 @@ fn finish(
         used,
         boot,
         manager,
+        kept: old.as_ref().map(kept).unwrap_or_default(),
         captured_at: now_rfc3339(),
         holes,
     };
@@ -311,6 +313,18 @@ fn finish(
         anchors: u32::try_from(samples).unwrap_or(u32::MAX),
     });
     (run, session)
+}
+
+/// What the old kernel's own tracer kept of its last functions.
+fn kept(old: &OldHalf) -> Vec<Kept> {
+    let meta = &old.meta;
+    if meta.kept.is_empty() {
+        return Vec::new();
+    }
+    let kept = probes::text()
+        .and_then(|text| persistent::read(&meta.kernel.boot_id, &meta.kept, text))
+        .inspect_err(|e| log::warn!("cannot read the old kernel's persistent ring buffer: {e}"));
+    kept.unwrap_or_default()
 }
 
 /// What `--first` moves from the agent to us.

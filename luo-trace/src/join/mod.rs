@@ -5,6 +5,7 @@ mod beside;
 mod boot;
 mod calls;
 mod cost;
+mod kept;
 mod lints;
 mod loss;
 mod marks;
@@ -25,6 +26,7 @@ use crate::carrier::{Counters, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
 pub(crate) use crate::sources::hole;
 use crate::sources::manager::Manager;
+use crate::sources::persistent::Kept;
 pub use crate::sources::{Boot, BootCall, BootMark, Called, Console, Stamp};
 
 pub(crate) use calls::Call;
@@ -93,6 +95,8 @@ pub struct NewHalf {
     pub boot: Boot,
     /// The service manager's part, if it did the update.
     pub manager: Option<Manager>,
+    /// What the old kernel's own tracer kept.
+    pub kept: Vec<Kept>,
     /// RFC 3339, now.
     pub captured_at: String,
     /// Things that went wrong on the way, to be told.
@@ -204,7 +208,7 @@ pub fn join(halves: Halves) -> Run {
     let meta = old.map(|old| &old.meta);
     let old_events = old.map(OldHalf::in_order).unwrap_or_default();
     let new_events = in_order(&new.events);
-    let kexec = phases::last_kexec(&old_events);
+    let kexec = phases::last_kexec(&old_events).or_else(|| kept::kexec(&new.kept));
     if old.is_some() && kexec.is_none() {
         holes.push(hole(
             DEFAULT_WINDOW,
@@ -253,6 +257,7 @@ pub fn join(halves: Halves) -> Run {
     }
     let loss = loss::count(&joined);
     holes.extend(loss::holes(&joined, loss));
+    let clock = seen.checked(clock(bridge.as_ref(), checks, anchors, old.is_some()));
     let mut run = Run {
         schema: SCHEMA.to_owned(),
         id: run_id(meta, &new),
@@ -261,7 +266,7 @@ pub fn join(halves: Halves) -> Run {
         old_kernel: meta.map(|m| m.kernel.clone()),
         new_kernel: new.kernel.clone(),
         kexec_count: new.boot.kexec_count,
-        clock: seen.checked(clock(bridge.as_ref(), checks, anchors, old.is_some())),
+        clock: kept::checked(clock, &joined),
         self_cost: cost::measure(&joined, &found.windows),
         windows: found.windows,
         phases: found.phases,
@@ -275,11 +280,7 @@ pub fn join(halves: Halves) -> Run {
         holes,
         lints: Vec::new(),
         loss,
-        attach: [meta.map(|m| &m.attach), new.attach.as_ref()]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect(),
+        attach: attached(meta, &new),
         witness: None,
         lab: None,
     };
@@ -298,6 +299,12 @@ fn in_order<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<Event> {
     let mut events: Vec<_> = events.into_iter().copied().collect();
     events.sort_by_key(|e| e.boot_ns);
     events
+}
+
+/// How each kernel was probed.
+fn attached(old: Option<&Meta>, new: &NewHalf) -> Vec<Attach> {
+    let attached = [old.map(|old| &old.attach), new.attach.as_ref()];
+    attached.into_iter().flatten().cloned().collect()
 }
 
 fn run_id(old: Option<&Meta>, new: &NewHalf) -> String {

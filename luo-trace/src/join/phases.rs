@@ -12,6 +12,7 @@ use super::marks::MARK_ERROR_NS;
 use super::{Joined, Side as _, Stamp, boot, hole};
 use crate::clock::{BootNs, New, Old};
 use crate::sources::manager::{Manager, QUANTUM_NS};
+use crate::sources::persistent::Kept;
 
 /// Where boundaries are found.
 struct Input<'a> {
@@ -249,8 +250,22 @@ impl Input<'_> {
         })
     }
 
-    /// The first such record after the kexec began.
+    /// The first such record after the kexec began; else what the kernel itself kept of it.
     fn old(&self, id: ProbeId, kind: Kind) -> Option<At> {
+        self.recorded(id, kind).or_else(|| self.kept(id, kind))
+    }
+
+    fn kept(&self, id: ProbeId, kind: Kind) -> Option<At> {
+        let mut kept = self.joined.new.kept.iter();
+        let is = |k: &&Kept| k.probe == id && k.kind == kind && k.at >= self.kexec;
+        kept.find(is).map(|kept| At {
+            t: Old::place(&self.joined.timeline, kept.at),
+            error_ns: kept.error_ns,
+            source: Source::Ftrace,
+        })
+    }
+
+    fn recorded(&self, id: ProbeId, kind: Kind) -> Option<At> {
         let event = self.joined.old_events.iter().find(|e| {
             BootNs::stamped(e.boot_ns) >= self.kexec && e.probe == id as u8 && e.kind == kind as u8
         })?;

@@ -120,6 +120,7 @@ pub(super) fn halves() -> Halves {
         attach_ns: 5,
         missing: Vec::new(),
         tail_refused: None,
+        kept: Vec::new(),
         clock: crate::clock::ClockFacts::default(),
     };
     let new = NewHalf {
@@ -144,6 +145,7 @@ pub(super) fn halves() -> Halves {
             kexec_count: Some(1),
             ..Boot::default()
         },
+        kept: Vec::new(),
         captured_at: "2026-01-01T00:00:00Z".into(),
         holes: Vec::new(),
     };

@@ -159,7 +159,11 @@ struct Traced {
 /// Switches the boot trace on, and says how.
 fn traced(image: &Image, files: usize) -> anyhow::Result<Traced> {
     let cpus = facts::host().cpus;
-    let room = Room { cpus, files };
+    let room = Room {
+        cpus,
+        files,
+        persistent_tail: false,
+    };
     let line = boot_args::with_config(&image.cmdline);
     if let Some(word) = line.in_the_way {
         log::warn!(

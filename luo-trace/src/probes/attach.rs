@@ -24,12 +24,15 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
         (Programs::new(), found.join())
     });
     let (mut programs, found) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
+    let prepared = Instant::now();
     let program = programs.load("luo_kprobe", AttachTo::KprobeMulti)?;
+    let verified = Instant::now();
     let linked = link_functions(&functions, found, &program).map_err(ArmError::Link)?;
     let ((placed, missing), links) = linked;
     if placed.is_empty() {
         return Err(ArmError::NothingPlaced);
     }
+    let attached = Instant::now();
     let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
     let mut map = |name| programs.take_map(name);
     let (events, tail) = (Map::RingBuf(map(name::EVENTS)?), map(name::TAIL)?);
@@ -52,6 +55,13 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
     }
     probes.tail_refused = programs.tail_refused;
     probes.took = start.elapsed();
+    log::debug!(
+        "armed: maps and addresses {:.1?}, verifier {:.1?}, links {:.1?}, tracepoints {:.1?}",
+        prepared - start,
+        verified - prepared,
+        attached - verified,
+        attached.elapsed(),
+    );
     Ok(probes)
 }
 

@@ -16,6 +16,7 @@ use luo_trace_ebpf::maps::{CPU_STATS_WORDS, CpuStats, HotStats};
 use luo_trace_ebpf::{Event, PROBES, Probe};
 
 use crate::carrier::Counters;
+use kallsyms::Kallsyms;
 
 /// How functions are probed, as a run has it.
 pub const MECHANISM: &str = "kprobe.multi";
@@ -87,6 +88,34 @@ pub struct Missing {
     pub probe: &'static Probe,
     pub why: String,
 }
+
+/// How far from the start of the kernel's text each of these symbols is, bytes; without those
+/// that it lacks.
+///
+/// # Errors
+/// The kernel does not tell addresses.
+pub fn text_offsets(symbols: impl Iterator<Item = &'static str>) -> io::Result<Vec<(String, u64)>> {
+    let kallsyms = Kallsyms::open()?;
+    let text = kallsyms.address(TEXT)?.unwrap_or(0);
+    let mut offsets = Vec::new();
+    for symbol in symbols {
+        if let Some(address) = kallsyms.address(symbol)? {
+            offsets.push((symbol.to_owned(), address.wrapping_sub(text)));
+        }
+    }
+    Ok(offsets)
+}
+
+/// Where the running kernel's text starts.
+///
+/// # Errors
+/// The kernel does not tell addresses.
+pub fn text() -> io::Result<u64> {
+    Ok(Kallsyms::open()?.address(TEXT)?.unwrap_or(0))
+}
+
+/// The symbol of that (include/asm-generic/sections.h, v7.3).
+const TEXT: &str = "_text";
 
 /// Armed probes and the maps behind them. Dropping it detaches them.
 pub struct Probes {

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use luo_trace_ebpf::probes::BEGINNINGS;
 use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 use reports::model::{Attach, KernelSide};
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -18,10 +19,11 @@ use crate::host::manager::{self, Handed};
 use crate::host::ready::{Ready, Started};
 use crate::host::state::State;
 use crate::liveupdate::{Device, Error, Session, SessionName};
-use crate::probes::{MECHANISM, Probes};
+use crate::probes::{self, MECHANISM, Probes};
 use crate::sources::facts;
 use crate::sources::kmsg;
 use crate::sources::marks::Marks;
+use crate::sources::persistent::Recording;
 
 /// Tokens of carriers in our session. A recording that was broken off may have left one in a
 /// session that somebody else keeps open: the last is the newest.
@@ -69,6 +71,7 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
     let mut meta = meta(name.as_str(), &probes, attach_ns);
+    let mut kept = keep(&mut meta);
     carrier
         .set_meta(&serde_json::to_vec(&meta)?)
         .map_err(Failure::environment)?;
@@ -106,6 +109,7 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
         &mut carrier,
         &mut meta,
         marks.as_mut(),
+        kept.as_mut(),
         &ending,
         apart,
     )?;
@@ -113,6 +117,20 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
     Handed::forget(stored.as_deref());
     un_preserve(session, brokered, &carrier);
     Ok(Exit::Success)
+}
+
+/// Has the kernel's own tracer keep its last functions, too, where it was booted for that.
+fn keep(meta: &mut Meta) -> Option<Recording> {
+    let symbols = BEGINNINGS.iter().map(|beginning| beginning.symbol);
+    let recording = Recording::start(&meta.kernel.boot_id)
+        .and_then(|recording| {
+            if recording.is_some() {
+                meta.kept = probes::text_offsets(symbols)?;
+            }
+            Ok(recording)
+        })
+        .inspect_err(|e| log::warn!("the persistent ring buffer cannot be used: {e}"));
+    recording.ok().flatten()
 }
 
 /// The session for the trace.
@@ -187,6 +205,7 @@ fn drain(
     carrier: &mut Carrier,
     meta: &mut Meta,
     mut marks: Option<&mut Marks>,
+    mut kept: Option<&mut Recording>,
     ending: &Ending,
     apart: bool,
 ) -> anyhow::Result<()> {
@@ -209,6 +228,9 @@ fn drain(
         }
         if anchor.due() {
             carrier.push_anchor(&Anchor::sample());
+            if let Some(kept) = &mut kept {
+                kept.mark();
+            }
         }
         if clock.due() {
             let clocksource = facts::clocksource();
@@ -362,6 +384,7 @@ fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
         attach_ns,
         missing: missing(probes),
         tail_refused: probes.tail_refused.clone(),
+        kept: Vec::new(),
         clock: facts::clock(),
     }
 }

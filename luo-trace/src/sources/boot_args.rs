@@ -10,6 +10,7 @@
 use luo_trace_ebpf::ProbeId;
 use serde::Serialize;
 
+use super::persistent;
 use crate::arch::TRACE_CLOCK;
 
 /// The word that has a kernel look for a boot configuration.
@@ -50,9 +51,19 @@ pub struct Room {
     pub cpus: u32,
     /// Files that will come back, as far as they are known.
     pub files: usize,
+    /// Whether its own tracer is to keep its last functions over the next kexec.
+    pub persistent_tail: bool,
 }
 
 impl Room {
+    /// Parameters of the persistent ring buffer, if there is to be one.
+    fn tail(self) -> impl Iterator<Item = (&'static str, String)> {
+        let parameters = self
+            .persistent_tail
+            .then(|| persistent::parameters(self.cpus));
+        parameters.into_iter().flatten()
+    }
+
     /// Of each CPU, bytes.
     fn bytes(self, trace: BootTrace) -> u64 {
         let per_file = match trace {
@@ -109,6 +120,8 @@ pub fn settings(room: Room, trace: BootTrace) -> String {
         lines.push(format!("{event}.probes = '{function} {arguments}'"));
         lines.push(format!("{event}.enable"));
     }
+    let tail = room.tail();
+    lines.extend(tail.map(|(name, value)| format!("kernel.{name} = \"{value}\"")));
     lines.join("\n") + "\n"
 }
 
@@ -126,9 +139,13 @@ pub fn parameters(room: Room, trace: BootTrace) -> String {
         "" => String::new(),
         probes => format!(" kprobe_event={probes}"),
     };
+    let tail = room.tail();
+    let tail = tail.fold(String::new(), |all, (name, value)| {
+        format!("{all} {name}={value}")
+    });
     format!(
         "trace_event=initcall:initcall_level,initcall:initcall_start,initcall:initcall_finish,{} \
-         trace_clock={} trace_buf_size={} trace_options=nooverwrite{detail}",
+         trace_clock={} trace_buf_size={} trace_options=nooverwrite{detail}{tail}",
         system_calls.join(","),
         TRACE_CLOCK.name(),
         room.bytes(trace)
@@ -239,7 +256,11 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
 
-    const SMALL: Room = Room { cpus: 2, files: 0 };
+    const SMALL: Room = Room {
+        cpus: 2,
+        files: 0,
+        persistent_tail: false,
+    };
 
     #[test]
     fn what_a_command_line_lacks_is_added_once_and_before_what_is_inits() {
@@ -293,8 +314,30 @@ mod tests {
     }
 
     #[test]
+    fn a_persistent_tail_is_asked_for_at_the_end() {
+        let room = Room {
+            persistent_tail: true,
+            ..SMALL
+        };
+        assert!(parameters(room, BootTrace::Calls).ends_with(
+            "nooverwrite reserve_mem=65536:4096:luo_trace trace_instance=luo_trace^traceoff@luo_trace"
+        ));
+        assert!(settings(room, BootTrace::Calls).ends_with(
+            "kernel.reserve_mem = \"65536:4096:luo_trace\"\n\
+             kernel.trace_instance = \"luo_trace^traceoff@luo_trace\"\n"
+        ));
+    }
+
+    #[test]
     fn room_grows_with_the_files_and_is_shared_by_many_cpus() {
-        let room = |cpus, files| Room { cpus, files }.bytes(BootTrace::Calls) >> 10;
+        let room = |cpus, files| {
+            let room = Room {
+                cpus,
+                files,
+                ..SMALL
+            };
+            room.bytes(BootTrace::Calls) >> 10
+        };
         assert_eq!(
             [room(1, 0), room(4096, 0), room(2, 20_000)],
             [256, 256, 4008]
@@ -304,6 +347,7 @@ mod tests {
         let calls = settings(BootTrace::Calls);
         assert!(calls.contains("ftrace.buffer_size = 262144\n"));
         assert!(calls.ends_with("ftrace.event.syscalls.sys_exit_ioctl.enable\n"));
+        assert!(!calls.contains("reserve_mem"));
         let detail = settings(BootTrace::Detail);
         assert!(detail.ends_with(
             "ftrace.event.kprobes.luo_retrieve_file.probes = 'luo_retrieve_file token=$arg2:u64'\n\

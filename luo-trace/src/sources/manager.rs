@@ -54,7 +54,14 @@ pub fn ask(patience: Duration, wait: impl Fn(Instant) -> io::Result<bool>) -> Op
         return None;
     }
     let start = Instant::now();
-    let stamps = show(&["show", "-p"], &STAMPS)?;
+    let stamps = show(&["show", "-p"], &[&STAMPS[..], &[SOFT_REBOOTS]].concat())?;
+    if has_soft_rebooted(&stamps) {
+        log::warn!(
+            "systemd's part of this update is unknown: userspace was restarted since (soft-reboot), and \
+             systemd keeps the stamps of the last shutdown only"
+        );
+        return None;
+    }
     loop {
         let services = show(&["show", "*.service", "-p"], &SERVICE)?;
         let mut manager = Manager::of(&stamps, &services)?;
@@ -72,6 +79,8 @@ const STAMPS: [&str; 3] = [
     "PreviousShutdownFinishTimestampMonotonic",
     "PreviousShutdownLateStartTimestampMonotonic",
 ];
+/// How often userspace was restarted under the running kernel.
+const SOFT_REBOOTS: &str = "SoftRebootsCount";
 const SERVICE: [&str; 5] = [
     "Id",
     "Job",
@@ -91,6 +100,12 @@ fn show(words: &[&str], properties: &[&str]) -> Option<String> {
         .output();
     let output = output.ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
+}
+
+/// A soft-reboot is a shutdown without a kexec: its stamps are of this kernel.
+fn has_soft_rebooted(stamps: &str) -> bool {
+    let count = blocks(stamps).find_map(|stamps| stamps.get(SOFT_REBOOTS)?.parse::<u64>().ok());
+    count.is_some_and(|count| count > 0)
 }
 
 impl Manager {
@@ -275,6 +290,14 @@ mod tests {
         let coming = |text| is_coming(&blocks(text).next().unwrap());
         assert!(coming("Job=17\nActiveState=inactive") && coming("ActiveState=activating"));
         assert!(!coming("Job=0\nActiveState=inactive") && !coming("ActiveState=active"));
+    }
+
+    #[test]
+    fn a_restart_of_userspace_is_told_from_an_update() {
+        let after = |count| has_soft_rebooted(&format!("{SHUTDOWN}SoftRebootsCount={count}\n"));
+        assert!(after("1") && !after("0"));
+        // Before systemd 257 there is no such property.
+        assert!(!has_soft_rebooted(SHUTDOWN));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod kmsg;
 pub mod manager;
 pub mod marks;
+pub mod persistent;
 pub mod tracefs;
 
 use luo_trace_ebpf::Command;

@@ -147,9 +147,14 @@ fn phases(run: &Run) -> Section {
         lines.push(TableLine::of([name, start, length, Cell::Share(1.0)]));
     }
     let (left, right) = (exact(from), exact(to));
-    let room = 24_usize.saturating_sub(left.len());
-    let columns = "phase <13 | start >9 | duration >8 | share >6 | source <7";
-    let columns = format!("{columns} | {left}{right:>room$} #24");
+    // Ids are not cut: the bars take what they leave.
+    let id = run.phases.iter().map(|p| p.id.len()).max().unwrap_or(0);
+    let id = id.clamp(13, 24);
+    let bar = 37 - id;
+    let room = bar.saturating_sub(left.len());
+    let columns = format!(
+        "phase <{id} | start >9 | duration >8 | share >6 | source <7 | {left}{right:>room$} #{bar}"
+    );
     Section::lines("", Role::Lead, &columns, lines)
 }
 
