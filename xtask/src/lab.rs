@@ -133,12 +133,7 @@ pub fn binary() -> Result<PathBuf> {
         ])
         .arg("--target-dir")
         .arg(&target_dir)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        // At a fixed address nothing is relocated when it starts, inside the blackout.
-        .env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C relocation-model=static",
-        )
+        .env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\x1f"))
         .stdout(Stdio::null())
         .status()
         .context("cargo does not start")?;
@@ -146,6 +141,24 @@ pub fn binary() -> Result<PathBuf> {
         bail!("luo-trace does not build; cargo's messages are above");
     }
     Ok(target_dir.join(host).join("lab/luo-trace"))
+}
+
+/// How rustc is to build it.
+fn flags() -> Result<Vec<String>> {
+    let print = |what| ebpf::rustc(&["--print", what]).map_err(anyhow::Error::msg);
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(
+        || std::env::home_dir().unwrap_or_default().join(".cargo"),
+        PathBuf::from,
+    );
+    // The same sources make the same binary wherever they are.
+    let remap = |from: &str, to: &str| format!("--remap-path-prefix={from}={to}");
+    Ok(vec![
+        "-Ctarget-feature=+crt-static".to_owned(),
+        // At a fixed address nothing is relocated when it starts, inside the blackout.
+        "-Crelocation-model=static".to_owned(),
+        remap(&cargo.display().to_string(), "/cargo"),
+        remap(print("sysroot")?.trim(), "/rust"),
+    ])
 }
 
 /// Builds the eBPF programs alone, for whoever embeds a ready object.

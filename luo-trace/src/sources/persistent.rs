@@ -28,6 +28,9 @@ const MARK: &str = "luo-trace";
 /// How far the two clocks may drift apart, at most: the kernel steers by no more
 /// (`MAXFREQ`, include/linux/timex.h, v7.3).
 const STEERING_PPM: u64 = 500;
+/// How far into a function the tracer's call may be, bytes: behind a landing pad (`endbr64`,
+/// `bti`) and the instructions that are patched.
+const PATCHED: u64 = 16;
 /// What the trace rounds its stamps down to, ns.
 const ROUNDING_NS: u64 = 1_000;
 
@@ -153,16 +156,38 @@ struct Sandwich {
 }
 
 impl Sandwich {
-    /// Where on the boot clock a stamp of the trace lies, and the bound of the error.
-    fn place(&self, stamp: u64) -> (i64, u64) {
-        let apart = stamp.abs_diff(self.stamp);
-        let room = self.after.saturating_sub(self.before) / 2;
-        let middle = self.before.saturating_add(room);
+    /// The first and the last instant of the boot clock at which a stamp of the trace may have
+    /// been taken, as far as this mark tells, ns.
+    fn bounds(&self, stamp: u64) -> (i128, i128) {
         let since = i128::from(stamp) - i128::from(self.stamp);
-        let at = i64::try_from(i128::from(middle) + since).unwrap_or(i64::MAX);
-        let drift = apart / 1_000_000 * STEERING_PPM;
-        (at, room + drift + ROUNDING_NS)
+        let drift = i128::from(stamp.abs_diff(self.stamp) / 1_000_000 * STEERING_PPM);
+        let room = drift + i128::from(ROUNDING_NS);
+        (
+            i128::from(self.before) + since - room,
+            i128::from(self.after) + since + room,
+        )
     }
+}
+
+/// Where on the boot clock a stamp lies, and the bound of the error: by the marks from the
+/// nearest on, as long as they agree. Nothing without marks.
+fn place(marks: &[Sandwich], stamp: u64) -> Option<(i64, u64)> {
+    let mut nearest: Vec<&Sandwich> = marks.iter().collect();
+    nearest.sort_by_key(|mark| mark.stamp.abs_diff(stamp));
+    let mut bounds = nearest.into_iter().map(|mark| mark.bounds(stamp));
+    let first = bounds.next()?;
+    let (least, most) = bounds
+        .scan(first, |(least, most), (from, to)| {
+            (*least, *most) = ((*least).max(from), (*most).min(to));
+            (*least <= *most).then_some((*least, *most))
+        })
+        .last()
+        .unwrap_or(first);
+    let middle = least + (most - least) / 2;
+    Some((
+        i64::try_from(middle).ok()?,
+        u64::try_from(most - middle).ok()?,
+    ))
 }
 
 fn parse(trace: &str, boot_id: &str, functions: &[(u64, &Beginning)]) -> Vec<Kept> {
@@ -186,15 +211,17 @@ fn parse(trace: &str, boot_id: &str, functions: &[(u64, &Beginning)]) -> Vec<Kep
                 });
             }
         } else if let Some(address) = address(record.text)
-            && let Some((_, beginning)) = functions.iter().find(|(at, _)| *at == address)
+            && let Some((_, beginning)) = functions
+                .iter()
+                .find(|(at, _)| (0..=PATCHED).contains(&address.wrapping_sub(*at)))
         {
             begun.push((stamp, *beginning));
         }
     }
-    marks.retain(|mark| mark.before <= mark.after && mark.after != u64::MAX);
+    // When the last one had been written, nobody tells.
+    marks.pop();
     let kept = begun.into_iter().filter_map(|(stamp, beginning)| {
-        let placed = marks.iter().map(|mark| mark.place(stamp));
-        let (at, error_ns) = placed.min_by_key(|(_, error)| *error)?;
+        let (at, error_ns) = place(&marks, stamp)?;
         Some(Kept {
             probe: beginning.of,
             kind: beginning.kind,
@@ -205,10 +232,11 @@ fn parse(trace: &str, boot_id: &str, functions: &[(u64, &Beginning)]) -> Vec<Kep
     kept.collect()
 }
 
-/// `luo-trace BOOT_ID BEFORE WRITTEN` of this boot.
+/// Of ` <ffffffff841b1066>: luo-trace BOOT_ID BEFORE WRITTEN`, the times, if it is of that boot.
 fn mark(text: &str, boot_id: &str) -> Option<(u64, u64)> {
-    let mut words = text.split_ascii_whitespace();
-    if words.next()? != MARK || words.next()? != boot_id {
+    let (_, mark) = text.split_once(MARK)?;
+    let mut words = mark.split_ascii_whitespace();
+    if words.next()? != boot_id {
         return None;
     }
     Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
@@ -236,23 +264,41 @@ mod tests {
 
     #[test]
     fn functions_are_placed_by_the_marks_of_their_boot() {
-        let trace = format!(
-            "# tracer: nop\n\
-             <...>-107 [000] ...1.    34.835117: tracing_mark_write: luo-trace other 34 0\n\
-             <...>-107 [001] ...1.    34.900000: tracing_mark_write: luo-trace {BOOT} 34899000000 0\n\
-             <...>-107 [001] ...1.    35.000000: tracing_mark_write: luo-trace {BOOT} 34999998000 34899010000\n\
-             <...>-158 [001] .....    43.500103: x <ffffffff9df56f00> <-y <ffffffff9e4daade>\n\
-             <...>-158 [000] d....    43.604152: x <ffffffff9df57200> <-y <ffffffff9e4daade>\n\
-             <...>-158 [000] d....    43.604153: x <ffffffff11111111> <-y <ffffffff9e4daade>\n\
-             <...>-107 [001] ...1.    45.000000: tracing_mark_write: luo-trace {BOOT} 44999998000 35000002000\n"
+        let line =
+            |cpu, stamp, what: &str| format!("  <...>-43  [00{cpu}] ...1.  {stamp}: {what}\n");
+        let mark = |stamp, boot, before, written| {
+            let mark = format!("tracing_mark_write <ffffffff841b1066>: luo-trace {boot}");
+            line(1, stamp, &format!("{mark} {before} {written}"))
+        };
+        let begins =
+            |stamp, address| line(0, stamp, &format!("x <{address}> <-y <ffffffff8418ea76>"));
+        let trace = [
+            "# tracer: nop\n".to_owned(),
+            mark("3.143000", "other", 1, 2),
+            // So long ago that it says something else.
+            mark("1.146000", BOOT, 9, 8),
+            // The stamp is 7 ms behind the boot clock.
+            mark("3.146000", BOOT, 3_138_990_000_u64, 1_112_540_942_u64),
+            mark("3.147000", BOOT, 3_139_999_000, 3_139_010_000),
+            mark("3.148000", BOOT, 3_140_900_000, 3_140_020_000),
+            begins("3.162836", "ffffffff9df56f04"),
+            begins("3.178869", "ffffffff9df57200"),
+            begins("3.178870", "ffffffff11111111"),
+        ];
+        let kept = parse(&trace.concat(), BOOT, &functions());
+        let what: Vec<_> = kept.iter().map(|kept| (kept.probe, kept.kind)).collect();
+        assert_eq!(
+            what,
+            [
+                (ProbeId::KernelKexec, Kind::Entry),
+                (ProbeId::MachineKexec, Kind::Entry)
+            ]
         );
-        let kept = parse(&trace, BOOT, &functions());
-        let at = |n: usize| (kept[n].probe, kept[n].kind, kept[n].at.ns());
-        // The second mark is 0.4 us off, its room 2 us, and 8.5 s may drift by 4.25 ms.
-        assert_eq!(at(0), (ProbeId::KernelKexec, Kind::Entry, 43_500_103_000));
-        assert_eq!(at(1), (ProbeId::MachineKexec, Kind::Entry, 43_604_152_000));
-        assert_eq!(kept.len(), 2);
-        assert_eq!(kept[0].error_ns, 2_000 + 8_500 * 500 + 1_000);
+        for (kept, true_ns) in kept.iter().zip([3_155_836_000, 3_171_869_000]) {
+            assert!((kept.at.ns() - true_ns).unsigned_abs() <= kept.error_ns);
+            // The room that both marks leave, what the clocks drift in 30 ms, the rounding.
+            assert!(kept.error_ns < 5_500 + 16_000 + 1_000, "{kept:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 
-use super::support::{KERNEL, KERNEL_HOST, Lab, lab};
+use super::support::{KERNEL, KERNEL_HOST, Lab, lab, lab_with_tail};
 
 fn scenario(name: &str, args: &str) -> Run {
     lab(KERNEL, &format!("--scenario {name} {args}"))
@@ -28,6 +28,21 @@ fn kexec_alone_records_too() {
     let run = scenario("kexec-alone", "");
     assert!(run.default_window().is_some(), "{}", holes(&run));
     assert_eq!(run.phases.len(), 8, "{}", holes(&run));
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn what_the_kernels_own_tracer_kept_agrees_with_the_probes() {
+    let run = lab_with_tail(KERNEL, "").succeeded().run(1);
+    let said = "4 of the old kernel's last functions were seen by probes and kept";
+    let clock = &run.clock;
+    assert!(
+        clock.checks.iter().any(|check| check.starts_with(said)),
+        "{:?}",
+        clock.checks
+    );
+    let contradiction = clock.warnings.iter().find(|w| w.contains("tracer"));
+    assert_eq!(contradiction, None);
 }
 
 #[test]

@@ -48,6 +48,19 @@ pub fn lab(kernel: &str, args: &str) -> Lab {
     Lab { dir, output }
 }
 
+/// The same of kernels that keep their last functions themselves (`boot-args
+/// --persistent-tail`).
+pub fn lab_with_tail(kernel: &str, args: &str) -> Lab {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(kernel, &dir, args);
+    command.args([
+        "--append",
+        "reserve_mem=64K:4096:luo_trace trace_instance=luo_trace^traceoff@luo_trace",
+    ]);
+    let output = command.output().unwrap();
+    Lab { dir, output }
+}
+
 impl Lab {
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.output.stderr).into_owned()

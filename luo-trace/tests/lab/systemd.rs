@@ -2,13 +2,12 @@
 
 use reports::model::{DEFAULT_WINDOW, Run, Source};
 
-use super::support::{HOST, KERNEL_HOST, Lab, PACKAGE, env, lab};
+use super::support::{HOST, KERNEL_HOST, PACKAGE, env, lab, lab_with_tail};
 
-/// Updates of a host on which the package was installed, and nothing else.
-fn host(args: &str) -> Lab {
+/// Updates of a host on which the package was installed, and nothing else, as arguments.
+fn host(args: &str) -> String {
     let [disk, package] = [HOST, PACKAGE].map(|name| env(name).display().to_string());
-    let args = format!("--host {disk} --package {package} --memory 2G --timeout 10m {args}");
-    lab(KERNEL_HOST, &args)
+    format!("--host {disk} --package {package} --memory 2G --timeout 10m {args}")
 }
 
 /// What holds for every run of a host.
@@ -59,9 +58,19 @@ fn check(run: &Run) {
 #[test]
 #[ignore = "boots a VM"]
 fn a_host_is_updated_by_its_own_service_manager() {
-    let lab = host("").succeeded();
+    let lab = lab_with_tail(KERNEL_HOST, &host("")).succeeded();
     let run = lab.run(1);
     check(&run);
+    // Process 1 called reboot(), and the kernel's own tracer saw it through.
+    for phase in ["old.shutdown", "old.stop"] {
+        let phase = run
+            .phase(phase)
+            .unwrap_or_else(|| panic!("{:?}", run.holes));
+        assert!(
+            phase.source != Source::Derived && phase.duration_ns > 0,
+            "{phase:?}"
+        );
+    }
     assert!(run.window(DEFAULT_WINDOW).unwrap().duration_ns > 0);
     // A line for the update, and none for what is as it should be.
     let said = lab.log("0001-watch");
@@ -77,10 +86,10 @@ fn a_host_is_updated_by_its_own_service_manager() {
 #[ignore = "boots VMs, minutes long"]
 fn long_a_service_that_was_restarted_killed_or_disabled_does_what_it_says() {
     for scenario in ["host-restarted", "host-killed"] {
-        let lab = host(&format!("--scenario {scenario}")).succeeded();
+        let lab = lab(KERNEL_HOST, &host(&format!("--scenario {scenario}"))).succeeded();
         check(&lab.run(1));
     }
-    let lab = host("--scenario host-disabled").succeeded();
+    let lab = lab(KERNEL_HOST, &host("--scenario host-disabled")).succeeded();
     assert!(lab.vms()[0].runs.is_empty());
     let doctor = lab.log("0001-doctor");
     assert!(
