@@ -70,6 +70,16 @@ fn overtaken(counters: &Counters, events: &[Event]) -> u64 {
     missing.sum()
 }
 
+/// Why the tail is empty where somebody else rebooted.
+fn not_ours(kept: bool) -> String {
+    let next = if kept {
+        "the last phases are from the kernel's own tracer, without inner calls"
+    } else {
+        "`luo-trace boot-args --persistent-tail` has the kernel itself keep its last functions"
+    };
+    format!("reboot() was not called by `luo-trace kexec`; {next}")
+}
+
 /// One for each cause.
 pub(super) fn holes(joined: &Joined<'_>, loss: Loss) -> Vec<Hole> {
     let Joined { old, new, .. } = joined;
@@ -101,7 +111,7 @@ pub(super) fn holes(joined: &Joined<'_>, loss: Loss) -> Vec<Hole> {
                 .meta
                 .tail_refused
                 .clone()
-                .unwrap_or_else(|| "reboot() was not called by `luo-trace kexec`".to_owned());
+                .unwrap_or_else(|| not_ours(!new.kept.is_empty()));
             holes.push(hole(
                 "old.tail",
                 format!("nothing was recorded in the tail: {why}"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::calls::Forest;
 use super::evidence::{evidence, holes_and_advice, self_cost, setting};
 use super::{Body, Cell, Fact, Findings, Role, Section, TableLine};
+use crate::model::phase::{SERVICE, WORKLOAD};
 use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, Run, Source, Span, Witness};
 use crate::stats::ratio;
 use crate::units::{brief, bytes, column, count, exact};
@@ -108,7 +109,8 @@ fn windows(run: &Run) -> Section {
         let (default, ends) = match window.name.as_str() {
             "kernel" => ("", "kexec, init"),
             DEFAULT_WINDOW => (" (default)", "kexec, last retrieve"),
-            "workload" => ("", "pause, resume marks"),
+            WORKLOAD => ("", "pause, resume marks"),
+            SERVICE => ("", "units stop, services ready"),
             _ => ("", ""),
         };
         TableLine::of([
@@ -129,8 +131,7 @@ fn phases(run: &Run) -> Section {
     let window = run.default_window();
     let line = |phase: &Phase| {
         let (start, end) = (phase.start_t, phase.end_t());
-        let inside = window.filter(|w| start >= w.start && end <= w.end);
-        let share = inside.map(|w| ratio(phase.duration_ns, w.duration_ns));
+        let share = window.and_then(|window| window.share(phase));
         TableLine::of([
             Cell::Phase(phase.id.clone()),
             Cell::length(start),

@@ -466,6 +466,14 @@ impl Window {
             None => self.name.clone(),
         }
     }
+
+    /// The share that a phase has of it; nothing for one that lies around it.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
+    pub fn share(&self, phase: &Phase) -> Option<f64> {
+        let inside = phase.start_t >= self.start && phase.end_t() <= self.end;
+        (inside && self.duration_ns > 0).then(|| phase.duration_ns as f64 / self.duration_ns as f64)
+    }
 }
 
 impl Phase {

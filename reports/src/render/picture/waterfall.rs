@@ -8,7 +8,6 @@ use super::colour::{self, Fill, GRID, INK, MUTED, PAPER};
 use super::frame::{Frame, LABEL, MARGIN, Pen, Plot, WIDTH};
 use crate::model::{DEFAULT_WINDOW, Phase, PhaseId, Run, Source, Span};
 use crate::render::micro;
-use crate::stats::ratio;
 use crate::units::{brief, percent};
 
 /// Functions that are shown, the costliest in the window.
@@ -61,8 +60,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
             _ => "",
         };
         let length = micro(&brief(phase.duration_ns));
-        let share = percent(ratio(phase.duration_ns, window.duration_ns));
-        let text = format!("{length}, {share}{derived}");
+        // What lies around the window is no share of it.
+        let share = window.share(phase);
+        let share = share.map_or_else(String::new, |share| format!(", {}", percent(share)));
+        let text = format!("{length}{share}{derived}");
         let (pen, fill) = (Pen::label(INK), colour::fill(phase));
         let ends = [(phase.start_t, phase.end_t())];
         rows.row(&phase.id, pen, &ends, fill, &text)?;
