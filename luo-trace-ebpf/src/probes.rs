@@ -209,24 +209,25 @@ pub enum Activity {
     Finish,
 }
 
-/// A function whose beginning stands for a record of the table, where only the kernel's own
-/// function tracer is there to see: that notes beginnings alone.
+/// A kernel function whose entry replaces a record of a probe that is missing. The kernel's own
+/// function tracer records entries only, so the return of a function is replaced by the entry of
+/// the function that is called next.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
-    /// The function.
+    /// Its symbol.
     pub symbol: &'static str,
     /// File of the kernel that defines it, v7.3.
     pub file: &'static str,
     /// Its prototype there.
     pub proto: &'static str,
-    /// The row.
+    /// The probe whose record it replaces.
     pub of: ProbeId,
-    /// The record.
+    /// Entry or return: what it replaces.
     pub kind: Kind,
 }
 
-/// What bounds the last phases of the old kernel. `kernel_kexec` (`kernel/kexec_core.c`, v7.3)
-/// calls the ones that stand for a return right after the function that returns.
+/// What bounds the last phases of the old kernel: the kexec, and what `kernel_kexec` calls
+/// (`kernel/kexec_core.c`, v7.3). `machine_kexec` is in another file on each architecture.
 pub const BEGINNINGS: [Beginning; 4] = [
     Beginning {
         symbol: "kernel_kexec",

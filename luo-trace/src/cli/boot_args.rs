@@ -17,15 +17,18 @@ pub(super) struct Options {
     /// Also record the session and file of every LUO call; makes the blackout about 28 ms longer
     #[arg(long)]
     boot_detail: bool,
-    /// Also keep the kernel's last functions over the kexec that ends it, where systemd calls
-    /// `reboot()`; needed in the old and in the new kernel; makes the blackout about 3 ms longer
+    /// Also record when the old kernel ran its last functions, for updates that systemd does
+    /// (`systemctl kexec`). Both kernels must be booted with it. Makes the blackout about 3 ms
+    /// longer
     #[arg(long)]
     persistent_tail: bool,
-    /// Write an initial file system with the settings at its end, and print the word that the
-    /// command line then needs. Makes the blackout 9 ms shorter than the long parameters do
+    /// Write the settings to the end of an initial file system, and print `bootconfig`, the word to
+    /// add to the command line. The blackout is 9 ms shorter than with the parameters that are
+    /// printed without this option
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Initial file system to add the settings to; may be the same file as the output
+    /// Initial file system to add the settings to [default: none, the settings only]; may be
+    /// the same file as the output
     #[arg(long, value_name = "FILE", requires = "output")]
     initrd: Option<PathBuf>,
 }

@@ -323,7 +323,7 @@ fn kept(old: &OldHalf) -> Vec<Kept> {
     }
     let kept = probes::text()
         .and_then(|text| persistent::read(&meta.kernel.boot_id, &meta.kept, text))
-        .inspect_err(|e| log::warn!("cannot read the old kernel's persistent ring buffer: {e}"));
+        .inspect_err(|e| log::warn!("cannot read the old kernel's own trace (--persistent-tail): {e}; its last phases may be missing"));
     let kept = kept.unwrap_or_default();
     log::debug!("kept by the old kernel's own tracer: {kept:?}");
     kept

@@ -49,19 +49,19 @@ fn compared(
         return clock;
     };
     clock.checks.push(format!(
-        "{} of the old kernel's last functions were seen by probes and kept by its tracer: at most {} us \
-         apart",
+        "{} times near the end of the old kernel come from both the probes and the kernel's own trace: at \
+         most {} us apart",
         pairs.len(),
         most.div_ceil(1_000)
     ));
     let beyond = pairs
         .iter()
         .filter(|(kept, apart)| *apart > kept.error_ns + BETWEEN_NS);
-    if beyond.count() > 0 {
+    if let Some(worst) = beyond.map(|(_, apart)| apart).max() {
         clock.warnings.push(format!(
-            "the old kernel's tracer and the probes are {} us apart: stamps of its last functions \
-             may be wrong by that",
-            most.div_ceil(1_000)
+            "the probes and the kernel's own trace differ by {} us: the last phases of the old kernel may be \
+             wrong by that much",
+            worst.div_ceil(1_000)
         ));
     }
     clock
@@ -94,7 +94,7 @@ mod tests {
             )
         };
         let agreeing = checked(5_003_000);
-        assert!(agreeing.checks[0].starts_with("1 of the old kernel's last functions"));
+        assert!(agreeing.checks[0].starts_with("1 times near the end"));
         assert!(agreeing.checks[0].ends_with("at most 3 us apart"));
         assert_eq!(agreeing.warnings, Vec::<String>::new());
         assert_eq!(checked(11_000_000).warnings.len(), 1);

@@ -71,11 +71,19 @@ fn overtaken(counters: &Counters, events: &[Event]) -> u64 {
 }
 
 /// Why the tail is empty where somebody else rebooted.
-fn not_ours(kept: bool) -> String {
-    let next = if kept {
-        "the last phases are from the kernel's own tracer, without inner calls"
-    } else {
-        "`luo-trace boot-args --persistent-tail` has the kernel itself keep its last functions"
+fn not_ours(kept: bool, arrived: bool) -> String {
+    let next = match (kept, arrived) {
+        (_, true) => {
+            "phases that the probes missed are from the kernel's own trace; calls inside them are missing"
+        }
+        (true, false) => {
+            "the old kernel recorded its last functions itself, but nothing of that arrived: was this \
+             kernel booted with the parameters of `luo-trace boot-args --persistent-tail`, too?"
+        }
+        (false, false) => {
+            "to record the last phases in spite of that, boot both kernels with the parameters of \
+             `luo-trace boot-args --persistent-tail`"
+        }
     };
     format!("reboot() was not called by `luo-trace kexec`; {next}")
 }
@@ -111,7 +119,7 @@ pub(super) fn holes(joined: &Joined<'_>, loss: Loss) -> Vec<Hole> {
                 .meta
                 .tail_refused
                 .clone()
-                .unwrap_or_else(|| not_ours(!new.kept.is_empty()));
+                .unwrap_or_else(|| not_ours(!old.meta.kept.is_empty(), !new.kept.is_empty()));
             holes.push(hole(
                 "old.tail",
                 format!("nothing was recorded in the tail: {why}"),

@@ -129,7 +129,7 @@ fn keep(meta: &mut Meta) -> Option<Recording> {
             }
             Ok(recording)
         })
-        .inspect_err(|e| log::warn!("the persistent ring buffer cannot be used: {e}"));
+        .inspect_err(|e| log::warn!("the kernel's own trace of its last functions (--persistent-tail) cannot be used: {e}"));
     recording.ok().flatten()
 }
 
@@ -354,9 +354,12 @@ fn tell(probes: &Probes, attach_ns: u64, carrier: u64, apart: bool) {
         carrier >> 10,
     );
     if apart {
-        log::info!(
-            "keeps off CPU {}, where the kexec will run",
-            facts::reboot_cpu()
+        let cpu = facts::reboot_cpu();
+        log::info!("luo-trace keeps off CPU {cpu}: the kexec will run there");
+    } else {
+        log::warn!(
+            "luo-trace cannot keep off the CPU on which the kexec will run: the last records may be \
+             missing"
         );
     }
     for missing in &probes.missing {

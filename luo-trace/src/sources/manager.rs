@@ -1,4 +1,4 @@
-//! What systemd says of its part of the outage: four stamps of the old kernel's shutdown, which
+//! What systemd says of its part of the outage: three stamps of the old kernel's shutdown, which
 //! it carries over itself, and when the services that keep descriptors were ready again
 //! (`org.freedesktop.systemd1(5)`, version 262).
 //!
@@ -57,8 +57,8 @@ pub fn ask(patience: Duration, wait: impl Fn(Instant) -> io::Result<bool>) -> Op
     let stamps = show(&["show", "-p"], &[&STAMPS[..], &[SOFT_REBOOTS]].concat())?;
     if has_soft_rebooted(&stamps) {
         log::warn!(
-            "systemd's part of this update is unknown: userspace was restarted since (soft-reboot), and \
-             systemd keeps the stamps of the last shutdown only"
+            "the window service is missing: userspace was restarted (soft-reboot) after the update, and \
+             systemd keeps the times of its last shutdown only"
         );
         return None;
     }

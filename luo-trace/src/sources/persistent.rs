@@ -23,9 +23,10 @@ use crate::host::ready::boot_ns;
 const NAME: &str = "luo_trace";
 /// What each CPU has of it, bytes: hundreds of marks.
 const ROOM: u64 = 32 << 10;
-/// How marks begin.
+/// First word of a mark. Then follow the boot id, the boot clock right before the mark was
+/// written, and the boot clock right after the mark before it had been written, ns.
 const MARK: &str = "luo-trace";
-/// How far the two clocks may drift apart, at most: the kernel steers by no more
+/// How far the two clocks may drift apart: NTP changes the boot clock's rate by this at most
 /// (`MAXFREQ`, include/linux/timex.h, v7.3).
 const STEERING_PPM: u64 = 500;
 /// How far into a function the tracer's call may be, bytes: behind a landing pad (`endbr64`,
@@ -61,8 +62,8 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins to record, where this kernel was booted for it. What an earlier kernel recorded
-    /// is gone then.
+    /// Begins to record; nothing if this kernel was booted without [`parameters`]. Erases what
+    /// the old kernel recorded: call [`read`] first.
     ///
     /// # Errors
     /// The kernel refuses its tracer.
@@ -95,7 +96,7 @@ impl Recording {
     /// Ties the trace's clock to the boot clock.
     pub fn mark(&mut self) {
         let mark = format!("{MARK} {} {} {}", self.boot_id, boot_ns(), self.written);
-        // One that is lost makes the others count for longer.
+        // If one is lost, times are converted by its neighbours.
         let _ = self.marker.write_all(mark.as_bytes());
         self.written = boot_ns();
     }
@@ -111,14 +112,14 @@ impl Drop for Recording {
     }
 }
 
-/// Something that the old kernel did.
+/// A record that the old kernel's own trace replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The probe that would have recorded it.
+    /// The probe whose record it replaces.
     pub probe: ProbeId,
-    /// Its record.
+    /// Entry or return.
     pub kind: Kind,
-    /// When.
+    /// When it was.
     pub at: BootNs<Old>,
     /// Bound of the error of `at`, ns.
     pub error_ns: u64,
@@ -126,9 +127,9 @@ pub struct Kept {
 
 /// What the kernel of that boot left; nothing where this kernel was not booted for it.
 ///
-/// `functions` tells how far from the start of the old kernel's text each of [`BEGINNINGS`]
-/// was, `text` where that of this kernel starts: the trace tells addresses as if it were the
-/// old kernel's.
+/// Also nothing if no mark of that boot arrived. `functions`: names of [`BEGINNINGS`] and how far
+/// each was from the old kernel's `_text`, bytes. `text`: address of this kernel's `_text`; the
+/// trace shows the old kernel's addresses moved to it.
 ///
 /// # Errors
 /// The trace cannot be read.
@@ -218,7 +219,7 @@ fn parse(trace: &str, boot_id: &str, functions: &[(u64, &Beginning)]) -> Vec<Kep
             begun.push((stamp, *beginning));
         }
     }
-    // When the last one had been written, nobody tells.
+    // No later mark says when the last one had been written.
     marks.pop();
     let kept = begun.into_iter().filter_map(|(stamp, beginning)| {
         let (at, error_ns) = place(&marks, stamp)?;

@@ -178,7 +178,7 @@ fn an_update_is_traced_whole_without_btf() {
     let lab = lab(KERNEL, "--detail --workload memfd=4x1M,sessions=2").succeeded();
     check_run(&lab.run(1), 4, 2, 1);
     // There, a call on a map that the kexec interrupts would keep the probes from running.
-    assert!(lab.log("0001-record").contains("keeps off CPU 0"));
+    assert!(lab.log("0001-record").contains("luo-trace keeps off CPU 0"));
 }
 
 #[test]
