@@ -211,7 +211,7 @@ fn drain(
 ) -> anyhow::Result<()> {
     let ring = probes.events.as_fd().try_clone_to_owned()?;
     let (mut anchor, mut clock) = (Every::new(ANCHOR), Every::new(CLOCK));
-    let mut counters = Counters::default();
+    let (mut counters, mut drained) = (Counters::default(), 0);
     let (mut called, mut pace) = (Instant::now(), Pace::Called);
     loop {
         let files: Vec<_> = [Some(ring.as_fd()), marks.as_ref().map(|m| m.fd())]
@@ -226,7 +226,8 @@ fn drain(
         if ending.wait(&files, next)? {
             return Ok(());
         }
-        if anchor.due() {
+        let look = anchor.due();
+        if look {
             carrier.push_anchor(&Anchor::sample());
             if let Some(kept) = &mut kept {
                 kept.mark();
@@ -245,10 +246,13 @@ fn drain(
                 .iter()
                 .for_each(|event| carrier.push_event(event));
         }
-        let drained = counters.drained;
-        let turn = move_records(probes, carrier, &mut counters)?;
-        if counters.drained > drained {
+        let (moved, turn) = move_records(probes, carrier);
+        drained += moved;
+        if moved > 0 {
             called = Instant::now();
+        }
+        if look {
+            look_at_counters(probes, carrier, drained, &mut counters)?;
         }
         pace = match turn {
             Some(Turn::Begins) if apart => {
@@ -307,20 +311,27 @@ fn leave_reboot_cpu() -> bool {
     cpus.count() > 0 && sched_setaffinity(None, &cpus).is_ok()
 }
 
-/// Moves what waits in the ring buffer; the counters follow the records, so that
-/// a carrier cut off in between claims too little rather than too much. They may
-/// grow without a record: by those that were lost.
-fn move_records(
-    probes: &mut Probes,
-    carrier: &mut Carrier,
-    last: &mut Counters,
-) -> anyhow::Result<Option<Turn>> {
-    let (mut drained, mut turn) = (last.drained, None);
+/// Moves what waits in the ring buffer: how much that was, and what it says of the kexec.
+fn move_records(probes: &mut Probes, carrier: &mut Carrier) -> (u64, Option<Turn>) {
+    let (mut moved, mut turn) = (0, None);
     probes.drain(|event| {
         carrier.push_event(&event);
-        drained += 1;
+        moved += 1;
         turn = Turn::of(&event).or(turn.take());
     });
+    (moved, turn)
+}
+
+/// The counters follow the records, so that a carrier cut off in between claims too little
+/// rather than too much. They may grow without a record: by those that were lost. Each look
+/// is dozens of bpf(2) calls on maps, during which whoever interrupts this process on its CPU goes
+/// by unseen: so there are few.
+fn look_at_counters(
+    probes: &Probes,
+    carrier: &mut Carrier,
+    drained: u64,
+    last: &mut Counters,
+) -> anyhow::Result<()> {
     let counters = Counters {
         drained,
         ..probes.counters()
@@ -330,7 +341,7 @@ fn move_records(
         carrier.set_counters(&counters)?;
         *last = counters;
     }
-    Ok(turn)
+    Ok(())
 }
 
 /// A signal came before the kexec: give the memory back and say so.

@@ -427,6 +427,11 @@ fn other_peoples_system_calls_end_the_record_before_it_is_full() {
     assert!(!still_records(&lab, "0001-doctor"));
     let run = lab.run(1);
     assert!(run.witness.is_some());
+    // On a busy host, all is restored before collect looks again: then the probes saw it all.
     let holes = holes(&run);
-    assert!(holes.contains("stopped when half full"), "{holes}");
+    let told = holes.contains("stopped when half full");
+    assert!(told || holes.is_empty(), "{holes}");
+    let probed = run.spans.iter().filter(|s| s.name == "luo_session_ioctl");
+    let probed = probed.filter(|s| s.kernel == KernelSide::New && s.comm == "lab-agent");
+    assert!(told || probed.count() >= 5);
 }
