@@ -110,7 +110,7 @@ fn windows(run: &Run) -> Section {
             "kernel" => ("", "kexec, init"),
             DEFAULT_WINDOW => (" (default)", "kexec, last retrieve"),
             WORKLOAD => ("", "pause, resume marks"),
-            SERVICE => ("", "units stop, services ready"),
+            SERVICE => ("", "units stop, agents ready"),
             _ => ("", ""),
         };
         TableLine::of([
