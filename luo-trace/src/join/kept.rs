@@ -1,6 +1,6 @@
 //! What the old kernel's own tracer kept of its last functions, beside the probes.
 
-use luo_trace_ebpf::{Event, Kind, ProbeId};
+use luo_trace_ebpf::{Event, ProbeId};
 use reports::model::Clock;
 
 use super::Joined;
@@ -37,9 +37,12 @@ fn compared(
                 && kexec.is_some_and(|kexec| BootNs::stamped(event.boot_ns) >= kexec)
         })
     };
+    // Not those of an attempt that came back; the tracer may be there before the probe.
+    let of_this =
+        |kept: &&Kept| kexec.is_some_and(|kexec| kept.at - kexec >= -BETWEEN_NS.cast_signed());
     let pairs: Vec<(&Kept, u64)> = kept
         .iter()
-        .filter(|kept| kexec.is_some_and(|kexec| kept.at >= kexec || kept.kind == Kind::Entry))
+        .filter(of_this)
         .filter_map(|kept| {
             let apart = kept.at - BootNs::stamped(twin(kept)?.boot_ns);
             Some((kept, apart.unsigned_abs()))
@@ -69,6 +72,8 @@ fn compared(
 
 #[cfg(test)]
 mod tests {
+    use luo_trace_ebpf::Kind;
+
     use super::*;
 
     #[test]
@@ -98,6 +103,28 @@ mod tests {
         assert!(agreeing.checks[0].ends_with("at most 3 us apart"));
         assert_eq!(agreeing.warnings, Vec::<String>::new());
         assert_eq!(checked(11_000_000).warnings.len(), 1);
+    }
+
+    #[test]
+    fn an_attempt_that_came_back_is_no_contradiction() {
+        let kexec = 90_000_000;
+        let event = Event {
+            boot_ns: kexec,
+            probe: ProbeId::KernelKexec as u8,
+            kind: Kind::Entry as u8,
+            ..Event::default()
+        };
+        let kept = |at| Kept {
+            probe: ProbeId::KernelKexec,
+            kind: Kind::Entry,
+            at: BootNs::new(at),
+            error_ns: 2_000,
+        };
+        let clock = crate::join::clock(None, Vec::new(), 0, false);
+        let both = [kept(1_000_000), kept(89_999_000)];
+        let clock = compared(clock, &both, &[event], Some(BootNs::new(90_000_000)));
+        assert!(clock.checks[0].starts_with("1 times"), "{:?}", clock.checks);
+        assert_eq!(clock.warnings, Vec::<String>::new());
     }
 
     #[test]

@@ -296,7 +296,7 @@ mod tests {
     fn a_restart_of_userspace_is_told_from_an_update() {
         let after = |count| has_soft_rebooted(&format!("{SHUTDOWN}SoftRebootsCount={count}\n"));
         assert!(after("1") && !after("0"));
-        // Before systemd 257 there is no such property.
+        // Where systemd does not tell.
         assert!(!has_soft_rebooted(SHUTDOWN));
     }
 
