@@ -28,7 +28,9 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::{
+    BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_comm, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
@@ -39,11 +41,11 @@ use aya_ebpf::helpers::{
     bpf_probe_write_user,
 };
 use aya_ebpf::macros::{kprobe, map, raw_tracepoint};
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, LruHashMap, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
-    CpuStats, DEVICE, DEVICE_IOCTL, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget,
+    CpuStats, DEVICE, DEVICE_IOCTL, HOT_PER_CPU, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget,
     cookie_capture, cookie_kept, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
@@ -60,11 +62,11 @@ const TAIL_KEPT: u32 = 64;
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
-static STATS: PerCpuArray<CpuStats> = PerCpuArray::with_max_entries(1, 0);
+static STATS: Array<CpuStats> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static TAIL: Array<TailTarget> = Array::with_max_entries(1, 0);
 #[map]
-static HOT: PerCpuArray<HotStats> = PerCpuArray::with_max_entries(256, 0);
+static HOT: Array<HotStats> = Array::with_max_entries(HOT_PER_CPU, BPF_F_MMAPABLE);
 #[map]
 static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
@@ -110,7 +112,7 @@ pub fn luo_notifier(ctx: RawTracePointContext) -> i32 {
         );
         event
     };
-    if let Some(stats) = STATS.get_ptr_mut(0) {
+    if let Some(stats) = STATS.get_ptr_mut(event.cpu.into()) {
         // SAFETY: reads a word of this CPU's slot.
         event.seq = unsafe { (*stats).seen } as u32;
         event.seal();
@@ -225,7 +227,7 @@ unsafe fn stamp<'a>(at: *mut Event, cookie: u64, kind: Kind, values: [u64; 3]) -
 /// last room.
 #[inline(always)]
 fn submit(event: &mut Event, named: bool, kept: bool) {
-    let Some(stats) = STATS.get_ptr_mut(0) else {
+    let Some(stats) = STATS.get_ptr_mut(event.cpu.into()) else {
         return;
     };
     // SAFETY: words of this CPU's slot.
@@ -270,7 +272,7 @@ fn submit(event: &mut Event, named: bool, kept: bool) {
 }
 
 /// # Safety
-/// `counter` is a word of this CPU's slot of a per-CPU map.
+/// `counter` is a word of this CPU's slot of a map.
 #[inline(always)]
 unsafe fn add_one(counter: *mut u64) {
     // SAFETY: the caller vouches for the word, and the program does not migrate.
@@ -334,7 +336,7 @@ fn start_key(event: &Event) -> u64 {
 #[inline(always)]
 fn start(event: &Event) {
     let _ = STARTS.insert(start_key(event), event.boot_ns, 0);
-    if let Some(stats) = STATS.get_ptr_mut(0) {
+    if let Some(stats) = STATS.get_ptr_mut(event.cpu.into()) {
         // SAFETY: a counter of this CPU's slot.
         unsafe { add_one(&raw mut (*stats).entries) };
     }
@@ -349,11 +351,12 @@ fn sum(event: &Event, ret: u64, null_fails: bool) {
     // SAFETY: a value of the map, read once; the key is this thread's own.
     let ns = event.boot_ns.saturating_sub(unsafe { *start });
     let _ = STARTS.remove(key);
-    if let Some(stats) = STATS.get_ptr_mut(0) {
+    if let Some(stats) = STATS.get_ptr_mut(event.cpu.into()) {
         // SAFETY: a counter of this CPU's slot.
         unsafe { add_one(&raw mut (*stats).summed) };
     }
-    let Some(sum) = HOT.get_ptr_mut(u32::from(event.probe)) else {
+    let slot = u32::from(event.cpu) * HOT_PER_CPU + u32::from(event.probe);
+    let Some(sum) = HOT.get_ptr_mut(slot) else {
         return;
     };
     // SAFETY: this CPU's slot, and no tracepoint's program has one of these.

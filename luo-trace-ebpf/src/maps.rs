@@ -7,13 +7,16 @@ use crate::probes::{Capture, Probe, Retention, Returns};
 pub mod name {
     /// Ring buffer of [`crate::Event`].
     pub const EVENTS: &str = "EVENTS";
-    /// Per-CPU [`super::CpuStats`], one slot.
+    /// [`super::CpuStats`], one slot for each CPU.
     pub const STATS: &str = "STATS";
     /// [`super::TailTarget`], one slot.
     pub const TAIL: &str = "TAIL";
-    /// Per-CPU [`super::HotStats`], indexed by probe id.
+    /// [`super::HotStats`], [`super::HOT_PER_CPU`] slots for each CPU: one for each probe id.
     pub const HOT: &str = "HOT";
 }
+
+/// Slots of [`name::HOT`] for each CPU.
+pub const HOT_PER_CPU: u32 = 256;
 
 /// What one CPU has counted since attach.
 #[repr(C)]
@@ -33,6 +36,8 @@ pub struct CpuStats {
     pub entries: u64,
     /// Returns of these that were added to a sum.
     pub summed: u64,
+    /// Fills the cache line; 0.
+    pub reserved: u64,
 }
 
 /// [`CpuStats`] as words.
@@ -48,6 +53,7 @@ impl From<[u64; CPU_STATS_WORDS]> for CpuStats {
             tail_full,
             entries,
             summed,
+            reserved,
         ] = words;
         Self {
             seen,
@@ -57,6 +63,7 @@ impl From<[u64; CPU_STATS_WORDS]> for CpuStats {
             tail_full,
             entries,
             summed,
+            reserved,
         }
     }
 }
@@ -108,8 +115,11 @@ pub struct HotStats {
     pub max_ns: u64,
 }
 
-impl From<[u64; 4]> for HotStats {
-    fn from([count, failed, total_ns, max_ns]: [u64; 4]) -> Self {
+/// [`HotStats`] as words.
+pub const HOT_STATS_WORDS: usize = size_of::<HotStats>() / size_of::<u64>();
+
+impl From<[u64; HOT_STATS_WORDS]> for HotStats {
+    fn from([count, failed, total_ns, max_ns]: [u64; HOT_STATS_WORDS]) -> Self {
         Self {
             count,
             failed,

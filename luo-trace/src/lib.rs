@@ -17,5 +17,6 @@ pub(crate) mod liveupdate;
 pub(crate) mod probes;
 pub(crate) mod quantity;
 pub(crate) mod record;
+pub(crate) mod shared_memory;
 pub mod sources;
 pub(crate) mod watch;

@@ -4,7 +4,6 @@
 //! `docs/carrier.md` has the layout and what a kill at any instant leaves.
 
 pub mod layout;
-mod mapping;
 mod meta;
 mod reader;
 #[cfg(test)]

@@ -12,9 +12,9 @@ use super::layout::{
     self, Descriptor, Header, PAGE, Plan, RingHead, SECTIONS, STATE_OFFSET, Section, TwinHead,
     anchor_slot,
 };
-use super::mapping::Mapping;
 use super::{CarrierError, Counters, reader, wire};
 use crate::clock::{Anchor, AnchorRecord};
+use crate::shared_memory::Mapping;
 
 /// The carrier as `record` has it: the only writer of all but the tail and the
 /// reboot anchors.

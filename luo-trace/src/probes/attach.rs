@@ -7,12 +7,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Map, PerCpuArray, RingBuf};
+use aya::maps::{Map, RingBuf};
 use luo_trace_ebpf::maps::{cookie, name, returning};
 use luo_trace_ebpf::{Probe, Returns, Site};
 
 use super::bpf::{self, AttachTo, Functions};
 use super::object::Programs;
+use super::slots::Slots;
 use super::{ArmError, Missing, Placed, Probes, symbols};
 
 pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
@@ -34,9 +35,11 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
     }
     let attached = Instant::now();
     let broken = |e: aya::maps::MapError| ArmError::Object(e.to_string());
+    let mapped = |e: io::Error| ArmError::Object(format!("its counters cannot be mapped: {e}"));
     let mut map = |name| programs.take_map(name);
     let (events, tail) = (Map::RingBuf(map(name::EVENTS)?), map(name::TAIL)?);
-    let [stats, sums] = [map(name::STATS)?, map(name::HOT)?].map(Map::PerCpuArray);
+    let stats = Slots::new(map(name::STATS)?).map_err(mapped)?;
+    let hot = Slots::new(map(name::HOT)?).map_err(mapped)?;
     let mut probes = Probes {
         placed,
         missing,
@@ -45,8 +48,8 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
         events: RingBuf::try_from(events).map_err(broken)?,
         tail_id: tail.info().map_err(broken)?.id(),
         _tail: tail,
-        stats: PerCpuArray::try_from(stats).map_err(broken)?,
-        hot: PerCpuArray::try_from(sums).map_err(broken)?,
+        stats,
+        hot,
         programs: vec![program],
         links,
     };

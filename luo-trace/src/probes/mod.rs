@@ -5,18 +5,20 @@ mod attach;
 mod bpf;
 mod kallsyms;
 mod object;
+mod slots;
 mod symbols;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
-use luo_trace_ebpf::maps::{CPU_STATS_WORDS, CpuStats, HotStats};
+use aya::maps::{MapData, RingBuf};
+use luo_trace_ebpf::maps::{CPU_STATS_WORDS, CpuStats, HOT_PER_CPU, HOT_STATS_WORDS, HotStats};
 use luo_trace_ebpf::{Event, PROBES, Probe};
 
 use crate::carrier::Counters;
 use kallsyms::Kallsyms;
+use slots::Slots;
 
 /// How functions are probed, as a run has it.
 pub const MECHANISM: &str = "kprobe.multi";
@@ -130,8 +132,8 @@ pub struct Probes {
     pub tail_id: u32,
     /// Kept open, so that its id stays good.
     _tail: MapData,
-    stats: PerCpuArray<MapData, [u64; CPU_STATS_WORDS]>,
-    hot: PerCpuArray<MapData, [u64; 4]>,
+    stats: Slots<CPU_STATS_WORDS>,
+    hot: Slots<HOT_STATS_WORDS>,
     programs: Vec<OwnedFd>,
     links: Vec<OwnedFd>,
 }
@@ -173,18 +175,15 @@ impl Probes {
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
         let mut entries = 0;
-        if let Ok(cpus) = self.stats.get(&0, 0) {
-            for cpu in cpus.iter() {
-                let cpu = CpuStats::from(*cpu);
-                counters.seen += cpu.seen;
-                counters.seen_by_cpu.push(cpu.seen);
-                counters.lost += cpu.ring_full;
-                counters.tail_stored += cpu.tail_stored;
-                counters.tail_refused += cpu.tail_refused;
-                counters.unrecorded += cpu.tail_full;
-                counters.hot += cpu.summed;
-                entries += cpu.entries;
-            }
+        for cpu in self.stats.iter().map(CpuStats::from) {
+            counters.seen += cpu.seen;
+            counters.seen_by_cpu.push(cpu.seen);
+            counters.lost += cpu.ring_full;
+            counters.tail_stored += cpu.tail_stored;
+            counters.tail_refused += cpu.tail_refused;
+            counters.unrecorded += cpu.tail_full;
+            counters.hot += cpu.summed;
+            entries += cpu.entries;
         }
         counters.unmatched = entries.saturating_sub(counters.hot);
         let programs = self.programs.iter().map(bpf::recursion_misses);
@@ -195,23 +194,22 @@ impl Probes {
 
     /// Sums of the hot probes that were hit, by probe number.
     pub fn hot(&self) -> Vec<(u8, HotStats)> {
+        let cpus = self.hot.len() / HOT_PER_CPU as usize;
         PROBES
             .iter()
             .filter_map(|probe| {
-                let mut sum = HotStats::default();
-                for cpu in self.hot.get(&u32::from(probe.id as u8), 0).ok()?.iter() {
-                    let HotStats {
-                        count,
-                        failed,
-                        total_ns,
-                        max_ns,
-                    } = (*cpu).into();
-                    sum.count += count;
-                    sum.failed += failed;
-                    sum.total_ns += total_ns;
-                    sum.max_ns = sum.max_ns.max(max_ns);
-                }
-                (sum.count > 0).then_some((probe.id as u8, sum))
+                let id = probe.id as u8;
+                let of_cpu = |cpu| self.hot.get(cpu * HOT_PER_CPU as usize + usize::from(id));
+                let sum = (0..cpus).map(of_cpu).map(HotStats::from).fold(
+                    HotStats::default(),
+                    |sum, cpu| HotStats {
+                        count: sum.count + cpu.count,
+                        failed: sum.failed + cpu.failed,
+                        total_ns: sum.total_ns + cpu.total_ns,
+                        max_ns: sum.max_ns.max(cpu.max_ns),
+                    },
+                );
+                (sum.count > 0).then_some((id, sum))
             })
             .collect()
     }

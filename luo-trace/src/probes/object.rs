@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use aya::maps::MapData;
-use aya_obj::generated::bpf_insn;
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_insn};
 use aya_obj::{EbpfSectionKind, Object};
 
 use super::ArmError;
@@ -30,11 +30,16 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Parses the object and creates its maps.
+    /// Parses the object and creates its maps: those of counters have slots for each CPU.
     pub fn new() -> Result<Self, ArmError> {
         let mut object = Object::parse(OBJECT).map_err(|e| ArmError::Object(e.to_string()))?;
+        let cpus =
+            cpus().map_err(|e| ArmError::Object(format!("the CPUs cannot be counted: {e}")))?;
         let mut maps = HashMap::new();
-        for (name, map) in std::mem::take(&mut object.maps) {
+        for (name, mut map) in std::mem::take(&mut object.maps) {
+            if map.map_flags() & BPF_F_MMAPABLE != 0 {
+                map.set_max_entries(map.max_entries() * cpus);
+            }
             let data = MapData::create(map.clone(), &name, None)
                 .map_err(|error| ArmError::from_map(&name, error))?;
             fill_section(&data, &map).map_err(|error| ArmError::Map {
@@ -118,6 +123,12 @@ impl Programs {
             .ok_or_else(missing)?;
         Ok(function.instructions.clone())
     }
+}
+
+/// CPUs that there may ever be.
+fn cpus() -> io::Result<u32> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    u32::try_from(cpus).map_err(io::Error::other)
 }
 
 /// Copies a data section into its map.

@@ -299,10 +299,7 @@ impl Turn {
 
 /// The thread that reboots moves to one CPU, the first where no other is set, and stops all
 /// others (`migrate_to_reboot_cpu`, kernel/reboot.c, v7.3). On another one, this process
-/// neither keeps it from running nor waits for it. Left from the start: a process that is
-/// preempted inside a bpf(2) call on a map keeps every kprobe program from running on that CPU
-/// (`bpf_disable_instrumentation`, include/linux/bpf.h, v7.3), and there the thread that
-/// reboots would go by unseen. Whether there is another CPU.
+/// neither keeps it from running nor waits for it. Whether there is another CPU.
 fn leave_reboot_cpu() -> bool {
     let Ok(mut cpus) = sched_getaffinity(None) else {
         return false;
@@ -323,9 +320,7 @@ fn move_records(probes: &mut Probes, carrier: &mut Carrier) -> (u64, Option<Turn
 }
 
 /// The counters follow the records, so that a carrier cut off in between claims too little
-/// rather than too much. They may grow without a record: by those that were lost. Each look
-/// is dozens of bpf(2) calls on maps, during which whoever interrupts this process on its CPU goes
-/// by unseen: so there are few.
+/// rather than too much. They may grow without a record: by those that were lost.
 fn look_at_counters(
     probes: &Probes,
     carrier: &mut Carrier,

@@ -1,4 +1,5 @@
-//! The one place that touches the shared memory of a carrier.
+//! The one place that touches memory which others store into: a carrier, and the maps of
+//! the programs' counters.
 //!
 //! Other processes, and BPF, store into the same pages at any time. So no
 //! reference to them is ever made: everything goes through relaxed atomics of
@@ -12,15 +13,15 @@ use memmap2::{MmapOptions, MmapRaw};
 
 const WORD: usize = size_of::<u64>();
 
-/// A shared, writable mapping of a whole carrier, its pages populated.
+/// A shared, writable mapping of a whole carrier or map, its pages populated.
 #[derive(Debug)]
-pub(super) struct Mapping {
+pub struct Mapping {
     raw: MmapRaw,
 }
 
 impl Mapping {
     /// Maps the first `len` bytes of `fd`, which must have as many: a carrier
-    /// is never shortened, and LUO freezes its size.
+    /// is never shortened, and LUO freezes its size; a map keeps the size it is made with.
     pub fn new(fd: impl AsFd, len: usize) -> io::Result<Self> {
         use std::os::fd::AsRawFd;
         let raw = MmapOptions::new()
@@ -91,11 +92,7 @@ impl Mapping {
             && offset
                 .checked_add(WORD)
                 .is_some_and(|end| end <= self.raw.len());
-        assert!(
-            fits,
-            "a store at {offset} of a carrier of {} bytes",
-            self.raw.len()
-        );
+        assert!(fits, "a word at {offset} of {} bytes", self.raw.len());
         // SAFETY: the word lies inside of the mapping and is aligned (the
         // mapping starts at a page), the mapping lives as long as `self`, and
         // this process touches it through atomics only. What other processes
