@@ -17,6 +17,9 @@ use crate::lab::wire::results::Ended;
 /// Lines of a log that go into an error.
 const LOG_TAIL: usize = 8;
 
+/// How often a process that is waited for is listened to.
+const LISTEN: Duration = Duration::from_secs(5);
+
 /// A process ended otherwise than the plan has it.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: ended ({ended}) {instead_of}\n{log}")]
@@ -79,7 +82,7 @@ impl Processes {
     /// Waits for the end of a process, and takes it off the list.
     pub fn end(&mut self, name: &str) -> Result<Ended> {
         let pidfd = pidfd_open(self.pid(name)?, PidfdFlags::empty())?;
-        self.readable(name, "has not ended", &pidfd, self.timeout)?;
+        self.readable(name, "has not ended", &pidfd)?;
         let mut child = self.running.remove(name).context("it was there")?;
         Ok(child.wait()?.into())
     }
@@ -136,11 +139,9 @@ impl Processes {
 
     /// Whether the process became ready (`false`: it closed the descriptor).
     fn is_ready(&self, name: &str, pipe: OwnedFd) -> Result<bool> {
-        let deadline = Instant::now() + self.timeout;
         let (mut pipe, mut said) = (File::from(pipe), Vec::new());
         while !said.contains(&b'\n') {
-            let left = deadline.saturating_duration_since(Instant::now());
-            self.readable(name, "is not ready", &pipe, left)?;
+            self.readable(name, "is not ready", &pipe)?;
             let mut buffer = [0; 64];
             match pipe.read(&mut buffer)? {
                 0 => return Ok(false),
@@ -150,14 +151,28 @@ impl Processes {
         Ok(said.starts_with(b"READY=1\n"))
     }
 
-    /// Waits until `fd` can be read or is at its end. For a pidfd: has ended.
-    fn readable(&self, name: &str, not_yet: &str, fd: &impl AsFd, left: Duration) -> Result<()> {
-        let left = Timespec::try_from(left)?;
-        if poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&left))? == 0 {
+    /// Waits until `fd` can be read or is at its end. For a pidfd: has ended. A process that
+    /// is silent for as long as the time-out is given up; the console has what the others say.
+    fn readable(&self, name: &str, not_yet: &str, fd: &impl AsFd) -> Result<()> {
+        let (mut heard, mut said) = (Instant::now(), 0);
+        loop {
+            let left = self.timeout.saturating_sub(heard.elapsed());
+            let slice = Timespec::try_from(left.min(LISTEN))?;
+            if poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&slice))? > 0 {
+                return Ok(());
+            }
             let log = self.log(name);
-            bail!("{name}: {not_yet} after {:?}\n{log}", self.timeout);
+            let says = fs::metadata(self.log_path(name)).map_or(said, |log| log.len());
+            if says != said {
+                (heard, said) = (Instant::now(), says);
+                super::say(format!(
+                    "{name}: {}",
+                    log.lines().last().unwrap_or_default()
+                ));
+            } else if left.is_zero() {
+                bail!("{name}: {not_yet} after {:?}\n{log}", self.timeout);
+            }
         }
-        Ok(())
     }
 
     fn log_path(&self, name: &str) -> PathBuf {

@@ -14,6 +14,7 @@ pub fn patterned(size: u64, session: u32, token: u64) -> io::Result<OwnedFd> {
     file.set_len(size)?;
     let mut block = [0; BLOCK];
     for (index, offset) in (0..size).step_by(BLOCK).enumerate() {
+        give_sign(offset, size);
         fill(&mut block, session, token, index as u64);
         file.write_all_at(&block[..block_len(size, offset)], offset)?;
     }
@@ -31,6 +32,7 @@ pub fn mismatches(fd: OwnedFd, size: u64, session: u32, token: u64) -> io::Resul
     let (mut expected, mut found) = ([0; BLOCK], [0; BLOCK]);
     let mut wrong = 0;
     for (index, offset) in (0..size).step_by(BLOCK).enumerate() {
+        give_sign(offset, size);
         fill(&mut expected, session, token, index as u64);
         let len = block_len(size, offset);
         file.read_exact_at(&mut found[..len], offset)?;
@@ -43,6 +45,14 @@ pub fn mismatches(fd: OwnedFd, size: u64, session: u32, token: u64) -> io::Resul
         }
     }
     Ok(wrong)
+}
+
+/// Says now and then how far it has come: a lab without a sign of life is given up.
+fn give_sign(offset: u64, size: u64) {
+    const EACH: u64 = 256 << 20;
+    if offset > 0 && offset.is_multiple_of(EACH) {
+        log::info!("at {} of {} MiB", offset >> 20, size >> 20);
+    }
 }
 
 /// Pages, so that one that went to the wrong place shows.
