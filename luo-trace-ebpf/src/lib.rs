@@ -17,10 +17,12 @@
 )]
 
 pub mod event;
+pub mod handlers;
 pub mod ioctl;
 pub mod maps;
 pub mod probes;
 
 pub use event::{Event, Kind};
+pub use handlers::Operation;
 pub use ioctl::Command;
 pub use probes::{Activity, Capture, PROBES, Probe, ProbeId, Retention, Returns, Series, Site};

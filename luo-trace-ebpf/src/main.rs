@@ -244,7 +244,7 @@ fn submit(event: &mut Event, named: bool, kept: bool) {
     }
     let used = EVENTS.query(BPF_RB_AVAIL_DATA.into());
     // On the way down there may be no next look: what has no tail is read at once.
-    let down = event.probe >= ProbeId::KernelKexec as u8;
+    let down = (ProbeId::KernelKexec as u8..ProbeId::Found as u8).contains(&event.probe);
     let wake = u64::from(if used > WAKE_AT || down {
         BPF_RB_FORCE_WAKEUP
     } else {

@@ -135,7 +135,7 @@ pub const fn cookie(probe: &Probe) -> u64 {
     let summed = matches!(probe.retention, Retention::Summed) as u64;
     let null_fails = matches!(probe.returns, Returns::PointerOrNull) as u64;
     let kept = matches!(probe.retention, Retention::Always) as u64;
-    probe.id as u64 | (probe.capture as u64) << 8 | summed << 16 | null_fails << 18 | kept << 19
+    probe.number as u64 | (probe.capture as u64) << 8 | summed << 16 | null_fails << 18 | kept << 19
 }
 
 /// [`cookie`] of a link that is hit by the probe's returns alone.

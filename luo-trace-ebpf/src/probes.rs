@@ -4,6 +4,7 @@
 //! what [`crate::maps::cookie`] packs.
 
 use crate::Kind;
+use crate::handlers::Operation;
 
 /// Stable number of a probe in records and carriers. Numbers are never reused;
 /// the holes are room to grow.
@@ -89,6 +90,8 @@ pub enum ProbeId {
     TpmClassShutdown = 124,
     ScsiBusShutdown = 125,
     // 140 was serial8250_console_write.
+    /// What was found in the running kernel ([`crate::handlers`]): the rows differ by number.
+    Found = 160,
 }
 
 impl ProbeId {
@@ -156,6 +159,8 @@ pub enum Returns {
     PointerOrNull,
     /// The verdict of a notifier chain; none is failure.
     Verdict,
+    /// Yes or no.
+    Flag,
     /// `void`.
     Nothing,
     /// It does not come back on the way into the next kernel.
@@ -174,6 +179,7 @@ impl Returns {
                 errno @ -4095..0 => Some(errno),
                 _ => Some(0),
             },
+            Self::Flag => Some((raw as u8) as i64),
             Self::Nothing | Self::Never => None,
         }
     }
@@ -185,7 +191,7 @@ impl Returns {
             Self::Errno => ((raw as u32).cast_signed()) < 0,
             Self::Pointer => matches!(raw.cast_signed(), -4095..0),
             Self::PointerOrNull => raw == 0,
-            Self::Verdict | Self::Nothing | Self::Never => false,
+            Self::Verdict | Self::Flag | Self::Nothing | Self::Never => false,
         }
     }
 }
@@ -262,8 +268,10 @@ pub const BEGINNINGS: [Beginning; 4] = [
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
-    /// Its number in records and carriers.
+    /// Which row it is.
     pub id: ProbeId,
+    /// Its number in records and carriers: that of `id`, but for rows that were found.
+    pub number: u8,
     /// Its name everywhere: the symbol it has in the reference series, v7.3.
     pub name: &'static str,
     /// Other symbols to try, in order, where a kernel lacks `name`.
@@ -288,6 +296,8 @@ pub struct Probe {
     pub returns: Returns,
     /// Function or tracepoint.
     pub site: Site,
+    /// Of a file handler, or of what files share.
+    pub operation: Option<Operation>,
     /// Whether a kernel that lacks it has nothing there to see: a bus that was not built.
     pub optional: bool,
     /// What a run lacks without it.
@@ -298,16 +308,16 @@ impl Probe {
     /// The row with this number, if this build knows it.
     #[must_use]
     pub fn from_number(number: u8) -> Option<&'static Self> {
-        PROBES.iter().find(|p| p.id as u8 == number)
+        PROBES.iter().find(|p| p.number == number)
     }
 
     /// The row of `id`.
     ///
     /// # Panics
-    /// Never: a test walks every id.
+    /// Where it is [`ProbeId::Found`], which is no row of the table.
     #[must_use]
     pub fn of(id: ProbeId) -> &'static Self {
-        Self::from_number(id as u8).expect("every ProbeId has a row")
+        Self::from_number(id as u8).expect("every other ProbeId has a row")
     }
 
     /// Whether it runs between the new kernel's init and the end of a restore: no
@@ -348,7 +358,7 @@ pub fn table_digest() -> u64 {
     let mut sum = 0xcbf2_9ce4_8422_2325_u64;
     let mut eat = |byte: u8| sum = (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     for probe in PROBES {
-        eat(probe.id as u8);
+        eat(probe.number);
         eat(probe.capture as u8);
         probe.name.bytes().for_each(&mut eat);
     }
@@ -365,6 +375,7 @@ const fn row(
 ) -> Probe {
     Probe {
         id,
+        number: id as u8,
         name,
         alternatives: &[],
         file,
@@ -377,6 +388,7 @@ const fn row(
         retention: Retention::WhileRoom,
         returns: returned(proto),
         site: Site::Function,
+        operation: None,
         optional: false,
         absence,
     }
@@ -394,6 +406,10 @@ impl Probe {
     }
     const fn summed(mut self) -> Self {
         self.retention = Retention::Summed;
+        self
+    }
+    const fn operation(mut self, operation: Operation) -> Self {
+        self.operation = Some(operation);
         self
     }
     const fn returns(mut self, returns: Returns) -> Self {
@@ -525,19 +541,19 @@ pub const PROBES: &[Probe] = &[
 
     row(ProbeId::MemfdLuoPreserve, "memfd_luo_preserve", MEMFD,
         "int memfd_luo_preserve(struct liveupdate_file_op_args *args)",
-        Activity::Preserve, "the cost of preserving each memfd"),
+        Activity::Preserve, "the cost of preserving each memfd").operation(Operation::Preserve),
     row(ProbeId::MemfdLuoFreeze, "memfd_luo_freeze", MEMFD,
         "int memfd_luo_freeze(struct liveupdate_file_op_args *args)",
-        Activity::Freeze, "the cost of freezing each memfd"),
+        Activity::Freeze, "the cost of freezing each memfd").operation(Operation::Freeze),
     row(ProbeId::MemfdLuoRetrieve, "memfd_luo_retrieve", MEMFD,
         "int memfd_luo_retrieve(struct liveupdate_file_op_args *args)",
-        Activity::Restore, "the cost of retrieving each memfd"),
+        Activity::Restore, "the cost of retrieving each memfd").operation(Operation::Retrieve),
     row(ProbeId::MemfdLuoFinish, "memfd_luo_finish", MEMFD,
         "void memfd_luo_finish(struct liveupdate_file_op_args *args)",
-        Activity::Finish, "the cost of finishing each memfd"),
+        Activity::Finish, "the cost of finishing each memfd").operation(Operation::Finish),
     row(ProbeId::MemfdLuoUnpreserve, "memfd_luo_unpreserve", MEMFD,
         "void memfd_luo_unpreserve(struct liveupdate_file_op_args *args)",
-        Activity::Preserve, "the cost of rolling back each memfd"),
+        Activity::Preserve, "the cost of rolling back each memfd").operation(Operation::Unpreserve),
 
     row(ProbeId::KhoFillKimage, "kho_fill_kimage", KHO,
         "int kho_fill_kimage(struct kimage *image)",

@@ -1,5 +1,6 @@
 //! What the recording side says of itself, carried as JSON.
 
+use luo_trace_ebpf::Probe;
 use reports::model::{Attach, Host, Kernel};
 use serde::{Deserialize, Serialize};
 
@@ -35,4 +36,35 @@ pub struct Meta {
     /// What this kernel says of its clocks.
     #[serde(default)]
     pub clock: ClockFacts,
+    /// Operations of file handlers that were found, and are in no build's table.
+    #[serde(default)]
+    pub found: Vec<Found>,
+}
+
+/// An operation of a file handler, and the number that stands for it in the records of the
+/// kernel in which it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Of its probe.
+    pub number: u8,
+    /// Name of the function.
+    pub symbol: String,
+}
+
+impl Found {
+    /// What a carrier says of a row that was found.
+    #[must_use]
+    pub fn of(row: &Probe) -> Self {
+        Self {
+            number: row.number,
+            symbol: row.name.to_owned(),
+        }
+    }
+
+    /// Its row, which lives as long as the process: there are a few dozen.
+    #[must_use]
+    pub fn row(&self) -> &'static Probe {
+        let symbol = self.symbol.clone().leak();
+        Box::leak(Box::new(Probe::found(self.number, symbol)))
+    }
 }

@@ -12,7 +12,7 @@ mod wire;
 mod writer;
 
 pub use layout::Plan;
-pub use meta::Meta;
+pub use meta::{Found, Meta};
 pub use reader::{Contents, read, read_fd};
 pub use wire::Counters;
 pub use writer::{Carrier, Tail};

@@ -1,5 +1,8 @@
 //! `luo-trace doctor`: what this kernel lets us see.
 
+use std::collections::BTreeSet;
+
+use luo_trace_ebpf::Operation;
 use serde::Serialize;
 
 use super::output::print;
@@ -7,7 +10,7 @@ use crate::arch;
 use crate::collect::GUARD;
 use crate::exit::Exit;
 use crate::liveupdate::DEVICE_PATH;
-use crate::probes::{MECHANISM, Probes};
+use crate::probes::{MECHANISM, Probes, Told};
 use crate::sources::boot_trace;
 use crate::sources::facts;
 use crate::sources::kmsg;
@@ -241,7 +244,7 @@ fn descriptors() -> Option<Check> {
     })
 }
 
-fn attached(armed: &Probes) -> [Check; 2] {
+fn attached(armed: &Probes) -> [Check; 3] {
     let (placed, missing) = (armed.placed.len(), armed.missing.len());
     let text = format!(
         "{placed} of {} by {MECHANISM} in {:.1} ms",
@@ -259,7 +262,35 @@ fn attached(armed: &Probes) -> [Check; 2] {
         ),
         Some(why) => check("tail", Status::Degraded, why.clone()),
     };
-    [check("probes", status, text), tail]
+    [check("probes", status, text), handlers(armed), tail]
+}
+
+/// Operations of file handlers, which no table has to list.
+fn handlers(armed: &Probes) -> Check {
+    let found = armed.found();
+    let handlers: BTreeSet<&str> = found
+        .iter()
+        .map(|found| Operation::of(&found.symbol).map_or(&*found.symbol, |(handler, _)| handler))
+        .collect();
+    let handlers: Vec<_> = handlers.into_iter().collect();
+    let text = match armed.told {
+        Some(Told::ByType) => "by their types, in BTF",
+        Some(Told::ByName) | None => "by their names only, as this kernel has no BTF",
+    };
+    let text = match handlers.as_slice() {
+        [] => format!("no operation beside the table's ({text})"),
+        some => format!(
+            "{} operations found {text}: {}",
+            found.len(),
+            some.join(", ")
+        ),
+    };
+    let status = if armed.told == Some(Told::ByType) {
+        Status::Ok
+    } else {
+        Status::Note
+    };
+    check("handlers", status, text)
 }
 
 fn states(armed: &Probes) -> Vec<ProbeState> {

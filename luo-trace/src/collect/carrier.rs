@@ -168,6 +168,8 @@ mod tests {
                 mechanism: "kprobe.multi".to_owned(),
                 attached: 52,
                 missing: Vec::new(),
+                found: Vec::new(),
+                found_by: None,
             };
             Meta {
                 luo_trace: "0".to_owned(),
@@ -186,6 +188,7 @@ mod tests {
                 tail_refused: None,
                 kept: Vec::new(),
                 clock: crate::clock::ClockFacts::default(),
+                found: Vec::new(),
             }
         };
         let boot = Boot {

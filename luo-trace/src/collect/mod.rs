@@ -125,7 +125,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let mut anchors: Vec<_> = std::iter::repeat_with(anchor_apart)
         .take(ANCHORS_BEFORE)
         .collect();
-    let probes = match Probes::arm_for_restore(&config.without) {
+    let probes = match Probes::arm_for_restore(&config.without, config.detail) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),
         armed => Ok(armed.map_err(Failure::environment)?),
@@ -293,6 +293,7 @@ fn finish(
             .as_ref()
             .map(|probes| record::attached(probes, KernelSide::New)),
         missing: probes.as_ref().map(record::missing).unwrap_or_default(),
+        found: probes.as_ref().map(Probes::found).unwrap_or_default(),
         per_hit_ns: session
             .as_ref()
             .and_then(|session| hit_cost(session, probes?)),

@@ -1,10 +1,10 @@
 //! Attempts that came back: `kernel_kexec` returned.
 
-use luo_trace_ebpf::ProbeId;
+use luo_trace_ebpf::{Operation, ProbeId};
 use reports::model::Aborted;
 
 use super::calls::{Call, Calls};
-use super::{Side as _, Timeline};
+use super::{Side as _, Timeline, frozen};
 use crate::clock::Old;
 
 /// Attempts before the one that worked, in order.
@@ -30,7 +30,14 @@ fn within<'c>(
     calls: &'c Calls<Old>,
     probe: ProbeId,
 ) -> impl Iterator<Item = &'c Call<Old>> {
-    calls.each(probe).filter(|call| {
+    within_any(attempt, calls).filter(move |call| call.is(probe))
+}
+
+fn within_any<'c>(
+    attempt: &'c Call<Old>,
+    calls: &'c Calls<Old>,
+) -> impl Iterator<Item = &'c Call<Old>> {
+    calls.iter().filter(|call| {
         call.pid == attempt.pid
             && call.start >= attempt.start
             && attempt.end.is_none_or(|end| call.start <= end)
@@ -43,13 +50,20 @@ fn why(attempt: &Call<Old>, calls: &Calls<Old>) -> String {
         within(attempt, calls, probe)
             .find_map(|call| call.ret.filter(|ret| *ret < 0).map(|ret| (call, ret)))
     };
-    if let Some((freeze, ret)) =
-        refused(ProbeId::MemfdLuoFreeze).or_else(|| refused(ProbeId::LuoFileFreeze))
-    {
-        let session = freeze.session.as_ref();
-        let session = session.map_or(String::new(), |name| format!(" of session {name}"));
+    let handler = within_any(attempt, calls).find_map(|call| {
+        let ret = call.ret.filter(|ret| *ret < 0)?;
+        (call.probe.operation == Some(Operation::Freeze)).then_some((call, ret))
+    });
+    if let Some((freeze, ret)) = handler.or_else(|| refused(ProbeId::LuoFileFreeze)) {
+        let file = match frozen::refused(freeze, calls) {
+            Some((session, Some(token))) => {
+                format!("the file of token {token} in session {session}")
+            }
+            Some((session, None)) => format!("a file of session {session}"),
+            None => "a file".to_owned(),
+        };
         return format!(
-            "{} returned {ret}: a file{session} refused to freeze",
+            "{} returned {ret}: {file} refused to freeze",
             freeze.probe.name
         );
     }

@@ -7,7 +7,7 @@ use luo_trace_ebpf::{Capture, Command, Event, Kind, Probe, ProbeId, Retention};
 
 use super::sessions::Sessions;
 use super::text;
-use crate::carrier::Meta;
+use crate::carrier::{Found, Meta};
 use crate::clock::BootNs;
 
 /// One call of one probed function in kernel `K`.
@@ -81,6 +81,8 @@ pub struct Calls<K> {
     missing: u64,
     sessions: Sessions,
     recorder: Option<(u32, String)>,
+    /// What numbers beyond the table's stand for.
+    found: Vec<&'static Probe>,
 }
 
 /// What runs on a thread, and what waits for its record.
@@ -96,7 +98,7 @@ struct Open {
     index: usize,
     /// Records that were missing when it began.
     missing: u64,
-    probe: ProbeId,
+    probe: &'static Probe,
     /// `struct file` of a session's ioctl.
     file: u64,
     /// Of the session that is being made.
@@ -114,16 +116,34 @@ impl<K: Copy> Calls<K> {
             missing: 0,
             sessions: Sessions::default(),
             recorder: recorder.map(|meta| (meta.pid, meta.session.clone())),
+            found: rows(recorder.map_or(&[], |meta| &meta.found)),
+        }
+    }
+
+    /// None yet, in a kernel where these operations of file handlers were found.
+    pub fn knowing(found: &[Found]) -> Self {
+        Self {
+            found: rows(found),
+            ..Self::new(None)
         }
     }
 
     /// The calls of records that are in order.
     pub fn of(events: &[Event], recorder: Option<&Meta>) -> Self {
-        let mut calls = Self::new(recorder);
+        Self::new(recorder).after(events)
+    }
+
+    /// These and the calls of records that are in order and follow.
+    pub fn after(mut self, events: &[Event]) -> Self {
         for event in events {
-            calls.take(event);
+            self.take(event);
         }
-        calls
+        self
+    }
+
+    fn row(&self, number: u8) -> Option<&'static Probe> {
+        let found = || self.found.iter().find(|row| row.number == number);
+        Probe::from_number(number).or_else(|| found().copied())
     }
 
     /// Takes the next record; the call that it ended, if it did.
@@ -133,7 +153,7 @@ impl<K: Copy> Calls<K> {
             self.count(event);
         }
         let mut thread = self.threads.remove(&event.tid).unwrap_or_default();
-        let ended = match (kind, Probe::from_number(event.probe)) {
+        let ended = match (kind, self.row(event.probe)) {
             (Kind::MarkText, _) => {
                 thread.mark = Some(*event);
                 None
@@ -208,7 +228,7 @@ impl<K: Copy> Calls<K> {
         thread.open.push(Open {
             index: self.all.len(),
             missing: self.missing,
-            probe: probe.id,
+            probe,
             file: event.c,
             name,
         });
@@ -222,9 +242,9 @@ impl<K: Copy> Calls<K> {
         match probe.id {
             ProbeId::BlockingNotifierCallChain => {}
             ProbeId::NotifierRun => self.end_notifier(thread, now),
-            id => {
+            _ => {
                 // Not what was entered after it: that may have been so after it returned.
-                thread.open.retain(|open| open.probe != id);
+                thread.open.retain(|open| open.probe.number != probe.number);
             }
         }
     }
@@ -257,7 +277,10 @@ impl<K: Copy> Calls<K> {
 
     fn leave(&mut self, thread: &mut Thread, probe: &Probe, event: &Event) -> Option<usize> {
         // A return without its entry: the entry was lost, which the numbers count.
-        let depth = thread.open.iter().rposition(|o| o.probe == probe.id)?;
+        let depth = thread
+            .open
+            .iter()
+            .rposition(|o| o.probe.number == probe.number)?;
         let end = BootNs::stamped(event.boot_ns);
         if probe.id == ProbeId::BlockingNotifierCallChain {
             self.end_notifier(thread, end);
@@ -299,7 +322,7 @@ impl<K: Copy> Calls<K> {
 
     /// The notifier that the innermost chain has called ends now.
     fn end_notifier(&mut self, thread: &mut Thread, end: BootNs<K>) {
-        let is = |id: ProbeId| move |open: &Open| open.probe == id;
+        let is = |id: ProbeId| move |open: &Open| open.probe.id == id;
         let chain = thread
             .open
             .iter()
@@ -370,7 +393,7 @@ impl<K: Copy> Calls<K> {
 impl Thread {
     /// The session's ioctl that is under way.
     fn ioctl(&self) -> Option<&Open> {
-        let is = |open: &&Open| open.probe == ProbeId::LuoSessionIoctl;
+        let is = |open: &&Open| open.probe.id == ProbeId::LuoSessionIoctl;
         self.open.iter().rfind(is)
     }
 
@@ -379,8 +402,12 @@ impl Thread {
         let chain = [ProbeId::BlockingNotifierCallChain, ProbeId::NotifierRun];
         self.open
             .last()
-            .is_some_and(|open| chain.contains(&open.probe))
+            .is_some_and(|open| chain.contains(&open.probe.id))
     }
+}
+
+fn rows(found: &[Found]) -> Vec<&'static Probe> {
+    found.iter().map(Found::row).collect()
 }
 
 fn marked<K>(head: &Event, mark: &Event) -> Marked<K> {

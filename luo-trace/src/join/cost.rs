@@ -1,9 +1,10 @@
 //! What luo-trace itself added.
 
-use luo_trace_ebpf::{Command, ProbeId};
+use luo_trace_ebpf::Command;
 use reports::model::{DEFAULT_WINDOW, SelfCost, Window};
 
 use super::calls::{Call, Calls};
+use super::frozen;
 use super::{Joined, NewHalf, Side as _, is_call};
 use crate::carrier::Meta;
 use crate::clock::{BootNs, New, Old};
@@ -139,40 +140,25 @@ fn spent<K: Copy>(calls: &Calls<K>, command: Command, ours: impl Fn(&Call<K>) ->
     of_command.filter(|c| ours(c)).filter_map(ns).sum()
 }
 
-/// The freeze of our session. The call does not name it, but sessions are
-/// frozen in the order in which they were created (`luo_session_serialize` walks
-/// a list that `luo_session_insert` appends to, v7.3). Those that nobody saw being
-/// made are older than the recording, hence first; one alone of them is ours if
-/// ours is not among the others.
+/// The freeze of our session; one alone that nobody saw being made is ours if ours is not among
+/// the others.
 fn freeze<'c>(own: &Own, calls: &'c Calls<Old>) -> Option<&'c Call<Old>> {
-    let mut seen: Vec<&str> = Vec::new();
-    for call in calls.iter() {
-        match (call.probe.id, call.session.as_deref()) {
-            (ProbeId::LuoSessionCreate, Some(name)) if call.succeeded() => seen.push(name),
-            (ProbeId::LuoSessionRelease, Some(name)) => seen.retain(|n| *n != name),
-            _ => {}
-        }
-    }
-    let serialize = calls
-        .iter()
-        .rposition(|c| c.is(ProbeId::LuoSessionSerialize))?;
-    let freezes: Vec<_> = calls
-        .each(ProbeId::LuoFileFreeze)
-        .filter(|c| c.parent == Some(serialize))
-        .collect();
-    let older = freezes.len().checked_sub(seen.len())?;
-    let place = match seen.iter().position(|name| *name == own.session) {
-        Some(place) => older + place,
-        None if older == 1 => 0,
-        None => return None,
+    let sessions = frozen::sessions(calls);
+    let of = |name: Option<&str>| {
+        let mut of = sessions.iter().filter(move |(session, _)| *session == name);
+        of.next().filter(|_| of.next().is_none())
     };
-    freezes.get(place).copied()
+    let unnamed = || of(None).filter(|_| !sessions.is_empty());
+    of(Some(&own.session))
+        .or_else(unnamed)
+        .map(|(_, freeze)| *freeze)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::join::tests::Log;
+    use luo_trace_ebpf::ProbeId;
 
     /// Which of `freezes` calls is ours, where these sessions were made on record.
     fn ours(made: &[&str], freezes: usize) -> Option<usize> {

@@ -5,12 +5,14 @@ mod beside;
 mod boot;
 mod calls;
 mod cost;
+mod frozen;
 mod kept;
 mod lints;
 mod loss;
 mod marks;
 #[cfg(test)]
 mod oracle;
+mod outcome;
 mod outstanding;
 mod phases;
 mod sessions;
@@ -22,7 +24,7 @@ use reports::model::{
     Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Run, SCHEMA,
 };
 
-use crate::carrier::{Counters, Meta};
+use crate::carrier::{Counters, Found, Meta};
 use crate::clock::{BootNs, Bridge, New, Old};
 pub(crate) use crate::sources::hole;
 use crate::sources::manager::Manager;
@@ -83,6 +85,8 @@ pub struct NewHalf {
     pub attach: Option<Attach>,
     /// Probes that could not be placed, and why.
     pub missing: Vec<(String, String)>,
+    /// Operations of file handlers that were found.
+    pub found: Vec<Found>,
     /// From exec of `collect` to all probes armed, ns.
     pub attach_ns: u64,
     /// What a hit of theirs costs, ns, if it was measured.
@@ -219,7 +223,7 @@ pub fn join(halves: Halves) -> Run {
         old,
         new: &new,
         old_calls: Calls::of(&old_events, meta),
-        new_calls: Calls::of(&new_events, None),
+        new_calls: Calls::knowing(&new.found).after(&new_events),
         old_events: &old_events,
         new_events: &new_events,
         own: cost::Own::of(meta, &new),
@@ -270,6 +274,7 @@ pub fn join(halves: Halves) -> Run {
         self_cost: cost::measure(&joined, &found.windows),
         windows: found.windows,
         phases: found.phases,
+        outcome: outcome::of(&joined, &seen),
         aborted: aborted::find(old_calls, timeline),
         spans: spans::all(&joined, &seen),
         aggregates: aggregates(old, &new),

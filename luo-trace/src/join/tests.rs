@@ -104,6 +104,8 @@ fn attach(kernel: KernelSide) -> Attach {
         mechanism: "kprobe.multi".into(),
         attached: 52,
         missing: Vec::new(),
+        found: Vec::new(),
+        found_by: None,
     }
 }
 
@@ -122,6 +124,7 @@ pub(super) fn halves() -> Halves {
         tail_refused: None,
         kept: Vec::new(),
         clock: crate::clock::ClockFacts::default(),
+        found: Vec::new(),
     };
     let new = NewHalf {
         manager: None,
@@ -134,6 +137,7 @@ pub(super) fn halves() -> Halves {
         counters: Counters::default(),
         attach: Some(attach(KernelSide::New)),
         missing: Vec::new(),
+        found: Vec::new(),
         attach_ns: 7,
         per_hit_ns: Some(100),
         waited: crate::join::Waited {

@@ -5,7 +5,7 @@
 //! itself as `record`, `kexec`, `collect` and `lab-agent`; `wire` is all that both
 //! sides share; `workload` is what is carried across the update.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod campaign;
 pub(crate) mod guest;

@@ -11,24 +11,26 @@ use aya::maps::{Map, RingBuf};
 use luo_trace_ebpf::maps::{cookie, name, returning};
 use luo_trace_ebpf::{Probe, Returns, Site};
 
-use super::bpf::{self, AttachTo, Functions};
+use super::bpf::{self, AttachTo};
+use super::handlers::{self, Search, Told};
 use super::object::Programs;
 use super::slots::Slots;
 use super::{ArmError, Missing, Placed, Probes, symbols};
 
-pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
+/// Attaches these rows, and the operations of file handlers that `search` finds.
+pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, ArmError> {
     let start = Instant::now();
     let at = |site| rows.iter().filter(move |p| p.site == site).copied();
-    let functions: Vec<&Probe> = at(Site::Function).collect();
-    let (programs, found) = std::thread::scope(|scope| {
-        let found = scope.spawn(|| symbols::look_up(&functions));
-        (Programs::new(), found.join())
+    let (programs, functions) = std::thread::scope(|scope| {
+        let functions = scope.spawn(|| Functions::of(at(Site::Function), search));
+        (Programs::new(), functions.join())
     });
-    let (mut programs, found) = (programs?, found.unwrap_or_else(|p| resume_unwind(p)));
+    let (mut programs, functions) = (programs?, functions.unwrap_or_else(|p| resume_unwind(p)));
     let prepared = Instant::now();
     let program = programs.load("luo_kprobe", AttachTo::KprobeMulti)?;
     let verified = Instant::now();
-    let linked = link_functions(&functions, found, &program).map_err(ArmError::Link)?;
+    let linked =
+        link_functions(&functions.rows, functions.places, &program).map_err(ArmError::Link)?;
     let ((placed, missing), links) = linked;
     if placed.is_empty() {
         return Err(ArmError::NothingPlaced);
@@ -43,6 +45,7 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
     let mut probes = Probes {
         placed,
         missing,
+        told: functions.told,
         tail_refused: None,
         took: Duration::ZERO,
         events: RingBuf::try_from(events).map_err(broken)?,
@@ -66,6 +69,26 @@ pub(super) fn arm(rows: &[&'static Probe]) -> Result<Probes, ArmError> {
         attached.elapsed(),
     );
     Ok(probes)
+}
+
+/// What is to be attached to.
+struct Functions {
+    rows: Vec<&'static Probe>,
+    told: Option<Told>,
+    places: io::Result<symbols::Resolved>,
+}
+
+impl Functions {
+    /// The table's and the operations of handlers, each where the kernel has it.
+    fn of(table: impl Iterator<Item = &'static Probe>, search: Search) -> Self {
+        let (found, told) = handlers::find(search);
+        let rows: Vec<_> = table.chain(found).collect();
+        Self {
+            places: symbols::look_up(&rows),
+            rows,
+            told,
+        }
+    }
 }
 
 /// Links the program to all functions. Asks tracefs what is traceable only when
@@ -124,8 +147,8 @@ fn link(program: &OwnedFd, placed: &[Placed], returns: bool) -> io::Result<Owned
     let names: Vec<_> = chosen.iter().map(|p| c_string(p.symbol)).collect();
     let names: Vec<&CStr> = names.iter().map(CString::as_c_str).collect();
     let functions = match &addresses {
-        Some(addresses) => Functions::At(addresses),
-        None => Functions::Named(&names),
+        Some(addresses) => bpf::Functions::At(addresses),
+        None => bpf::Functions::Named(&names),
     };
     bpf::link_multi(program.as_fd(), returns, functions, &cookies)
 }

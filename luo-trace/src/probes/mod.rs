@@ -3,6 +3,8 @@
 
 mod attach;
 mod bpf;
+mod btf;
+mod handlers;
 mod kallsyms;
 mod object;
 mod slots;
@@ -14,9 +16,11 @@ use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use luo_trace_ebpf::maps::{CPU_STATS_WORDS, CpuStats, HOT_PER_CPU, HOT_STATS_WORDS, HotStats};
-use luo_trace_ebpf::{Event, PROBES, Probe};
+use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
 
-use crate::carrier::Counters;
+use crate::carrier::{Counters, Found};
+use handlers::Search;
+pub use handlers::Told;
 use kallsyms::Kallsyms;
 use slots::Slots;
 
@@ -123,6 +127,8 @@ const TEXT: &str = "_text";
 pub struct Probes {
     pub placed: Vec<Placed>,
     pub missing: Vec<Missing>,
+    /// How operations of file handlers were found, where they were looked for.
+    pub told: Option<Told>,
     /// Why the tail cannot be written, if so.
     pub tail_refused: Option<String>,
     /// From the start of [`Probes::arm`] to the last link.
@@ -141,24 +147,36 @@ pub struct Probes {
 impl Probes {
     /// Attaches the whole table, but for what is left out as if this kernel lacked it.
     pub fn arm(without: &[&Probe]) -> Result<Self, ArmError> {
-        Self::arm_rows(without, |_| true)
+        Self::arm_rows(without, |_| true, true)
     }
 
-    /// The same for what runs in a restore: it is waited for inside the blackout.
-    pub fn arm_for_restore(without: &[&Probe]) -> Result<Self, ArmError> {
-        Self::arm_rows(without, Probe::is_of_restore)
+    /// The same for what runs in a restore, inside the blackout. Handlers are looked for by their
+    /// names only where `by_name` says that there is time for it.
+    pub fn arm_for_restore(without: &[&Probe], by_name: bool) -> Result<Self, ArmError> {
+        Self::arm_rows(without, Probe::is_of_restore, by_name)
     }
 
-    fn arm_rows(without: &[&Probe], of: fn(&Probe) -> bool) -> Result<Self, ArmError> {
-        let left_out = |p: &&Probe| without.iter().any(|out| out.id == p.id);
+    fn arm_rows(
+        without: &[&Probe],
+        of: fn(&Probe) -> bool,
+        by_name: bool,
+    ) -> Result<Self, ArmError> {
+        let left_out = |p: &&Probe| without.iter().any(|out| out.number == p.number);
         let here = |p: &&Probe| of(p) && p.is_on(std::env::consts::ARCH);
         let (out, rows): (Vec<_>, Vec<_>) = PROBES.iter().filter(here).partition(left_out);
-        let mut armed = attach::arm(&rows)?;
+        let mut armed = attach::arm(&rows, Search { of, by_name })?;
         armed.missing.extend(out.into_iter().map(|probe| Missing {
             probe,
             why: "left out by --without".to_owned(),
         }));
         Ok(armed)
+    }
+
+    /// Operations of file handlers that the table does not list and that are in place.
+    pub fn found(&self) -> Vec<Found> {
+        let found = |placed: &&Placed| placed.probe.id == ProbeId::Found;
+        let found = self.placed.iter().filter(found);
+        found.map(|placed| Found::of(placed.probe)).collect()
     }
 
     /// Takes the records that wait in the ring buffer.
@@ -198,7 +216,7 @@ impl Probes {
         PROBES
             .iter()
             .filter_map(|probe| {
-                let id = probe.id as u8;
+                let id = probe.number;
                 let of_cpu = |cpu| self.hot.get(cpu * HOT_PER_CPU as usize + usize::from(id));
                 let sum = (0..cpus).map(of_cpu).map(HotStats::from).fold(
                     HotStats::default(),

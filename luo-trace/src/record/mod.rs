@@ -394,6 +394,7 @@ fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
         missing: missing(probes),
         tail_refused: probes.tail_refused.clone(),
         kept: Vec::new(),
+        found: probes.found(),
         clock: facts::clock(),
     }
 }
@@ -409,6 +410,8 @@ pub fn attached(probes: &Probes, kernel: KernelSide) -> Attach {
             .iter()
             .map(|m| m.probe.name.to_owned())
             .collect(),
+        found: probes.found().into_iter().map(|f| f.symbol).collect(),
+        found_by: probes.told.map(|told| told.word().to_owned()),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) fn setting(run: &Run) -> Vec<Fact> {
         let workload = format!("{}, by the lab on {}", lab.workload, lab.accel);
         Fact::new("workload", workload)
     }));
+    let outcome = run.outcome.as_ref();
+    facts.extend(outcome.map(|ended| Fact::new("outcome", ended.outcome.as_str())));
     facts
 }
 
@@ -115,9 +117,20 @@ fn attached(attach: &Attach) -> Fact {
         [] => "none missing".to_owned(),
         names => format!("missing: {}", names.join(", ")),
     };
+    let how = match attach.found_by.as_deref() {
+        Some("btf") => "BTF",
+        _ => "name",
+    };
+    let found = match attach.found.len() {
+        0 => String::new(),
+        n => format!("; {n} of file handlers, found by {how}"),
+    };
     Fact::new(
         format!("probes {}", attach.kernel.as_str()),
-        format!("{} by {}, {missing}", attach.attached, attach.mechanism),
+        format!(
+            "{} by {}, {missing}{found}",
+            attach.attached, attach.mechanism
+        ),
     )
 }
 

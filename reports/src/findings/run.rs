@@ -6,7 +6,7 @@ use super::calls::Forest;
 use super::evidence::{evidence, holes_and_advice, self_cost, setting};
 use super::{Body, Cell, Fact, Findings, Role, Section, TableLine};
 use crate::model::phase::{SERVICE, WORKLOAD};
-use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, Run, Source, Span, Witness};
+use crate::model::{DEFAULT_WINDOW, KernelSide, Outcome, Phase, Run, Source, Span, Witness};
 use crate::stats::ratio;
 use crate::units::{brief, bytes, column, count, exact};
 
@@ -45,6 +45,11 @@ pub(crate) fn of_run(run: &Run, top: usize) -> Findings {
             format!("{DEFAULT_WINDOW} {length}, error at most {error}")
         }
     };
+    let ended = run.outcome.as_ref().map(|ended| ended.outcome);
+    let headline = match ended.filter(|outcome| *outcome != Outcome::Done) {
+        Some(outcome) => format!("update {}; {headline}", outcome.as_str()),
+        None => headline,
+    };
     Findings {
         headline,
         about: about(run),
@@ -77,6 +82,8 @@ fn about(run: &Run) -> Vec<Fact> {
         let text = format!("{files} of {size} in all, content compared after the update");
         Fact::new("verified", text)
     }));
+    let why = run.outcome.as_ref().and_then(|ended| ended.why.as_ref());
+    facts.extend(why.map(|why| Fact::new("because", &**why)));
     let witness = run.witness.as_ref();
     facts.extend(witness.map(|witness| Fact::new("witness", witnessed(run, witness))));
     facts

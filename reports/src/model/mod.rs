@@ -54,6 +54,9 @@ pub struct Run {
     /// What the kexec carried, that is handled while no clock runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handoff: Option<Handoff>,
+    /// What became of the update; nothing where it is not known, or an older luo-trace wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Ended>,
     /// Attempts before this one that came back.
     #[serde(default)]
     pub aborted: Vec<Aborted>,
@@ -284,6 +287,47 @@ pub struct Handoff {
     pub compressed: bool,
 }
 
+/// How an update ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ended {
+    /// In a word.
+    #[serde(rename = "is")]
+    pub outcome: Outcome,
+    /// What led to it, in a sentence; nothing of a plain `done`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What became of an update. Attempts that came back are no update: [`Run::aborted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All that was preserved came back.
+    Done,
+    /// The new kernel would not take the state.
+    Refused,
+    /// Some files did not come back.
+    Partial,
+    /// All came back, and the restore could not be ended.
+    Unfinished,
+    /// There was no update: the same kernel still runs.
+    NoOp,
+}
+
+impl Outcome {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Partial => "partial",
+            Self::Unfinished => "unfinished",
+            Self::NoOp => "no-op",
+        }
+    }
+}
+
 /// A kexec that came back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Aborted {
@@ -397,6 +441,12 @@ pub struct Attach {
     /// Probes that could not be placed, by name.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// Operations of file handlers that no table lists and that were found in the kernel, by name.
+    #[serde(default)]
+    pub found: Vec<String>,
+    /// How they were found: `btf` (by what they take) or `names` (by how they are called).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by: Option<String>,
 }
 
 /// The window by a clock outside the VM.

@@ -25,7 +25,7 @@ pub struct Fact {
 }
 
 /// Everything that lengths depend on and a run tells.
-pub static FACTS: [Fact; 8] = [
+pub static FACTS: [Fact; 9] = [
     fact("kernel build", Weight::Compared, builds),
     fact("machine", Weight::Forbids, |run| {
         Some(run.host.machine.clone())
@@ -33,6 +33,9 @@ pub static FACTS: [Fact; 8] = [
     fact("mode", Weight::Forbids, |run| Some(mode(run))),
     fact("workload", Weight::Forbids, |run| {
         Some(workload(run).unwrap_or_else(|| "none".to_owned()))
+    }),
+    fact("outcome", Weight::Forbids, |run| {
+        Some(run.outcome.as_ref()?.outcome.as_str().to_owned())
     }),
     fact("CPU count", Weight::Explains, |run| {
         Some(format!("{} cpus", run.host.cpus))

@@ -56,6 +56,7 @@ pub fn run(number: i64) -> Run {
         marks: Vec::new(),
         stages: Vec::new(),
         handoff: None,
+        outcome: None,
         aborted: Vec::new(),
         self_cost: SelfCost {
             attach_ns: 99_999_999,
@@ -226,6 +227,8 @@ fn attach(kernel: KernelSide, missing: &[&str]) -> Attach {
         mechanism: "kprobe.session".to_owned(),
         attached: 40,
         missing: missing.iter().map(|&name| name.to_owned()).collect(),
+        found: Vec::new(),
+        found_by: None,
     }
 }
 

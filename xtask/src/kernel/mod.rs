@@ -24,6 +24,10 @@ use source::Source;
 /// Series whose live update the lab is made for.
 const SERIES: &str = "7.3";
 
+/// The lab's own device, and where it goes.
+const DEVICE: &str = include_str!("../../kernel/luo_lab.c");
+const DEVICE_ROOM: &str = "kernel/liveupdate";
+
 /// Which kernel to build.
 #[derive(Args)]
 pub struct Options {
@@ -161,7 +165,7 @@ impl Build {
     /// Name in the cache: readable, and another one if anything differs.
     fn key(&self) -> String {
         let mut hasher = DefaultHasher::new();
-        (&self.config, &self.compiler, &self.source.id).hash(&mut hasher);
+        (&self.config, &self.compiler, &self.source.id, DEVICE).hash(&mut hasher);
         format!(
             "{}-{}-{:016x}",
             self.source.id,
@@ -236,6 +240,11 @@ impl Build {
         let output = partial.join("build");
         fs::create_dir_all(&output)?;
         let tree = self.source.tree(partial)?;
+        if self.source.path.is_dir() {
+            say("  without the lab's device: a tree of yours is left as it is (a tarball is not)");
+        } else {
+            add_device(&tree)?;
+        }
         let config = self.configure(&tree, partial, &output)?;
 
         let mut compile = make(&tree, &output);
@@ -276,6 +285,16 @@ impl Build {
         say(&format!("kernel built in {}", human(started.elapsed())));
         Ok(())
     }
+}
+
+/// Puts the lab's device into a tree of ours.
+fn add_device(tree: &Path) -> Result<()> {
+    let room = tree.join(DEVICE_ROOM);
+    fs::write(room.join("luo_lab.c"), DEVICE).context("this source has no live update")?;
+    let makefile = room.join("Makefile");
+    let rules = fs::read_to_string(&makefile)?;
+    fs::write(&makefile, rules + "obj-$(CONFIG_LIVEUPDATE) += luo_lab.o\n")?;
+    Ok(())
 }
 
 /// Whoever builds, wherever: the same kernel, with the same name.

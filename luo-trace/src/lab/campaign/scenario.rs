@@ -72,6 +72,12 @@ collected-twice
 aborted
   record; preserve; refused-kexec; pack; kexec
   collect; restore; wait collect
+freeze-refused
+  record; preserve; pack; try-kexec; kexec
+  collect; restore; wait collect
+retrieve-refused
+  record; preserve; pack; kexec
+  collect --timeout 6s; run half lab-agent restore {workload} --report /run/half.json; wait collect
 marks
   record; preserve; pack; run pause mark pause vm-1; kexec
   collect --until mark:resume\u{a0}vm-1; restore; run resume mark resume vm-1; wait collect

@@ -130,7 +130,7 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
     match verb {
         "record" => format!("start record record {more}{without}"),
         "preserve" => format!("start agent lab-agent preserve {workload}"),
-        "kexec" => {
+        "kexec" | "try-kexec" => {
             let (kernel, initrd) = (Image::KERNEL, NEXT_INITRAMFS);
             let cmdline = campaign.new_cmdline().replace(' ', BLANK);
             let traced = match machine.boot_trace {
@@ -138,9 +138,12 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
                 BootTrace::Calls => "",
                 BootTrace::Detail => "--boot-detail",
             };
-            format!(
-                "jump kexec kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced}"
-            )
+            let step = if verb == "kexec" {
+                "jump kexec"
+            } else {
+                "run tried"
+            };
+            format!("{step} kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced}")
         }
         "collect" | "watch" => {
             let keep = flag(machine.keep_carriers, "--keep-carrier /run/out/{n}.carrier");

@@ -65,7 +65,7 @@ impl VmSummary {
         );
         let whole = Verified {
             sessions: campaign.machine.workload.sessions.into(),
-            files: campaign.machine.workload.files.into(),
+            files: campaign.machine.workload.files().into(),
             bytes: campaign.machine.workload.bytes(),
             mismatches: 0,
             ..Verified::default()

@@ -136,7 +136,7 @@ pub fn keep(workload: &Workload, report: &Path, ready_fd: Option<RawFd>) -> Resu
             .with_context(|| format!("'{name}' is none of ours"))?;
         verified.mismatches += workload.verify(file.try_clone()?, 0, token)?;
         verified.files += 1;
-        verified.bytes += workload.size;
+        verified.bytes += workload.bytes_of(token);
     }
     if back.is_empty() {
         for token in workload.tokens(0) {
@@ -199,11 +199,12 @@ pub fn restore(task: &Restore<'_>) -> Result<Exit> {
     for (session, token, file) in files {
         verified.mismatches += workload.verify(file, session, token)?;
         verified.files += 1;
-        verified.bytes += workload.size;
+        verified.bytes += workload.bytes_of(token);
     }
     if task.files.is_none() {
         for session in &sessions {
-            session.finish()?;
+            // A file may not be ready yet.
+            session.finish().or_else(|_| session.finish())?;
         }
     }
 
@@ -232,7 +233,7 @@ where
 }
 
 fn raise_descriptor_limit(workload: &Workload) -> Result<()> {
-    let needed = u64::from(workload.files) + u64::from(workload.sessions) + 64;
+    let needed = u64::from(workload.files()) + u64::from(workload.sessions) + 64;
     let limit = rustix::process::getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());

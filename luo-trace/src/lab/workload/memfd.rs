@@ -12,23 +12,33 @@ pub fn patterned(size: u64, session: u32, token: u64) -> io::Result<OwnedFd> {
     let fd = memfd_create(format!("lab-{session}-{token}"), MemfdFlags::CLOEXEC)?;
     let file = File::from(fd);
     file.set_len(size)?;
+    write_pattern(&file, size, session, token)?;
+    Ok(file.into())
+}
+
+/// Fills the first `size` bytes of a file with the pattern of a session and token.
+pub fn write_pattern(file: &File, size: u64, session: u32, token: u64) -> io::Result<()> {
     let mut block = [0; BLOCK];
     for (index, offset) in (0..size).step_by(BLOCK).enumerate() {
         give_sign(offset, size);
         fill(&mut block, session, token, index as u64);
         file.write_all_at(&block[..block_len(size, offset)], offset)?;
     }
-    Ok(file.into())
+    Ok(())
 }
 
 /// Counts the bytes of a retrieved memfd that are not as they were preserved.
 ///
 /// A file of another size counts as wholly mismatched.
-pub fn mismatches(fd: OwnedFd, size: u64, session: u32, token: u64) -> io::Result<u64> {
-    let file = File::from(fd);
+pub fn mismatches(file: &File, size: u64, session: u32, token: u64) -> io::Result<u64> {
     if file.metadata()?.len() != size {
         return Ok(size.max(1));
     }
+    differing(file, size, session, token)
+}
+
+/// Counts those of the first `size` bytes of a file that are not of the pattern.
+pub fn differing(file: &File, size: u64, session: u32, token: u64) -> io::Result<u64> {
     let (mut expected, mut found) = ([0; BLOCK], [0; BLOCK]);
     let mut wrong = 0;
     for (index, offset) in (0..size).step_by(BLOCK).enumerate() {
@@ -91,17 +101,16 @@ mod tests {
     #[test]
     fn the_pattern_tells_files_and_pages_apart() {
         let size = 3 * 4096 + 100;
-        let make = || patterned(size, 1, 7).unwrap();
-        assert_eq!(mismatches(make(), size, 1, 7).unwrap(), 0);
-        assert!(mismatches(make(), size, 1, 8).unwrap() > size / 2);
-        assert!(mismatches(make(), size, 2, 7).unwrap() > size / 2);
-        assert_eq!(mismatches(make(), size + 1, 1, 7).unwrap(), size + 1);
+        let file = File::from(patterned(size, 1, 7).unwrap());
+        assert_eq!(mismatches(&file, size, 1, 7).unwrap(), 0);
+        assert!(mismatches(&file, size, 1, 8).unwrap() > size / 2);
+        assert!(mismatches(&file, size, 2, 7).unwrap() > size / 2);
+        assert_eq!(mismatches(&file, size + 1, 1, 7).unwrap(), size + 1);
 
-        let file = File::from(make());
         let mut page = [0; 4096];
         file.read_exact_at(&mut page, 0).unwrap();
         file.write_all_at(&page, 4096).unwrap();
-        assert!(mismatches(file.into(), size, 1, 7).unwrap() > 4000);
+        assert!(mismatches(&file, size, 1, 7).unwrap() > 4000);
     }
 
     #[test]
@@ -110,6 +119,6 @@ mod tests {
         let mut byte = [0];
         file.read_exact_at(&mut byte, 5000).unwrap();
         file.write_all_at(&[byte[0] ^ 1], 5000).unwrap();
-        assert_eq!(mismatches(file.into(), 8192, 0, 1).unwrap(), 1);
+        assert_eq!(mismatches(&file, 8192, 0, 1).unwrap(), 1);
     }
 }

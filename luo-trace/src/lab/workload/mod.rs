@@ -1,8 +1,10 @@
 //! What is carried across the update, and the proof that it arrived.
 
+mod device;
 pub(super) mod memfd;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::str::FromStr;
@@ -10,16 +12,21 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use device::Devices;
+
 use crate::liveupdate::{NameError, SessionName};
 use crate::quantity::{parse_duration, parse_size, show_size};
 
-/// Memfds in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms`.
+/// Files in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms` or
+/// `memfd=4x1M,device=2,state=64K,freeze=5ms`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Files, over all sessions.
-    pub files: u32,
+    /// Memfds, over all sessions.
+    memfds: u32,
     /// Bytes of each.
-    pub size: u64,
+    size: u64,
+    /// Files of the lab's device, after them.
+    devices: Devices,
     /// Sessions that the files are dealt to in turn.
     pub sessions: u32,
     /// What the agent waits before it opens the device in the new kernel.
@@ -29,19 +36,42 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Files, over all sessions.
+    pub fn files(&self) -> u32 {
+        self.memfds + self.devices.count
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        u64::from(self.files) * self.size
+        u64::from(self.memfds) * self.size + u64::from(self.devices.count) * self.devices.state
+    }
+
+    /// Bytes of the file that is preserved under `token`.
+    pub fn bytes_of(&self, token: u64) -> u64 {
+        self.device(token).map_or(self.size, |_| self.devices.state)
+    }
+
+    /// Number of the device that has this token.
+    fn device(&self, token: u64) -> Option<u32> {
+        let number = token.checked_sub(u64::from(self.memfds))?;
+        u32::try_from(number).ok().filter(|number| *number > 0)
     }
 
     /// Makes the file that is preserved under `token`.
-    pub fn prepare(&self, session: u32, token: u64) -> io::Result<OwnedFd> {
-        memfd::patterned(self.size, session, token)
+    pub fn prepare(&self, session: u32, token: u64) -> anyhow::Result<OwnedFd> {
+        match self.device(token) {
+            Some(number) => self.devices.prepare(number, session, token),
+            None => Ok(memfd::patterned(self.size, session, token)?),
+        }
     }
 
     /// Counts the bytes of the retrieved file that are not as they were prepared.
     pub fn verify(&self, file: OwnedFd, session: u32, token: u64) -> io::Result<u64> {
-        memfd::mismatches(file, self.size, session, token)
+        let file = File::from(file);
+        match self.device(token) {
+            Some(_) => self.devices.verify(&file, session, token),
+            None => memfd::mismatches(&file, self.size, session, token),
+        }
     }
 
     /// The name of session `index`.
@@ -52,7 +82,7 @@ impl Workload {
     /// The tokens of session `index`. No two sessions share one.
     pub fn tokens(&self, index: u32) -> impl Iterator<Item = u64> + use<> {
         let first = u64::from(index) + 1;
-        (first..=u64::from(self.files)).step_by(self.sessions as usize)
+        (first..=u64::from(self.files())).step_by(self.sessions as usize)
     }
 }
 
@@ -63,7 +93,8 @@ impl FromStr for Workload {
         parse(spec).map_err(|problem| {
             format!(
                 "workload '{spec}': {problem}; expected memfd=COUNTxSIZE[,sessions=N]\
-                 [,delay=DURATION][,between=DURATION], e.g. memfd=4x1M,sessions=2"
+                 [,delay=DURATION][,between=DURATION][,device=COUNT[,state=SIZE]\
+                 [,OPERATION=DURATION][,fail=OPERATION:ERRNO]], e.g. memfd=4x1M,sessions=2"
             )
         })
     }
@@ -71,8 +102,9 @@ impl FromStr for Workload {
 
 fn parse(spec: &str) -> Result<Workload, String> {
     let mut workload = Workload {
-        files: 0,
+        memfds: 0,
         size: 0,
+        devices: Devices::default(),
         sessions: 1,
         delay: Duration::ZERO,
         between: Duration::ZERO,
@@ -90,23 +122,27 @@ fn parse(spec: &str) -> Result<Workload, String> {
                 let (count, size) = value
                     .split_once('x')
                     .ok_or_else(|| format!("'{value}' is not COUNTxSIZE"))?;
-                (workload.files, workload.size) = (number(count)?, parse_size(size)?);
+                (workload.memfds, workload.size) = (number(count)?, parse_size(size)?);
             }
             "sessions" => workload.sessions = number(value)?,
             "delay" => workload.delay = parse_duration(value)?,
             "between" => workload.between = parse_duration(value)?,
-            _ => return Err(format!("'{key}' is unknown")),
+            _ => {
+                if !workload.devices.take(key, value)? {
+                    return Err(format!("'{key}' is unknown"));
+                }
+            }
         }
     }
-    let Workload {
-        files,
-        size,
-        sessions,
-        ..
-    } = workload;
-    if files == 0 {
+    let (size, sessions) = (workload.size, workload.sessions);
+    let Some(files) = workload.memfds.checked_add(workload.devices.count) else {
+        return Err("it has too many files".to_owned());
+    };
+    if let Some(problem) = workload.devices.problem() {
+        Err(problem.to_owned())
+    } else if files == 0 {
         Err("it has no files".to_owned())
-    } else if size.checked_mul(u64::from(files)).is_none() {
+    } else if size.checked_mul(u64::from(workload.memfds)).is_none() {
         Err("it is larger than any memory".to_owned())
     } else if sessions == 0 {
         Err("it has no session".to_owned())
@@ -120,13 +156,20 @@ fn parse(spec: &str) -> Result<Workload, String> {
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            files,
+            memfds,
             size,
+            devices,
             sessions,
             delay,
             between,
         } = self;
-        write!(f, "memfd={files}x{}", show_size(*size))?;
+        if *memfds > 0 {
+            write!(f, "memfd={memfds}x{}", show_size(*size))?;
+        }
+        if devices.count > 0 {
+            let comma = if *memfds > 0 { "," } else { "" };
+            write!(f, "{comma}{devices}")?;
+        }
         if *sessions != 1 {
             write!(f, ",sessions={sessions}")?;
         }
@@ -160,11 +203,17 @@ mod tests {
             "memfd=4x1M",
             "memfd=500x64K,sessions=8",
             "memfd=1x5,delay=20ms,between=5ms",
+            "device=4,state=1M,freeze=20000us,flb.retrieve=sleep:5000us,notifier=100us,\
+             fail=freeze:EIO@3*1,fail=finish:EBUSY",
+            "memfd=4x1M,device=2,sessions=2",
         ] {
             assert_eq!(read(spec).unwrap().to_string(), spec);
         }
         let big = read("memfd=500x64K,sessions=8").unwrap();
-        assert_eq!((big.files, big.bytes(), big.sessions), (500, 500 << 16, 8));
+        assert_eq!(
+            (big.files(), big.bytes(), big.sessions),
+            (500, 500 << 16, 8)
+        );
     }
 
     #[test]
@@ -183,6 +232,10 @@ mod tests {
             ("memfd=1x1M,delay=5", "'5' is not a duration"),
             ("memfd=1x1M,delay=-5s", "'-5s' is not a duration"),
             ("disk=1", "'disk' is unknown"),
+            ("memfd=1x1M,freeze=1ms", "no device that could"),
+            ("device=1,flb.freeze=1ms", "'flb.freeze' is unknown"),
+            ("device=1,fail=freeze:EWHAT", "is not OPERATION:ERRNO"),
+            ("device=1,state=2G", "at most 1G"),
         ] {
             let error = read(spec).unwrap_err();
             assert!(error.contains(problem), "{spec}: {error}");
