@@ -167,12 +167,13 @@ impl Carrier {
 pub struct Tail {
     map: Mapping,
     sections: [Descriptor; SECTIONS],
+    used: u32,
 }
 
 impl Tail {
-    /// Maps a complete carrier, empties its tail (an earlier attempt may have
-    /// been refused after it began) and so makes every page of it writable
-    /// without a fault, which BPF could not take.
+    /// Maps a complete carrier, and makes every page of its tail writable without a fault,
+    /// which BPF could not take. What an attempt has stored that came back stays there, unless
+    /// there would be too little room.
     pub fn open(fd: impl AsFd) -> Result<Self, CarrierError> {
         let fd = fd.as_fd();
         let size = reader::size_of_fd(fd)?;
@@ -181,22 +182,41 @@ impl Tail {
             stated: header.total_size,
             actual: size,
         })?;
-        let tail = Self {
+        let mut tail = Self {
             map: Mapping::new(fd, len)?,
             sections: header.sections,
+            used: 0,
         };
         // Best effort: preserved pages are pinned, but may still be unmapped.
         if let Err(error) = tail.map.lock() {
             log::debug!("the carrier's tail is not locked into memory: {error}");
         }
-        tail.clear();
+        tail.prepare();
         Ok(tail)
     }
 
-    /// Empties the tail.
-    pub fn clear(&self) {
-        let Descriptor { offset, len, .. } = self.sections[Section::Tail as usize];
-        self.map.clear(to_usize(offset), to_usize(len));
+    fn prepare(&mut self) {
+        let Descriptor {
+            offset, len, slots, ..
+        } = self.sections[Section::Tail as usize];
+        let (offset, len) = (to_usize(offset), to_usize(len));
+        let slot = size_of::<Event>();
+        let is_blank = |n: &u32| self.map.load_word(offset + *n as usize * slot) == 0;
+        self.used = (0..slots).find(is_blank).unwrap_or(slots);
+        if self.used > slots / 2 {
+            self.used = 0;
+        }
+        let used = self.used as usize * slot;
+        for at in (offset..offset + used).step_by(size_of::<u64>()) {
+            self.map.store_word(at, self.map.load_word(at));
+        }
+        self.map.clear(offset + used, len - used);
+    }
+
+    /// Slots that are in use already.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.used
     }
 
     /// Address of slot 0 in this process, for `TailTarget::base`. Good for as

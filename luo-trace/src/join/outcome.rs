@@ -108,7 +108,7 @@ struct Restore<'a> {
 
 impl<'a> Restore<'a> {
     fn of(joined: &'a Joined<'_>, seen: &Seen<'_>) -> Self {
-        let probed = joined.new_calls.iter().filter(|c| !joined.own.call(c));
+        let probed = joined.new_calls.iter().filter(|c| !joined.own.new_call(c));
         let probed: Vec<_> = probed.collect();
         let unprobed: Vec<_> = seen.unprobed().collect();
         let mut results: Vec<_> = probed

@@ -264,7 +264,6 @@ fn arm(state: &State) -> anyhow::Result<Armed> {
         anyhow::bail!("{why}");
     }
     let tail = Tail::open(state.open_carrier()?)?;
-    tail.clear();
     let mut target = Array::try_from(Map::Array(MapData::from_id(state.tail_map)?))?;
     let tid = rustix::thread::gettid()
         .as_raw_nonzero()
@@ -273,6 +272,7 @@ fn arm(state: &State) -> anyhow::Result<Armed> {
     let armed = TailTarget {
         base: tail.address(),
         slots: tail.slots(),
+        next: tail.used(),
         tid,
         ..TailTarget::default()
     };

@@ -116,7 +116,7 @@ impl Session {
                 Some(match errno {
                     // Every further try fails alike.
                     libc::EIO => format!(
-                        "the pages of token {token:#x} did not survive the kexec (see dmesg)"
+                        "the file of token {token:#x} could not be restored; see dmesg for the reason"
                     ),
                     libc::EINVAL => OUTGOING.to_owned(),
                     _ => return None,

@@ -184,15 +184,20 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn opening_the_tail_empties_it_and_nothing_else() {
+fn the_tail_of_an_attempt_that_came_back_is_kept_while_there_is_room() {
     let mut carrier = complete(&SMALL);
     carrier.push_event(&detail(1));
-    write_tail(&carrier, 0, &boundary(1).to_bytes());
+    (0..3).for_each(|n| write_tail(&carrier, n, &boundary(n).to_bytes()));
     let tail = Tail::open(carrier.fd()).unwrap();
     assert_eq!((tail.slots(), tail.address() % PAGE), (12, 0));
-    let contents = contents(&carrier);
-    assert!(contents.tail.is_empty());
-    assert_eq!(contents.events, [detail(1)]);
+    assert_eq!(tail.used(), 3);
+    let kept: Vec<_> = (0..3).map(boundary).collect();
+    assert_eq!(contents(&carrier).tail, kept);
+    // More than half of it: the next attempt gets it all.
+    (3..7).for_each(|n| write_tail(&carrier, n, &boundary(n).to_bytes()));
+    assert_eq!(Tail::open(carrier.fd()).unwrap().used(), 0);
+    assert!(contents(&carrier).tail.is_empty());
+    assert_eq!(contents(&carrier).events, [detail(1)]);
 }
 
 #[test]
