@@ -4,7 +4,8 @@
 use core::ops::RangeInclusive;
 
 use crate::Capture;
-use crate::probes::{Activity, LUO, Probe, ProbeId, Retention, Returns, Site};
+use crate::probes::{Activity, LUO, Probe, Retention, Returns, Site};
+use crate::table::ProbeId;
 
 /// Numbers of the rows that are found. What each stands for is in the carrier.
 pub const FOUND: RangeInclusive<u8> = 160..=u8::MAX;

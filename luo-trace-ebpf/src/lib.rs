@@ -21,8 +21,10 @@ pub mod handlers;
 pub mod ioctl;
 pub mod maps;
 pub mod probes;
+pub mod table;
 
 pub use event::{Event, Kind};
 pub use handlers::Operation;
 pub use ioctl::Command;
-pub use probes::{Activity, Capture, PROBES, Probe, ProbeId, Retention, Returns, Series, Site};
+pub use probes::{Activity, Capture, Probe, Retention, Returns, Series, Site};
+pub use table::{PROBES, ProbeId};

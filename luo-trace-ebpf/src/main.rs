@@ -47,6 +47,7 @@ use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
     CpuStats, DEVICE, DEVICE_IOCTL, HOT_PER_CPU, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget,
     cookie_capture, cookie_kept, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed,
+    cookie_way_down,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
@@ -135,6 +136,9 @@ static SYMBOL: [u8; 4] = *b"%ps\0";
 /// What every hit does.
 #[inline(always)]
 fn hit(cookie: u64, kind: Kind, values: [u64; 3]) {
+    if cookie_way_down(cookie) && !on_tail(bpf_get_current_pid_tgid() as u32) {
+        return;
+    }
     let mut record = MaybeUninit::<Named>::uninit();
     let at = record.as_mut_ptr();
     // SAFETY: places inside `record`; the name is written by the helpers below.

@@ -135,7 +135,13 @@ pub const fn cookie(probe: &Probe) -> u64 {
     let summed = matches!(probe.retention, Retention::Summed) as u64;
     let null_fails = matches!(probe.returns, Returns::PointerOrNull) as u64;
     let kept = matches!(probe.retention, Retention::Always) as u64;
-    probe.number as u64 | (probe.capture as u64) << 8 | summed << 16 | null_fails << 18 | kept << 19
+    let way_down = matches!(probe.retention, Retention::WayDown) as u64;
+    probe.number as u64
+        | (probe.capture as u64) << 8
+        | summed << 16
+        | null_fails << 18
+        | kept << 19
+        | way_down << 20
 }
 
 /// [`cookie`] of a link that is hit by the probe's returns alone.
@@ -177,6 +183,13 @@ pub const fn cookie_summed(cookie: u64) -> bool {
 #[inline(always)]
 pub const fn cookie_kept(cookie: u64) -> bool {
     cookie >> 19 & 1 == 1
+}
+
+/// Whether only the hits on the thread that reboots are of interest.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_way_down(cookie: u64) -> bool {
+    cookie >> 20 & 1 == 1
 }
 
 /// Whether a null return is a failure.

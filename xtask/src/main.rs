@@ -1,6 +1,7 @@
 //! Chores of the repository; `cargo xtask --help` lists them.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod apt;
 mod dist;
 mod ebpf;
@@ -51,6 +52,8 @@ enum Chore {
     Man(man::Options),
     /// From nothing to a report: set up, build, do real live updates, report.
     Demo(lab::Demo),
+    /// Put delays of known length into updates, and write what luo-trace made of them.
+    KnownAnswers(answers::Options),
     /// Check everything: format, lints, unit tests, fuzz targets, the lab.
     Test(verify::Options),
 }
@@ -96,6 +99,7 @@ fn run(chore: Chore) -> Result<()> {
         }
         Chore::Man(options) => man::run(&options),
         Chore::Demo(demo) => lab::demo(&demo),
+        Chore::KnownAnswers(options) => answers::run(&options),
         Chore::Test(options) => verify::run(&options),
     }
 }

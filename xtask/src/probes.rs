@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use luo_trace_ebpf::probes::BEGINNINGS;
+use luo_trace_ebpf::table::BEGINNINGS;
 use luo_trace_ebpf::{PROBES, Probe, Series, Site};
 
 use crate::ebpf::cache_dir;

@@ -165,7 +165,7 @@ pub(super) struct Header {
     pub event_size: u16,
     /// Bytes of the whole carrier.
     pub total_size: u64,
-    /// [`luo_trace_ebpf::probes::table_digest`] of the writer.
+    /// [`luo_trace_ebpf::table::table_digest`] of the writer.
     pub table_digest: u64,
     /// Boot id of the kernel that was recorded.
     pub boot_id: [u8; 16],

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use luo_trace_ebpf::maps::HotStats;
-use luo_trace_ebpf::{Event, Kind, Probe, Retention, event, probes};
+use luo_trace_ebpf::{Event, Kind, Probe, Retention, event, table};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::layout::{
@@ -65,7 +65,7 @@ impl Carrier {
             event_format: event::FORMAT,
             event_size: layout::EVENT_SIZE,
             total_size: self.size,
-            table_digest: probes::table_digest(),
+            table_digest: table::table_digest(),
             boot_id,
             pid: std::process::id(),
             section_count: layout::SECTION_COUNT,

@@ -9,7 +9,7 @@ use super::output::print;
 use crate::arch;
 use crate::collect::GUARD;
 use crate::exit::Exit;
-use crate::liveupdate::DEVICE_PATH;
+use crate::liveupdate::{DEVICE_PATH, bugs};
 use crate::probes::{MECHANISM, Probes, Told};
 use crate::sources::boot_trace;
 use crate::sources::facts;
@@ -90,6 +90,7 @@ fn examine() -> Report {
         clock(),
         boot_trace(),
     ];
+    checks.extend(bugs());
     checks.extend(service());
     checks.extend(descriptors());
     let mut probes = Vec::new();
@@ -172,6 +173,12 @@ fn lockdown() -> Check {
             check("lockdown", Status::Degraded, text)
         }
     }
+}
+
+/// What this kernel is known to do wrong in a live update.
+fn bugs() -> Option<Check> {
+    let bugs: Vec<_> = bugs::of(facts::series()?).map(|bug| bug.text).collect();
+    (!bugs.is_empty()).then(|| check("kernel bugs", Status::Note, bugs.join("; ")))
 }
 
 fn clock() -> Check {

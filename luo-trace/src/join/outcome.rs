@@ -153,9 +153,107 @@ impl<'a> Restore<'a> {
         let failed = commands.into_iter().filter_map(|command| {
             let of = self.results.iter().filter(|r| r.0 == command && r.2 < 0);
             let n = of.count();
-            (n > 0).then(|| format!("{command} failed {n} times before it worked"))
+            let often = match n {
+                1 => "once".to_owned(),
+                n => format!("{n} times"),
+            };
+            (n > 0).then(|| format!("{command} failed {often} before it worked"))
         });
         let failed: Vec<_> = failed.collect();
         (!failed.is_empty()).then(|| failed.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::join;
+    use crate::join::tests::{Log, halves};
+    use crate::join::{Halves, NewHalf, OldHalf};
+
+    const TOKENS: std::ops::RangeInclusive<u64> = 1..=3;
+    const EIO: u64 = (-5_i64).cast_unsigned();
+
+    /// An update that preserves three files and does this in the new kernel.
+    fn after(preserve: impl FnOnce(&mut Log), restore: impl FnOnce(&mut Log)) -> Option<Ended> {
+        let mut old = Log::from(0);
+        old.named(ProbeId::LuoSessionAlloc, "vm", 7);
+        preserve(&mut old);
+        let mut new = Log::from(0);
+        new.named(ProbeId::LuoSessionAlloc, "vm", 8);
+        restore(&mut new);
+        let Halves {
+            old: half,
+            new: other,
+            bridge,
+            checks,
+            anchors,
+        } = halves();
+        let halves = Halves {
+            old: half.map(|half| OldHalf {
+                events: old.events,
+                ..half
+            }),
+            new: NewHalf {
+                events: new.events,
+                ..other
+            },
+            bridge,
+            checks,
+            anchors,
+        };
+        join(halves).outcome
+    }
+
+    fn call(log: &mut Log, command: Command, token: u64, ret: u64) {
+        log.call(
+            ProbeId::LuoSessionIoctl,
+            [command.number().into(), token, 9],
+            ret,
+            |_| {},
+        );
+    }
+
+    fn preserve_all(log: &mut Log) {
+        TOKENS.for_each(|token| call(log, Command::PreserveFd, token, 0));
+    }
+
+    fn word(ended: Option<Ended>) -> (Option<&'static str>, String) {
+        let why = ended
+            .as_ref()
+            .and_then(|e| e.why.clone())
+            .unwrap_or_default();
+        (ended.map(|e| e.outcome.as_str()), why)
+    }
+
+    #[test]
+    fn each_end_has_its_word() {
+        let all = |log: &mut Log| TOKENS.for_each(|token| call(log, Command::RetrieveFd, token, 0));
+        let done = after(preserve_all, |log| {
+            all(log);
+            call(log, Command::Finish, 0, 0);
+        });
+        assert_eq!(word(done), (Some("done"), String::new()));
+        let finished_late = after(preserve_all, |log| {
+            all(log);
+            call(log, Command::Finish, 0, EIO);
+            call(log, Command::Finish, 0, 0);
+        });
+        let late = "FINISH failed once before it worked";
+        assert_eq!(word(finished_late), (Some("done"), late.to_owned()));
+        let unfinished = after(preserve_all, |log| {
+            all(log);
+            call(log, Command::Finish, 0, EIO);
+        });
+        assert_eq!(word(unfinished).0, Some("unfinished"));
+        let partial = after(preserve_all, |log| {
+            call(log, Command::RetrieveFd, 1, 0);
+            call(log, Command::RetrieveFd, 2, EIO);
+        });
+        let (outcome, why) = word(partial);
+        assert_eq!(outcome, Some("partial"));
+        assert!(why.starts_with("2 of 3 files did not come back"), "{why}");
+        let nothing = after(|_| (), |_| ());
+        assert_eq!(nothing, None);
     }
 }

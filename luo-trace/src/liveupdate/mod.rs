@@ -10,6 +10,7 @@
 //!
 //! Written against `<linux/liveupdate.h>` and `kernel/liveupdate/`, v7.3.
 
+pub mod bugs;
 mod device;
 mod error;
 mod holder;

@@ -8,7 +8,7 @@ use luo_trace_ebpf::{Probe, Series};
 
 use super::kallsyms::Kallsyms;
 use super::{Missing, Placed};
-use crate::sources::tracefs;
+use crate::sources::{facts, tracefs};
 
 /// Probes by whether this kernel has them.
 pub type Resolved = (Vec<Placed>, Vec<Missing>);
@@ -64,19 +64,11 @@ fn place(
             None if probe.optional => {}
             None => missing.push(Missing {
                 probe,
-                why: why_absent(probe, absent, running_series()),
+                why: why_absent(probe, absent, facts::series()),
             }),
         }
     }
     Ok((placed, missing))
-}
-
-/// The running kernel's series.
-fn running_series() -> Option<Series> {
-    let uname = rustix::system::uname();
-    let mut numbers = uname.release().to_str().ok()?.split(['.', '-', '+']);
-    let mut number = || numbers.next()?.parse().ok();
-    Some((number()?, number()?))
 }
 
 fn why_absent(probe: &Probe, absent: &str, here: Option<Series>) -> String {

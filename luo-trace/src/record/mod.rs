@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use luo_trace_ebpf::probes::BEGINNINGS;
+use luo_trace_ebpf::table::BEGINNINGS;
 use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 use reports::model::{Attach, KernelSide};
 use rustix::mm::{MlockAllFlags, mlockall};

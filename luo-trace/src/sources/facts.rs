@@ -1,5 +1,6 @@
 //! What this machine and kernel are, in their own words.
 
+use luo_trace_ebpf::Series;
 use std::fs;
 use std::path::Path;
 
@@ -118,4 +119,11 @@ pub fn peak_memory() -> u64 {
 pub fn comm(pid: u32) -> Option<String> {
     let name = read_trimmed(&format!("/proc/{pid}/comm"));
     (!name.is_empty()).then_some(name)
+}
+/// The running kernel's series.
+pub fn series() -> Option<Series> {
+    let uname = rustix::system::uname();
+    let mut numbers = uname.release().to_str().ok()?.split(['.', '-', '+']);
+    let mut number = || numbers.next()?.parse().ok();
+    Some((number()?, number()?))
 }

@@ -12,7 +12,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use luo_trace_ebpf::probes::{BEGINNINGS, Beginning};
+use luo_trace_ebpf::probes::Beginning;
+use luo_trace_ebpf::table::BEGINNINGS;
 use luo_trace_ebpf::{Kind, ProbeId};
 
 use super::tracefs::{self, Record};

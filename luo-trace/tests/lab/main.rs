@@ -9,6 +9,7 @@
 
 mod absence;
 mod explained;
+mod handlers;
 mod host;
 #[path = "../recorded/mod.rs"]
 mod recorded;

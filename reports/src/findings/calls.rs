@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Cell, Role, Section, TableLine};
 use crate::model::calls::Place;
-use crate::model::{Run, Span};
-use crate::units::{count, exact};
+use crate::model::{KernelSide, Phase, Run, Span};
+use crate::stats::ratio;
+use crate::units::{count, exact, percent};
 
 /// Levels of calls inside calls that are shown.
 const LEVELS: usize = 5;
@@ -63,11 +64,36 @@ impl<'a> Forest<'a> {
             let roots = self.roots(Place::Phase(number));
             if !roots.is_empty() {
                 let length = Cell::length(phase.duration_ns);
-                lines.push(TableLine::of([Cell::Phase(phase.id.clone()), length]));
+                let rest = self.unexplained(number, phase);
+                let rest = rest.map_or(String::new(), |rest| {
+                    format!(" {} in no call", percent(rest))
+                });
+                let name = Cell::Phase(phase.id.clone());
+                lines.push(TableLine::of([name, length, Cell::text(&rest)]));
                 self.level(&mut lines, &roots, 1, top);
             }
         }
         section("inside the phases, the costliest first", lines)
+    }
+
+    /// The share of a phase of the old kernel that no call explains.
+    fn unexplained(&self, number: usize, phase: &Phase) -> Option<f64> {
+        let of = |call: &&Call<'_>| {
+            call.zone == Place::Phase(number) && call.span.kernel == KernelSide::Old
+        };
+        let ends = self.0.iter().filter(of).filter_map(|call| {
+            let end = call.span.start_t.saturating_add(call.span.duration_ns?);
+            Some((call.span.start_t, end.min(phase.end_t())))
+        });
+        let mut ends: Vec<_> = ends.collect();
+        ends.sort_unstable();
+        let (mut inside, mut until) = (0, phase.start_t);
+        for (start, end) in &ends {
+            inside += (end - until.max(*start)).max(0);
+            until = until.max(*end);
+        }
+        let rest = ratio(phase.duration_ns.saturating_sub(inside), phase.duration_ns);
+        (!ends.is_empty()).then_some(rest)
     }
 
     /// What slowed the host around the window without stopping it.

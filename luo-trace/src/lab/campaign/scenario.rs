@@ -72,9 +72,12 @@ collected-twice
 aborted
   record; preserve; refused-kexec; pack; kexec
   collect; restore; wait collect
+finished
+  record; preserve; pack; kexec
+  collect --until finished; restore; wait collect 0
 freeze-refused
   record; preserve; pack; try-kexec; kexec
-  collect; restore; wait collect
+  collect --until finished; restore; wait collect 0
 retrieve-refused
   record; preserve; pack; kexec
   collect --timeout 6s; run half lab-agent restore {workload} --report /run/half.json; wait collect
@@ -138,6 +141,8 @@ impl Scenario {
     pub(super) fn is_whole(&self) -> bool {
         [
             "many-files",
+            "finished",
+            "freeze-refused",
             "restored-first",
             "switched-root",
             "unarmed",

@@ -1,0 +1,89 @@
+//! Handlers of files of which the table of probes knows nothing, and updates that they spoil.
+
+use reports::model::{KernelSide, Outcome, Run};
+
+use super::support::{KERNEL, KERNEL_HOST, lab};
+
+/// How often a function was called, and how long its shortest call took, ns.
+fn calls(run: &Run, kernel: KernelSide, name: &str) -> (usize, i64) {
+    let spans = run
+        .spans
+        .iter()
+        .filter(|s| s.kernel == kernel && s.name == name);
+    let lengths: Vec<i64> = spans.filter_map(|s| s.duration_ns).collect();
+    (lengths.len(), lengths.into_iter().min().unwrap_or(0))
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_handler_that_no_table_lists_is_seen_with_every_operation() {
+    const MS: i64 = 1_000_000;
+    for (kernel, found_by) in [(KERNEL, "names"), (KERNEL_HOST, "btf")] {
+        let args = "--detail --scenario finished --workload memfd=1x64K,device=2,state=64K,\
+                    preserve=2ms,freeze=20ms,retrieve=5ms,finish=sleep:3ms,flb.retrieve=1ms";
+        let run = lab(kernel, args).succeeded().run(1);
+        for attach in &run.attach {
+            assert_eq!(attach.found_by.as_deref(), Some(found_by), "{attach:?}");
+        }
+        for (kernel, name, count, least) in [
+            (KernelSide::Old, "luo_lab_luo_preserve", 2, 2 * MS),
+            (KernelSide::Old, "luo_lab_flb_preserve", 2, 0),
+            (KernelSide::Old, "luo_lab_luo_freeze", 2, 20 * MS),
+            (KernelSide::New, "luo_lab_flb_retrieve", 2, MS),
+            (KernelSide::New, "luo_lab_luo_retrieve", 2, 5 * MS),
+            (KernelSide::New, "luo_lab_luo_can_finish", 2, 0),
+            (KernelSide::New, "luo_lab_luo_finish", 2, 3 * MS),
+            (KernelSide::New, "luo_lab_flb_finish", 2, 0),
+        ] {
+            let (n, shortest) = calls(&run, kernel, name);
+            assert_eq!(n, count, "{name}");
+            assert!(shortest >= least, "{name}: {shortest} ns");
+        }
+        assert!(run.phase("old.freeze").unwrap().duration_ns >= 40 * MS);
+        let ended = run.outcome.as_ref().expect("an outcome");
+        assert_eq!((ended.outcome, &ended.why), (Outcome::Done, &None));
+    }
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_refused_freeze_is_an_attempt_and_a_refused_finish_is_tried_again() {
+    let args = "--scenario freeze-refused --workload device=5,state=64K,\
+                fail=freeze:EIO@3*1,fail=can_finish:EBUSY@2*1";
+    let lab = lab(KERNEL, args).succeeded();
+    let run = lab.run(1);
+    let [attempt] = &run.aborted[..] else {
+        panic!("{:?}", run.aborted)
+    };
+    assert_eq!(attempt.ret, -5);
+    assert_eq!(
+        attempt.why,
+        "luo_lab_luo_freeze returned -5: the file of token 3 in session lab-0 refused to freeze"
+    );
+    // The kernel's own word for it.
+    let said = lab.log("0001-tried");
+    assert!(said.contains("Freeze failed for token[0x3]"), "{said}");
+    assert!(attempt.rollback_ns.is_some());
+    // Two files were frozen before it, and thawed again.
+    assert_eq!(calls(&run, KernelSide::Old, "luo_lab_luo_unfreeze").0, 2);
+    assert_eq!(calls(&run, KernelSide::Old, "luo_lab_luo_freeze").0, 3 + 5);
+    let ended = run.outcome.as_ref().expect("an outcome");
+    assert_eq!(ended.outcome, Outcome::Done);
+    assert_eq!(
+        ended.why.as_deref(),
+        Some("FINISH failed once before it worked")
+    );
+    assert_eq!(run.loss.events_lost, 0);
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn a_file_that_does_not_come_back_makes_the_update_partial() {
+    let args = "--scenario retrieve-refused --workload device=3,fail=retrieve:EIO@2";
+    let run = lab(KERNEL, args).succeeded().run(1);
+    let ended = run.outcome.as_ref().expect("an outcome");
+    assert_eq!(ended.outcome, Outcome::Partial);
+    let why = ended.why.as_deref().unwrap_or_default();
+    assert!(why.starts_with("2 of 3 files did not come back"), "{why}");
+    assert!(why.ends_with("returned -5"), "{why}");
+}
