@@ -23,6 +23,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("'{text}' is not a duration; expected e.g. 20ms, 1.5s, 2m"))
 }
 
+/// Writes a duration as [`parse_duration`] reads it, to the nanosecond.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    match duration.as_nanos() {
+        ns if ns % 1_000_000 == 0 => format!("{}ms", ns / 1_000_000),
+        ns if ns % 1_000 == 0 => format!("{}us", ns / 1_000),
+        ns => format!("{ns}ns"),
+    }
+}
+
 /// Writes a size as [`parse_size`] reads it.
 pub(crate) fn show_size(bytes: u64) -> String {
     match bytes {
@@ -48,6 +57,13 @@ mod tests {
                     .unwrap_err()
                     .contains("is not a duration")
             );
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_as_they_are_read() {
+        for text in ["250us", "20ms", "1500ms", "7ns"] {
+            assert_eq!(show_duration(parse_duration(text).unwrap()), text);
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Options {
 
 /// Two devices in one session: each operation of a file happens twice, what they share twice, too.
 const WORKLOAD: &str = "device=2,state=64K";
+/// What the agent waits before it opens the device, so that nobody else has anything to do by then.
+const SETTLE: u64 = 50_000;
 /// The delays, us. The first is none.
 const DELAYS: [u64; 5] = [0, 100, 1_000, 10_000, 100_000];
 
@@ -112,7 +114,7 @@ static PLACES: [Place; 14] = [
     Place {
         what: "an initcall",
         into: Into::Parameter("luo_lab.initcall_us"),
-        item: Item::Phase("new.initcalls"),
+        item: Item::Span("initcall:luo_lab_busy"),
         times: 1,
     },
     place(
@@ -294,13 +296,16 @@ impl Lab {
             command.arg("--deterministic");
         }
         let mut workload = WORKLOAD.to_owned();
+        let mut settle = SETTLE;
         match place_of.into {
             _ if us == 0 => {}
+            Into::Workload("delay") => settle += us,
             Into::Workload(key) => write!(workload, ",{key}={us}us")?,
             Into::Parameter(key) => {
                 command.args(["--append-new", &format!("{key}={us}")]);
             }
         }
+        write!(workload, ",delay={settle}us")?;
         let output = command.args(["--workload", &workload]).output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);

@@ -74,12 +74,8 @@ impl<'o> Watch<'o> {
         let mut holes = Vec::new();
         let unarmed = |why| holes.push(join::hole("new: probes", why));
         let probes = probes.map_err(unarmed).ok();
-        let mut device = DeviceWatch::new(probes.as_ref());
-        if boot_events.is_some() {
-            device.had(&BootEvents::calls());
-        }
         Self {
-            device,
+            device: DeviceWatch::new(probes.as_ref()),
             probes,
             config,
             boot_events,
@@ -197,7 +193,9 @@ impl<'o> Watch<'o> {
     fn step(&mut self) -> bool {
         let traced = self.look();
         let at_hand = self.config.first || self.config.handed.is_some();
-        if matches!(self.arrival, Arrival::Awaited) && (at_hand || self.device.is_free()) {
+        // Not while the agent restores: taking it is work, too.
+        let may = at_hand || self.device.is_free() && self.progress.is_idle();
+        if matches!(self.arrival, Arrival::Awaited) && may {
             self.arrival = carrier::take(self.config);
             if let Arrival::Here(retrieved) = &self.arrival {
                 self.progress.expect(&retrieved.old);

@@ -121,6 +121,7 @@ pub fn comm(pid: u32) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 /// The running kernel's series.
+#[must_use]
 pub fn series() -> Option<Series> {
     let uname = rustix::system::uname();
     let mut numbers = uname.release().to_str().ok()?.split(['.', '-', '+']);

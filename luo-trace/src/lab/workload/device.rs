@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 
 use super::memfd;
-use crate::quantity::{parse_duration, parse_size, show_size};
+use crate::quantity::{parse_duration, parse_size, show_duration, show_size};
 
 const PATH: &str = "/dev/luo_lab";
 /// `LUO_LAB_MAX_STATE`.
@@ -265,7 +265,7 @@ impl fmt::Display for Devices {
         } in &self.delays
         {
             let how = if *asleep { "sleep:" } else { "" };
-            write!(f, ",{place}={how}{}us", long.as_micros())?;
+            write!(f, ",{place}={how}{}", show_duration(*long))?;
         }
         let mut failures = self.failures.iter();
         failures.try_for_each(|failure| write!(f, ",fail={failure}"))

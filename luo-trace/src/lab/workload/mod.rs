@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use device::Devices;
 
 use crate::liveupdate::{NameError, SessionName};
-use crate::quantity::{parse_duration, parse_size, show_size};
+use crate::quantity::{parse_duration, parse_size, show_duration, show_size};
 
 /// Files in sessions, e.g. `memfd=500x64K,sessions=8,delay=20ms,between=1ms` or
 /// `memfd=4x1M,device=2,state=64K,freeze=5ms`.
@@ -174,10 +174,10 @@ impl fmt::Display for Workload {
             write!(f, ",sessions={sessions}")?;
         }
         if !delay.is_zero() {
-            write!(f, ",delay={}ms", delay.as_millis())?;
+            write!(f, ",delay={}", show_duration(*delay))?;
         }
         if !between.is_zero() {
-            write!(f, ",between={}ms", between.as_millis())?;
+            write!(f, ",between={}", show_duration(*between))?;
         }
         Ok(())
     }
@@ -202,8 +202,8 @@ mod tests {
         for spec in [
             "memfd=4x1M",
             "memfd=500x64K,sessions=8",
-            "memfd=1x5,delay=20ms,between=5ms",
-            "device=4,state=1M,freeze=20000us,flb.retrieve=sleep:5000us,notifier=100us,\
+            "memfd=1x5,delay=20ms,between=100us",
+            "device=4,state=1M,freeze=20ms,flb.retrieve=sleep:5ms,notifier=100us,\
              fail=freeze:EIO@3*1,fail=finish:EBUSY",
             "memfd=4x1M,device=2,sessions=2",
         ] {
