@@ -87,3 +87,29 @@ fn a_file_that_does_not_come_back_makes_the_update_partial() {
     assert!(why.starts_with("2 of 3 files did not come back"), "{why}");
     assert!(why.ends_with("returned -5"), "{why}");
 }
+
+/// A small part of `cargo xtask known-answers`.
+#[test]
+#[ignore = "boots a VM"]
+fn a_delay_of_known_length_is_what_its_phase_grows_by() {
+    const MS: i64 = 1_000_000;
+    // A timer's tick may fall into a delay, and its interrupt counts.
+    const TICK: i64 = 50_000;
+    let of = |delays: &str| {
+        let args = format!(
+            "--deterministic --detail --scenario finished --workload device=2,state=64K{delays},delay=50ms"
+        );
+        lab(KERNEL, &args).succeeded().run(1)
+    };
+    let (base, delayed) = (of(""), of(",freeze=1ms,shutdown=2ms,retrieve=3ms"));
+    for (phase, answer) in [
+        ("old.freeze", 2 * MS),
+        ("old.shutdown", 2 * MS),
+        ("old.stop", 0),
+        ("new.restore", 6 * MS),
+    ] {
+        let length = |run: &Run| run.phase(phase).unwrap().duration_ns;
+        let off = length(&delayed) - length(&base) - answer;
+        assert!(off.abs() < TICK, "{phase}: {off} ns off");
+    }
+}
