@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A device for the lab of luo-trace: its files are preserved through live updates, and
- * every operation of their handler takes as long, and fails, as it was told to.
+ * A device for the lab of luo-trace. Its files are preserved through live updates; userspace
+ * says how long each operation of their handler takes, and which one fails.
  *
  * The build puts this file into kernel/liveupdate/ (LUO exports nothing to modules).
  * Userspace's side: luo-trace/src/lab/workload/device.rs.
@@ -29,12 +29,12 @@
 
 #define LUO_LAB_MAX_STATE (1UL << 30)
 
-/* What one operation does. All zeroes: nothing, and well. */
+/* What one operation does. All zeroes: it succeeds at once. */
 struct luo_lab_op {
 	__u64 spin_ns;		/* busy for so long */
 	__u64 sleep_ns;		/* then asleep for so long */
 	__s32 error;		/* a negative errno to end with */
-	__u32 times;		/* how often it does so, 0: always */
+	__u32 times;		/* how many times it fails, 0: always */
 };
 
 enum { CAN_PRESERVE, PRESERVE, UNPRESERVE, FREEZE, UNFREEZE, RETRIEVE, CAN_FINISH, FINISH,
@@ -184,6 +184,8 @@ static int luo_lab_luo_retrieve(struct liveupdate_file_op_args *args)
 	}
 	file->f_mode |= FMODE_PREAD | FMODE_PWRITE;
 	if (lab->plan.state) {
+		/* Once only: a failed attempt has freed a part of it. */
+		ser->plan.state = 0;
 		lab->state = kho_restore_vmalloc(&ser->state);
 		if (!lab->state) {
 			fput(file);
@@ -341,6 +343,12 @@ static long luo_lab_plan_file(struct luo_lab_file *lab, void __user *from)
 	return 0;
 }
 
+static long luo_lab_plan_all(void __user *from)
+{
+	guard(mutex)(&luo_lab_all_lock);
+	return copy_from_user(&luo_lab_all, from, sizeof(luo_lab_all)) ? -EFAULT : 0;
+}
+
 static long luo_lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	void __user *from = (void __user *)arg;
@@ -349,8 +357,7 @@ static long luo_lab_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case LUO_LAB_FILE:
 		return luo_lab_plan_file(file->private_data, from);
 	case LUO_LAB_ALL:
-		guard(mutex)(&luo_lab_all_lock);
-		return copy_from_user(&luo_lab_all, from, sizeof(luo_lab_all)) ? -EFAULT : 0;
+		return luo_lab_plan_all(from);
 	default:
 		return -ENOTTY;
 	}

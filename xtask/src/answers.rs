@@ -27,9 +27,9 @@ pub struct Options {
     /// A kernel image with live update and the lab's device; without it one is built.
     #[arg(long)]
     kernel: Option<PathBuf>,
-    /// Wall-clock updates for each delay of 1 ms and more, for the gate's column; 0 leaves it out.
-    #[arg(long, default_value_t = 0)]
-    gate: usize,
+    /// Wall-clock updates for each delay of 1 ms and more, for the gate's table: at least 4.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..))]
+    gate: Option<u32>,
     /// Where the runs go.
     #[arg(short, default_value = "target/answers")]
     output: PathBuf,
@@ -168,6 +168,14 @@ impl Place {
         }
     }
 
+    /// The phase that the delay lies in, if it lies in one.
+    fn phase(&self) -> Option<&'static str> {
+        match self.item {
+            Item::Phase(name) => Some(name),
+            Item::Span(name) => name.starts_with("initcall:").then_some("new.initcalls"),
+        }
+    }
+
     fn item(&self) -> &'static str {
         match self.item {
             Item::Phase(name) | Item::Span(name) => name,
@@ -184,6 +192,8 @@ struct Lengths {
     spans: BTreeMap<String, i64>,
     /// Bounds on the errors of phases.
     errors: BTreeMap<String, i64>,
+    /// Of the new kernel.
+    release: String,
 }
 
 impl Lengths {
@@ -224,11 +234,8 @@ pub fn run(options: &Options) -> Result<()> {
         .into_iter()
         .map(|(case, dir)| Ok((case, lengths(&dir.join("0001.run.json"))?)))
         .collect::<Result<_>>()?;
-    let named = if options.gate > 0 {
-        Some(lab.gate(&cases, options.gate)?)
-    } else {
-        None
-    };
+    let gate = options.gate.map(|n| lab.gate(&cases, n as usize));
+    let named = gate.transpose()?;
     let text = page::text(&counted, named.as_ref())?;
     let path = crate::workspace().join("luo-trace/docs/known-answers.md");
     fs::write(&path, text)?;
@@ -423,6 +430,10 @@ fn lengths(path: &Path) -> Result<Lengths> {
         phases: BTreeMap::new(),
         spans: BTreeMap::new(),
         errors: BTreeMap::new(),
+        release: run["new_kernel"]["release"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
     };
     for phase in list("phases") {
         let ns = phase["duration_ns"].as_i64().context("no length")?;

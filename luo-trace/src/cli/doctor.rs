@@ -162,7 +162,10 @@ fn btf() -> Check {
     if facts::has_btf() {
         return ok("BTF", "/sys/kernel/btf/vmlinux");
     }
-    ok("BTF", "none; the probes do not need it")
+    ok(
+        "BTF",
+        "none: file handlers can be found by name only; the other probes do not need it",
+    )
 }
 
 fn lockdown() -> Check {
@@ -281,11 +284,11 @@ fn handlers(armed: &Probes) -> Check {
         .collect();
     let handlers: Vec<_> = handlers.into_iter().collect();
     let text = match armed.told {
-        Some(Told::ByType) => "by their types, in BTF",
-        Some(Told::ByName) | None => "by their names only, as this kernel has no BTF",
+        Some(Told::ByType) => "by type, in BTF",
+        Some(Told::ByName) | None => "by name only, as this kernel's BTF is missing or unreadable",
     };
     let text = match handlers.as_slice() {
-        [] => format!("no operation beside the table's ({text})"),
+        [] => format!("none beyond the built-in probe table ({text})"),
         some => format!(
             "{} operations found {text}: {}",
             found.len(),

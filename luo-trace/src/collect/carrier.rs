@@ -128,6 +128,11 @@ pub(super) enum Descent {
     Foreign(String),
 }
 
+/// Whether it was recorded in this boot.
+pub(super) fn is_of_this_boot(old: &OldHalf) -> bool {
+    old.meta.kernel.boot_id == facts::kernel().boot_id
+}
+
 pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
     let foreign = |why: String| Descent::Foreign(format!("the carrier was refused: {why}"));
     if meta.kernel.boot_id == facts::kernel().boot_id {

@@ -26,7 +26,7 @@ use crate::host::manager::Handed;
 use crate::host::now_rfc3339;
 use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
 use crate::host::root::RealRoot;
-use crate::join::{self, Halves, NewHalf, OldHalf, Waited};
+use crate::join::{self, Boot, Halves, NewHalf, OldHalf, Waited};
 use crate::liveupdate::{Session, SessionName};
 use crate::probes::{self, Probes};
 use crate::record;
@@ -206,6 +206,17 @@ struct Armed {
     waited: Waited,
 }
 
+/// Whether a carrier is of the kernel before this one, as far as can be told.
+fn is_believed(old: &OldHalf, boot: &Boot, holes: &mut Vec<Hole>) -> bool {
+    let (believed, why) = match carrier::descent(&old.meta, boot) {
+        Descent::Shown => return true,
+        Descent::Unknown(why) => (true, why),
+        Descent::Foreign(why) => (false, why),
+    };
+    holes.push(join::hole("old", why));
+    believed
+}
+
 /// Joins what was watched with what arrived.
 fn finish(
     config: &Config,
@@ -258,17 +269,8 @@ fn finish(
     let clock = bridge.as_ref().map(Bridge::new_clock).ok();
     let mut boot = sources::boot(&reading, clock.or(alone.as_ref()));
     holes.append(&mut boot.holes);
-    let old = old.filter(|old| match carrier::descent(&old.meta, &boot) {
-        Descent::Shown => true,
-        Descent::Unknown(why) => {
-            holes.push(join::hole("old", why));
-            true
-        }
-        Descent::Foreign(why) => {
-            holes.push(join::hole("old", why));
-            false
-        }
-    });
+    let same_boot = old.as_ref().is_some_and(carrier::is_of_this_boot);
+    let old = old.filter(|old| is_believed(old, &boot, &mut holes));
     if let Some(why) = absent {
         holes.push(join::hole(
             "old",
@@ -294,6 +296,7 @@ fn finish(
             .map(|probes| record::attached(probes, KernelSide::New)),
         missing: probes.as_ref().map(record::missing).unwrap_or_default(),
         found: probes.as_ref().map(Probes::found).unwrap_or_default(),
+        same_boot,
         per_hit_ns: session
             .as_ref()
             .and_then(|session| hit_cost(session, probes?)),

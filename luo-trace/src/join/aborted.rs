@@ -17,9 +17,7 @@ pub(super) fn find(calls: &Calls<Old>, timeline: &Timeline<'_>) -> Vec<Aborted> 
                 duration_ns: attempt.duration_ns()?,
                 ret: attempt.ret?,
                 why: why(attempt, calls),
-                rollback_ns: within(attempt, calls, ProbeId::LuoFileUnfreeze)
-                    .filter_map(Call::duration_ns)
-                    .reduce(|sum, ns| sum + ns),
+                rollback_ns: rollback(attempt, calls),
             })
         })
         .collect()
@@ -44,17 +42,30 @@ fn within_any<'c>(
     })
 }
 
+/// The call that refused to freeze: a handler's, or else of the session around it.
+fn refusal<'c>(attempt: &'c Call<Old>, calls: &'c Calls<Old>) -> Option<&'c Call<Old>> {
+    let failed = |call: &&Call<Old>| call.ret.is_some_and(|ret| ret < 0);
+    let mut handlers = within_any(attempt, calls).filter(failed);
+    let handler = handlers.find(|call| call.probe.operation == Some(Operation::Freeze));
+    handler.or_else(|| within(attempt, calls, ProbeId::LuoFileFreeze).find(failed))
+}
+
+/// From the refusal until everything that had been frozen was thawed: the session's own files by
+/// `luo_file_freeze`, then those of earlier sessions (`luo_session_serialize`, v7.3).
+fn rollback(attempt: &Call<Old>, calls: &Calls<Old>) -> Option<i64> {
+    let refused = refusal(attempt, calls)?.end?;
+    let serialize = within(attempt, calls, ProbeId::LuoSessionSerialize).next();
+    let thawed = serialize.and_then(|call| call.end).or(attempt.end)?;
+    Some(thawed - refused)
+}
+
 /// Who said no (`kernel_kexec` in `kernel/kexec_core.c`, v7.3).
 fn why(attempt: &Call<Old>, calls: &Calls<Old>) -> String {
     let refused = |probe| {
         within(attempt, calls, probe)
             .find_map(|call| call.ret.filter(|ret| *ret < 0).map(|ret| (call, ret)))
     };
-    let handler = within_any(attempt, calls).find_map(|call| {
-        let ret = call.ret.filter(|ret| *ret < 0)?;
-        (call.probe.operation == Some(Operation::Freeze)).then_some((call, ret))
-    });
-    if let Some((freeze, ret)) = handler.or_else(|| refused(ProbeId::LuoFileFreeze)) {
+    if let Some(freeze) = refusal(attempt, calls) {
         let file = match frozen::refused(freeze, calls) {
             Some((session, Some(token))) => {
                 format!("the file of token {token} in session {session}")
@@ -62,6 +73,7 @@ fn why(attempt: &Call<Old>, calls: &Calls<Old>) -> String {
             Some((session, None)) => format!("a file of session {session}"),
             None => "a file".to_owned(),
         };
+        let ret = freeze.ret.unwrap_or_default();
         return format!(
             "{} returned {ret}: {file} refused to freeze",
             freeze.probe.name
@@ -110,7 +122,7 @@ mod tests {
             (attempt.t, attempt.duration_ns, attempt.ret),
             (1_000, 12_000, -16)
         );
-        assert_eq!(attempt.rollback_ns, Some(7_000));
+        assert_eq!(attempt.rollback_ns, Some(10_000));
         assert_eq!(
             attempt.why,
             "luo_file_freeze returned -16: a file refused to freeze"

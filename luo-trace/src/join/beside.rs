@@ -32,6 +32,17 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// All of them, each with what a probe saw inside it.
+    pub(super) fn calls(&self) -> impl Iterator<Item = (&'a BootCall, Option<&'a Call<New>>)> {
+        self.calls.iter().copied()
+    }
+
+    /// Those that a probe saw, too.
+    pub(super) fn both(&self) -> impl Iterator<Item = (&'a BootCall, &'a Call<New>)> {
+        self.calls()
+            .filter_map(|(call, probed)| Some((call, probed?)))
+    }
+
     /// Those that no probe saw.
     pub(super) fn unprobed(&self) -> impl Iterator<Item = &'a BootCall> {
         let alone = self.calls.iter().filter(|(_, probed)| probed.is_none());

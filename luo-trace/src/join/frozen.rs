@@ -19,14 +19,21 @@ pub(super) fn sessions(calls: &Calls<Old>) -> Vec<(Option<&str>, &Call<Old>)> {
             _ => {}
         }
     }
-    let last = calls
-        .iter()
-        .rposition(|c| c.is(ProbeId::LuoSessionSerialize));
+    // One that was closed and is not known by name may be any of them.
+    let closed = calls.each(ProbeId::LuoSessionRelease);
+    let closed = closed.filter(|c| c.session.is_none()).count();
+    // All of them are frozen only where that ended well.
+    let whole = |c: &Call<Old>| c.is(ProbeId::LuoSessionSerialize) && c.succeeded();
+    let last = calls.iter().rposition(whole);
     let freezes = calls.each(ProbeId::LuoFileFreeze);
     let freezes: Vec<_> = freezes
         .filter(|c| c.parent.is_some() && c.parent == last)
         .collect();
-    let Some(older) = freezes.len().checked_sub(made.len()) else {
+    let Some(older) = freezes
+        .len()
+        .checked_sub(made.len())
+        .filter(|_| closed == 0)
+    else {
         // A record was lost: no place tells anything.
         return Vec::new();
     };

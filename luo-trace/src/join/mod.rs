@@ -87,6 +87,8 @@ pub struct NewHalf {
     pub missing: Vec<(String, String)>,
     /// Operations of file handlers that were found.
     pub found: Vec<Found>,
+    /// Whether the carrier that arrived was recorded in this boot: there was no kexec.
+    pub same_boot: bool,
     /// From exec of `collect` to all probes armed, ns.
     pub attach_ns: u64,
     /// What a hit of theirs costs, ns, if it was measured.

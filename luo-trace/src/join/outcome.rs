@@ -1,61 +1,56 @@
 //! What became of the update.
 
+use std::collections::HashSet;
+
 use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::{Ended, Outcome};
 
 use super::beside::Seen;
 use super::calls::Call;
-use super::{Called, Joined, Outstanding};
-use crate::clock::New;
+use super::{Joined, Outstanding};
+use crate::clock::{BootNs, New};
 
-/// The outcome, where it is known what was to come back.
+/// The outcome, where what was seen tells it.
 pub(super) fn of(joined: &Joined<'_>, seen: &Seen<'_>) -> Option<Ended> {
-    let meta = &joined.old?.meta;
-    if meta.kernel.boot_id == joined.new.kernel.boot_id {
-        let why = "this is the kernel that was recorded: there was no kexec";
+    if joined.new.same_boot {
+        let why = "the trace was recorded in this very boot: there was no kexec";
         return Some(ended(Outcome::NoOp, why));
     }
+    let meta = &joined.old?.meta;
     let mut outstanding = Outstanding::default();
     outstanding.expect(&joined.old_calls, &meta.session, meta.pid);
     let (files, _) = outstanding.expected()?;
     if files == 0 {
         return given_up(joined);
     }
+    if let Some(ret) = refused(joined) {
+        let why = format!(
+            "the new kernel could not read the preserved sessions: luo_session_deserialize returned {ret}"
+        );
+        return Some(ended(Outcome::Refused, why));
+    }
     let restore = Restore::of(joined, seen);
     for call in &restore.probed {
         outstanding.saw(call);
     }
-    if let Some(ret) = refused(joined) {
-        let why = format!("the new kernel did not take the sessions over: luo_open returned {ret}");
-        return Some(ended(Outcome::Refused, why));
-    }
-    let mut left: Vec<_> = outstanding.files().collect();
     let named = restore.is_named() && outstanding.is_known();
+    let left: Vec<_> = outstanding.files().filter(|_| named).collect();
+    let retrieved = restore.retrieved();
     let missing = if named {
         left.len()
     } else {
-        left.clear();
-        files.saturating_sub(restore.retrieved)
+        files.saturating_sub(retrieved)
     };
+    // What came before the probes, or was lost, only the boot trace could have seen. And a file
+    // may be asked for twice: more answers than files do not say that all came back.
+    if missing > 0 && !restore.whole || !named && retrieved > files {
+        return None;
+    }
     if missing > 0 {
-        let which = left
-            .iter()
-            .map(|(session, token)| format!("token {token} of {session}"));
-        let which: Vec<_> = which.take(3).collect();
-        let which = match which.as_slice() {
-            [] => String::new(),
-            some => format!(
-                " ({}{})",
-                some.join(", "),
-                if missing > 3 { ", …" } else { "" }
-            ),
-        };
-        let failed = restore.failed(Command::RetrieveFd);
-        let failed = failed.map_or(String::new(), |ret| {
-            format!("; the last RETRIEVE_FD that failed returned {ret}")
-        });
-        let why = format!("{missing} of {files} files did not come back{which}{failed}");
-        return Some(ended(Outcome::Partial, why));
+        return Some(ended(
+            Outcome::Partial,
+            left_over(files, missing, &left, &restore),
+        ));
     }
     Some(match restore.unfinished() {
         Some(ret) => ended(
@@ -74,6 +69,28 @@ fn ended(outcome: Outcome, why: impl Into<String>) -> Ended {
         outcome,
         why: Some(why.into()),
     }
+}
+
+fn left_over(
+    files: usize,
+    missing: usize,
+    left: &[&(String, u64)],
+    restore: &Restore<'_>,
+) -> String {
+    let names = left
+        .iter()
+        .map(|(session, token)| format!("token {token} of {session}"));
+    let names: Vec<_> = names.take(3).collect();
+    let more = if missing > 3 { ", …" } else { "" };
+    let which = match names.as_slice() {
+        [] => String::new(),
+        some => format!(" ({}{more})", some.join(", ")),
+    };
+    let failed = restore.failed(Command::RetrieveFd);
+    let failed = failed.map_or(String::new(), |ret| {
+        format!("; the last RETRIEVE_FD that failed returned {ret}")
+    });
+    format!("{missing} of {files} files had not come back when collect ended{which}{failed}")
 }
 
 /// Files were preserved, and all of their sessions were closed before the kexec.
@@ -95,69 +112,126 @@ fn refused(joined: &Joined<'_>) -> Option<i64> {
         .find(|ret| *ret < 0)
 }
 
+/// Whose call it was: of a session, or where that is not known, of a thread.
+#[derive(Clone, PartialEq, Eq)]
+enum Of {
+    Session(String),
+    Thread(u32),
+}
+
+/// A call that has ended.
+struct Answer {
+    start: BootNs<New>,
+    command: Command,
+    of: Of,
+    token: Option<u64>,
+    ret: i64,
+}
+
 /// The calls of others on LUO in the new kernel.
 struct Restore<'a> {
     probed: Vec<&'a Call<New>>,
-    /// Command, thread and result of each that ended, in order.
-    results: Vec<(Command, u32, i64)>,
-    /// Whether a probe saw each of them.
-    named: bool,
-    /// Files that came back.
-    retrieved: usize,
+    /// In order, each once, whoever saw it.
+    results: Vec<Answer>,
+    /// Whether it was seen from its beginning: by the boot trace, or by probes that lost nothing.
+    whole: bool,
 }
 
 impl<'a> Restore<'a> {
     fn of(joined: &'a Joined<'_>, seen: &Seen<'_>) -> Self {
         let probed = joined.new_calls.iter().filter(|c| !joined.own.new_call(c));
         let probed: Vec<_> = probed.collect();
-        let unprobed: Vec<_> = seen.unprobed().collect();
-        let mut results: Vec<_> = probed
+        let opened = probed
             .iter()
-            .filter_map(|c| Some((c.start, (c.command?, c.tid, c.ret?))))
+            .any(|c| c.is(ProbeId::LuoOpen) && c.succeeded());
+        let whole = seen.calls().next().is_some() || opened && joined.new.counters.lost == 0;
+        let both: HashSet<_> = seen.both().map(|(_, call)| call.start).collect();
+        let of = |session: Option<&String>, thread| {
+            session.map_or(Of::Thread(thread), |name| Of::Session(name.clone()))
+        };
+        let alone = probed.iter().filter(|c| !both.contains(&c.start));
+        let mut results: Vec<Answer> = alone
+            .filter_map(|c| {
+                // Whoever closes a session has finished it.
+                let closes = c.is(ProbeId::LuoSessionRelease) && c.session.is_some();
+                Some(Answer {
+                    start: c.start,
+                    command: c.command.or(closes.then_some(Command::Finish))?,
+                    of: of(c.session.as_ref(), c.tid),
+                    token: c.token,
+                    ret: c.ret?,
+                })
+            })
             .collect();
-        results.extend(unprobed.iter().filter_map(|c| match c.what {
-            Called::Ioctl(command) => Some((c.start.boot_ns, (command, c.tid, c.ret?))),
-            _ => None,
+        results.extend(seen.calls().filter_map(|(traced, probed)| {
+            let session = probed.and_then(|c| c.session.as_ref());
+            Some(Answer {
+                start: traced.start.boot_ns,
+                command: traced.command()?,
+                of: of(session.or(traced.of.session.as_ref()), traced.tid),
+                token: probed.and_then(|c| c.token).or(traced.of.token),
+                ret: probed.and_then(|c| c.ret).or(traced.ret)?,
+            })
         }));
-        results.sort_by_key(|(start, _)| *start);
-        let results: Vec<_> = results.into_iter().map(|(_, result)| result).collect();
-        let came = |r: &&(Command, u32, i64)| r.0 == Command::RetrieveFd && r.2 == 0;
+        results.sort_by_key(|result| result.start);
         Self {
-            retrieved: results.iter().filter(came).count(),
-            named: unprobed.is_empty(),
             probed,
             results,
+            whole,
         }
     }
 
-    const fn is_named(&self) -> bool {
-        self.named
+    fn came_back(&self) -> impl Iterator<Item = &Answer> {
+        let came = |r: &&Answer| r.command == Command::RetrieveFd && r.ret == 0;
+        self.results.iter().filter(came)
+    }
+
+    /// Whether a probe named each file that came back.
+    fn is_named(&self) -> bool {
+        let named = self
+            .probed
+            .iter()
+            .filter(|c| c.file(Command::RetrieveFd).is_some());
+        named.count() == self.came_back().count()
+    }
+
+    /// Files that came back; one that is named and asked for again counts once.
+    fn retrieved(&self) -> usize {
+        let mut names = HashSet::new();
+        let new = |r: &&Answer| match (&r.of, r.token) {
+            (Of::Session(session), Some(token)) => names.insert((session.clone(), token)),
+            _ => true,
+        };
+        self.came_back().filter(new).count()
     }
 
     /// What the last of these calls that failed returned.
     fn failed(&self, command: Command) -> Option<i64> {
-        let mut of = self.results.iter().rev().filter(|r| r.0 == command);
-        of.find(|r| r.2 < 0).map(|r| r.2)
+        let mut of = self.results.iter().rev().filter(|r| r.command == command);
+        of.find(|r| r.ret < 0).map(|r| r.ret)
     }
 
-    /// What FINISH returned to a thread that was not told otherwise later.
+    /// What FINISH returned where nothing better followed.
     fn unfinished(&self) -> Option<i64> {
-        let finishes = || self.results.iter().filter(|r| r.0 == Command::Finish);
-        let last = |thread| finishes().rfind(|r| r.1 == thread).map(|r| r.2);
-        finishes().filter_map(|r| last(r.1)).find(|ret| *ret < 0)
+        let finishes = || self.results.iter().filter(|r| r.command == Command::Finish);
+        let last = |of: &Of| finishes().rfind(|r| r.of == *of).map(|r| r.ret);
+        finishes().filter_map(|r| last(&r.of)).find(|ret| *ret < 0)
     }
 
     /// What failed on the way to a good end.
     fn tried_again(&self) -> Option<String> {
         let commands = [Command::RetrieveFd, Command::Finish];
         let failed = commands.into_iter().filter_map(|command| {
-            let of = self.results.iter().filter(|r| r.0 == command && r.2 < 0);
-            let n = of.count();
-            let often = match n {
+            let of = self
+                .results
+                .iter()
+                .filter(|r| r.command == command && r.ret < 0);
+            let often = match of.count() {
+                0 => return None,
                 1 => "once".to_owned(),
                 n => format!("{n} times"),
             };
-            (n > 0).then(|| format!("{command} failed {often} before it worked"))
+            Some(format!("{command} failed {often}, and all files came back"))
         });
         let failed: Vec<_> = failed.collect();
         (!failed.is_empty()).then(|| failed.join("; "))
@@ -180,6 +254,7 @@ mod tests {
         old.named(ProbeId::LuoSessionAlloc, "vm", 7);
         preserve(&mut old);
         let mut new = Log::from(0);
+        new.call(ProbeId::LuoOpen, [0; 3], 0, |_| {});
         new.named(ProbeId::LuoSessionAlloc, "vm", 8);
         restore(&mut new);
         let Halves {
@@ -239,7 +314,7 @@ mod tests {
             call(log, Command::Finish, 0, EIO);
             call(log, Command::Finish, 0, 0);
         });
-        let late = "FINISH failed once before it worked";
+        let late = "FINISH failed once, and all files came back";
         assert_eq!(word(finished_late), (Some("done"), late.to_owned()));
         let unfinished = after(preserve_all, |log| {
             all(log);
@@ -252,7 +327,7 @@ mod tests {
         });
         let (outcome, why) = word(partial);
         assert_eq!(outcome, Some("partial"));
-        assert!(why.starts_with("2 of 3 files did not come back"), "{why}");
+        assert!(why.starts_with("2 of 3 files had not come back"), "{why}");
         let nothing = after(|_| (), |_| ());
         assert_eq!(nothing, None);
     }

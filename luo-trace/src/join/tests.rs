@@ -138,6 +138,7 @@ pub(super) fn halves() -> Halves {
         attach: Some(attach(KernelSide::New)),
         missing: Vec::new(),
         found: Vec::new(),
+        same_boot: false,
         attach_ns: 7,
         per_hit_ns: Some(100),
         waited: crate::join::Waited {

@@ -116,6 +116,17 @@ pub struct Named {
     pub token: Option<u64>,
 }
 
+impl BootCall {
+    /// Of an ioctl of LUO.
+    #[must_use]
+    pub const fn command(&self) -> Option<Command> {
+        match self.what {
+            Called::Ioctl(command) => Some(command),
+            _ => None,
+        }
+    }
+}
+
 /// What a [`BootCall`] called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Called {

@@ -65,9 +65,8 @@ impl<'a> Forest<'a> {
             if !roots.is_empty() {
                 let length = Cell::length(phase.duration_ns);
                 let rest = self.unexplained(number, phase);
-                let rest = rest.map_or(String::new(), |rest| {
-                    format!(" {} in no call", percent(rest))
-                });
+                let rest =
+                    rest.map_or(String::new(), |rest| format!(" {} untraced", percent(rest)));
                 let name = Cell::Phase(phase.id.clone());
                 lines.push(TableLine::of([name, length, Cell::text(&rest)]));
                 self.level(&mut lines, &roots, 1, top);
@@ -78,8 +77,14 @@ impl<'a> Forest<'a> {
 
     /// The share of a phase of the old kernel that no call explains.
     fn unexplained(&self, number: usize, phase: &Phase) -> Option<f64> {
+        // What another thread does meanwhile explains nothing of the one that reboots.
+        let kexec = self
+            .0
+            .iter()
+            .find(|call| call.span.kernel == KernelSide::Old && call.span.start_t == 0)?;
         let of = |call: &&Call<'_>| {
-            call.zone == Place::Phase(number) && call.span.kernel == KernelSide::Old
+            let old = call.span.kernel == KernelSide::Old;
+            call.zone == Place::Phase(number) && old && call.span.pid == kexec.span.pid
         };
         let ends = self.0.iter().filter(of).filter_map(|call| {
             let end = call.span.start_t.saturating_add(call.span.duration_ns?);

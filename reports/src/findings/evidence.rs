@@ -18,7 +18,11 @@ pub(super) fn setting(run: &Run) -> Vec<Fact> {
         Fact::new("workload", workload)
     }));
     let outcome = run.outcome.as_ref();
-    facts.extend(outcome.map(|ended| Fact::new("outcome", ended.outcome.as_str())));
+    facts.extend(outcome.map(|ended| {
+        let why = ended.why.as_ref();
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
+        Fact::new("outcome", format!("{}{why}", ended.outcome.as_str()))
+    }));
     facts
 }
 

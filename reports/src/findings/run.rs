@@ -47,7 +47,7 @@ pub(crate) fn of_run(run: &Run, top: usize) -> Findings {
     };
     let ended = run.outcome.as_ref().map(|ended| ended.outcome);
     let headline = match ended.filter(|outcome| *outcome != Outcome::Done) {
-        Some(outcome) => format!("update {}; {headline}", outcome.as_str()),
+        Some(outcome) => format!("outcome {}; {headline}", outcome.as_str()),
         None => headline,
     };
     Findings {
@@ -82,8 +82,6 @@ fn about(run: &Run) -> Vec<Fact> {
         let text = format!("{files} of {size} in all, content compared after the update");
         Fact::new("verified", text)
     }));
-    let why = run.outcome.as_ref().and_then(|ended| ended.why.as_ref());
-    facts.extend(why.map(|why| Fact::new("because", &**why)));
     let witness = run.witness.as_ref();
     facts.extend(witness.map(|witness| Fact::new("witness", witnessed(run, witness))));
     facts

@@ -241,7 +241,9 @@ impl Build {
         fs::create_dir_all(&output)?;
         let tree = self.source.tree(partial)?;
         if self.source.path.is_dir() {
-            say("  without the lab's device: a tree of yours is left as it is (a tarball is not)");
+            say(
+                "  without the lab's device: --source is a directory, which is not changed; give a tarball to get the device",
+            );
         } else {
             add_device(&tree)?;
         }

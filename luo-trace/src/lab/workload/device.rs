@@ -1,5 +1,5 @@
-//! Files of the lab's own device (`xtask/kernel/luo_lab.c`), each operation of which takes as
-//! long, and fails, as it is told to: they stand in for passed-through devices.
+//! Files of the lab's own device (`xtask/kernel/luo_lab.c`), which is told how long each operation
+//! of their handler takes, and which one fails: they stand in for passed-through devices.
 #![expect(unsafe_code, reason = "the device is told by ioctl")]
 
 use std::fmt;
@@ -54,6 +54,16 @@ const FILE: [Operation; 8] = [
 ];
 
 impl Place {
+    /// Whether LUO, or the kernel, asks how it ended.
+    const fn can_fail(self) -> bool {
+        use Operation::{CanFinish, CanPreserve, Freeze, Preserve, Retrieve};
+        match self {
+            Self::File(op) => matches!(op, CanPreserve | Preserve | Freeze | Retrieve | CanFinish),
+            Self::Shared(op) => matches!(op, Preserve | Retrieve),
+            Self::Notifier | Self::Shutdown => false,
+        }
+    }
+
     fn parse(word: &str) -> Option<Self> {
         let operation = |word: &str| Operation::ALL.into_iter().find(|op| op.word() == word);
         match word {
@@ -110,16 +120,25 @@ const ERRNOS: [(&str, Errno); 6] = [
 impl Failure {
     fn parse(text: &str) -> Option<Self> {
         let (place, rest) = text.split_once(':')?;
-        let (rest, times) = rest.split_once('*').unwrap_or((rest, "0"));
+        let place = Place::parse(place).filter(|place| place.can_fail())?;
+        let number = |text: &str| text.parse().ok().filter(|n: &u32| *n > 0);
+        let (rest, times) = match rest.split_once('*') {
+            Some((rest, times)) => (rest, number(times)?),
+            None => (rest, 0),
+        };
         let (errno, device) = match rest.split_once('@') {
-            Some((errno, device)) => (errno, Some(device.parse().ok()?)),
+            Some((errno, device)) => (errno, Some(number(device)?)),
             None => (rest, None),
         };
+        // What files share has no number.
+        if device.is_some() && !matches!(place, Place::File(_)) {
+            return None;
+        }
         Some(Self {
-            place: Place::parse(place)?,
+            place,
             errno: ERRNOS.iter().find(|row| row.0 == errno)?.1,
             device,
-            times: times.parse().ok()?,
+            times,
         })
     }
 }
@@ -160,7 +179,11 @@ impl Devices {
             "state" => self.state = parse_size(value)?,
             "fail" => {
                 let failure = Failure::parse(value).ok_or_else(|| {
-                    format!("'{value}' is not OPERATION:ERRNO[@DEVICE][*TIMES], e.g. freeze:EIO")
+                    format!(
+                        "'{value}' is not OPERATION:ERRNO[@DEVICE][*TIMES]; OPERATION is \
+                         can_preserve, preserve, freeze, retrieve, can_finish, flb.preserve or \
+                         flb.retrieve; ERRNO is EIO, EBUSY, ENOMEM, EINVAL, ENODEV or EOPNOTSUPP"
+                    )
                 })?;
                 self.failures.push(failure);
             }
@@ -188,7 +211,9 @@ impl Devices {
         if self.state > MAX_STATE {
             Some("a device has at most 1G of state")
         } else if self.count == 0 && *self != Self::default() {
-            Some("it has no device that could do so")
+            Some("state, delays and fail= need device=N")
+        } else if self.failures.iter().any(|f| f.device > Some(self.count)) {
+            Some("fail= names a device that it does not have")
         } else {
             None
         }

@@ -204,7 +204,7 @@ mod tests {
             "memfd=500x64K,sessions=8",
             "memfd=1x5,delay=20ms,between=100us",
             "device=4,state=1M,freeze=20ms,flb.retrieve=sleep:5ms,notifier=100us,\
-             fail=freeze:EIO@3*1,fail=finish:EBUSY",
+             fail=freeze:EIO@3*1,fail=can_finish:EBUSY",
             "memfd=4x1M,device=2,sessions=2",
         ] {
             assert_eq!(read(spec).unwrap().to_string(), spec);
@@ -232,7 +232,11 @@ mod tests {
             ("memfd=1x1M,delay=5", "'5' is not a duration"),
             ("memfd=1x1M,delay=-5s", "'-5s' is not a duration"),
             ("disk=1", "'disk' is unknown"),
-            ("memfd=1x1M,freeze=1ms", "no device that could"),
+            ("memfd=1x1M,freeze=1ms", "need device=N"),
+            ("device=2,fail=freeze:EIO@3", "does not have"),
+            ("device=2,fail=freeze:EIO*0", "is not OPERATION"),
+            ("device=2,fail=finish:EIO", "is not OPERATION"),
+            ("device=2,fail=flb.retrieve:EIO@1", "is not OPERATION"),
             ("device=1,flb.freeze=1ms", "'flb.freeze' is unknown"),
             ("device=1,fail=freeze:EWHAT", "is not OPERATION:ERRNO"),
             ("device=1,state=2G", "at most 1G"),
