@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use super::{ExportError, Exporter};
 use crate::files::set::{Keep, Set};
 use crate::model::{Kernel, Run};
+use crate::stats::comparable::mode;
 use crate::stats::group::groups;
 use crate::stats::table;
 
@@ -29,7 +30,8 @@ fn export(set: &Set) -> Result<Vec<u8>, ExportError> {
     let windows = "Length of the blackout of a live update, by window.";
     let phases = "Length of each phase of the blackout of a live update.";
     let text = family("window", windows, table::windows, &groups)
-        + &family("phase", phases, table::phases, &groups);
+        + &family("phase", phases, table::phases, &groups)
+        + &aborted(&groups);
     if text.is_empty() {
         return Err(ExportError::Nothing);
     }
@@ -66,6 +68,22 @@ fn family(what: &str, help: &str, rows: table::Rows, groups: &[(String, Vec<&Run
     )
 }
 
+/// Attempts that came back: no update, and in no length.
+fn aborted(groups: &[(String, Vec<&Run>)]) -> String {
+    let name = "luo_trace_aborted_attempts";
+    let mut text = String::new();
+    for (labels, runs) in groups {
+        let attempts: usize = runs.iter().map(|run| run.aborted.len()).sum();
+        if attempts > 0 {
+            let _ = writeln!(text, "{name}{{{labels}}} {attempts}");
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("# HELP {name} Attempts at a live update that came back.\n# TYPE {name} gauge\n{text}")
+}
+
 /// What tells setups apart.
 fn labels(run: &Run) -> String {
     let kernel = |kernel: &Kernel| format!("{} {}", kernel.release, kernel.version);
@@ -73,6 +91,8 @@ fn labels(run: &Run) -> String {
     let host = &run.host;
     let machine = [&host.machine, &host.cpu_model, &host.virtualization].map(String::as_str);
     let lab = run.lab.as_ref();
+    let outcome = run.outcome.as_ref();
+    let outcome = outcome.map_or("", |ended| ended.outcome.as_str());
     let workload = lab.map_or(String::new(), |lab| {
         format!("{} {}", lab.workload, lab.accel)
     });
@@ -83,6 +103,8 @@ fn labels(run: &Run) -> String {
         pair("cpus", &host.cpus.to_string()),
         pair("memory", &host.memory_bytes.to_string()),
         pair("workload", &workload),
+        pair("mode", &mode(run)),
+        pair("outcome", outcome),
     ]
     .join(",")
 }

@@ -1,8 +1,9 @@
 //! Two sets: what is called slower, what is not, and what cannot be compared.
 
 use reports::compare::{CompareError, Compared, Item, Options, Verdict, compare};
+use reports::export::Exporter;
 use reports::files::set::Set;
-use reports::model::Run;
+use reports::model::{Ended, Outcome, Run};
 use reports::render::text::render_comparison;
 
 use crate::made::{MS, kernel, run, run_without_carrier};
@@ -225,4 +226,33 @@ fn the_order_of_the_runs_does_not_matter() {
         compare(&base, &base, &Options::default()),
         Err(CompareError::Shared { .. })
     ));
+}
+
+#[test]
+fn an_update_that_was_not_done_is_summed_up_with_none_that_was() {
+    let mut set = set("base", 0..4);
+    for run in &mut set.runs {
+        run.outcome = Some(Ended {
+            outcome: Outcome::Done,
+            why: None,
+        });
+    }
+    set.runs[3].outcome = Some(Ended {
+        outcome: Outcome::Partial,
+        why: Some("1 of 3 files had not come back".to_owned()),
+    });
+    let why = refusal(&set, &set, &Options::default());
+    assert!(why.contains("outcome") && why.contains("partial"), "{why}");
+    // Their metrics are series of their own.
+    let prometheus = Exporter::named("prometheus").unwrap();
+    let text = String::from_utf8(prometheus.export(&set).unwrap()).unwrap();
+    let count = |outcome: &str| {
+        let series = text.lines().find(|line| {
+            line.starts_with("luo_trace_window_seconds_count")
+                && line.contains("window=\"restore\"")
+                && line.contains(&format!("outcome=\"{outcome}\""))
+        });
+        series.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+    };
+    assert_eq!((count("done"), count("partial")), (Some(3), Some(1)));
 }
