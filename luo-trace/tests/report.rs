@@ -135,7 +135,13 @@ fn a_directory_that_cannot_be_listed_is_named() {
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     // Nobody may not reach the directory where it was built.
     let program = directory.path().join("luo-trace");
-    fs::copy(env!("CARGO_BIN_EXE_luo-trace"), &program).unwrap();
+    // Copied by another process: while this one has it open, a child of another test may, too,
+    // and then it cannot be run.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_luo-trace"))
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     let mut command = Command::new(program);
     command
         .args(["report", "closed"])
