@@ -36,6 +36,9 @@ pub(super) struct Options {
     /// session names, tokens and inner calls are recorded from its first call on
     #[arg(long)]
     detail: bool,
+    /// Find file handlers by name where the kernel has no BTF (takes long)
+    #[arg(long)]
+    by_name: bool,
     /// For an initial file system: follow process 1 to the real root before writing the run.
     /// After --timeout or a signal, it is written at once
     #[arg(long, conflicts_with = "keep_carrier")]
@@ -57,6 +60,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
         timeout: options.timeout,
         first: options.first,
         detail: options.detail,
+        by_name: options.by_name,
         follow_root: options.follow_root,
         terse: false,
         keep_carrier: options.keep_carrier,

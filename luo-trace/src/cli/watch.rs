@@ -58,6 +58,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
             until: Until::Finished,
             timeout: options.timeout,
             first: false,
+            by_name: false,
             detail: false,
             follow_root: false,
             terse: true,

@@ -83,6 +83,8 @@ pub struct Config {
     pub first: bool,
     /// Whether to be ready only once the probes are armed.
     pub detail: bool,
+    /// Whether file handlers are looked for by name in a kernel without BTF.
+    pub by_name: bool,
     /// Whether this is an initial file system, and the output in the root that comes after it.
     pub follow_root: bool,
     /// Whether one line is all that is said of the run.
@@ -125,7 +127,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let mut anchors: Vec<_> = std::iter::repeat_with(anchor_apart)
         .take(ANCHORS_BEFORE)
         .collect();
-    let probes = match Probes::arm_for_restore(&config.without, config.detail) {
+    let probes = match Probes::arm_for_restore(&config.without, config.by_name) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),
         armed => Ok(armed.map_err(Failure::environment)?),

@@ -74,7 +74,7 @@ aborted
   collect; restore; wait collect
 finished
   record; preserve; pack; kexec
-  collect --until finished; restore; wait collect 0
+  collect --until finished --by-name; restore; wait collect 0
 freeze-refused
   record; preserve; pack; try-kexec; kexec
   collect --until finished; restore; wait collect 0
