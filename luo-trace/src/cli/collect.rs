@@ -10,6 +10,7 @@ use crate::host::manager::{Handed, SessionFd};
 use crate::host::ready::Started;
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Options {
     #[command(flatten)]
     tracing: Tracing,
