@@ -76,7 +76,7 @@ fn extra_bytes(kind: u32, members: usize) -> Option<usize> {
         2 | 7..=12 | 16 | 18 => 0,
         // Integer, variable, declaration tag.
         1 | 14 | 17 => 4,
-        // Array.
+        // One element type, one index type, a count: an array.
         3 => 12,
         // Structure, union, section, 64-bit enumeration.
         4 | 5 | 15 | 19 => members * 12,
