@@ -28,7 +28,8 @@ const METHOD: &str =
     ", QEMU's TCG with instructions counted (`lab run --deterministic`): virtual time is the
 number of instructions, so a delay has one length and the same update gives the same figures.
 On its one CPU the agent waits 50 ms before it opens the device, so that `collect` has armed its
-probes and has nothing else to do by then.";
+probes and has nothing else to do by then. Both kernels unpack their initial file system before the
+initcalls (`initramfs_async=0`): beside them, it would use the time of a delay there.";
 
 /// The page, from counted updates and, if there were any, the gate's trials.
 pub(super) fn text(
