@@ -8,6 +8,7 @@ use crate::kexec::{self, Config, Image};
 use crate::sources::facts;
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Options {
     /// Name of `record`'s session; `record` is started if none runs [default: that of the
     /// running `record`, else luo-trace]
@@ -30,6 +31,9 @@ pub(super) struct Options {
     /// Give that kernel the running kernel's command line
     #[arg(long, requires = "kernel")]
     reuse_cmdline: bool,
+    /// Load it and stop there; `luo-trace kexec` without --kernel jumps into it later
+    #[arg(long, requires = "kernel")]
+    load_only: bool,
     /// Do not trace the new kernel's boot and its LUO calls for collect
     #[arg(long, requires = "kernel")]
     no_boot_trace: bool,
@@ -59,8 +63,13 @@ pub(super) fn run(options: Options) -> anyhow::Result<Exit> {
         }
         _ => None,
     };
-    Err(kexec::run(&Config {
+    let config = Config {
         session: options.session,
         image,
-    }))
+    };
+    if options.load_only {
+        kexec::load_only(&config)?;
+        return Ok(Exit::Success);
+    }
+    Err(kexec::run(&config))
 }

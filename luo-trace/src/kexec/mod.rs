@@ -65,6 +65,19 @@ pub fn run(config: &Config) -> anyhow::Error {
     }
 }
 
+/// Loads the image and no more: outside the blackout, and before anything is paused for it.
+///
+/// # Errors
+/// As the kernel refuses the image, or a file cannot be read.
+pub fn load_only(config: &Config) -> anyhow::Result<()> {
+    let running = State::running(config.session.as_deref())?;
+    let files = running.as_ref().and_then(preserved).unwrap_or(0);
+    config
+        .image
+        .as_ref()
+        .map_or(Ok(()), |image| load(image, files))
+}
+
 /// All that precedes the reboot.
 struct Prepared {
     armed: Option<Armed>,
