@@ -45,9 +45,9 @@ use aya_ebpf::maps::{Array, LruHashMap, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
-    CpuStats, DEVICE, DEVICE_IOCTL, HOT_PER_CPU, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget,
-    cookie_capture, cookie_kept, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed,
-    cookie_way_down,
+    CpuStats, DEVICE, DEVICE_IOCTL, HOT_PER_CPU, HotStats, KERNEL_NAME, NO_RUN_NS, SESSION_IOCTL,
+    TailTarget, VCPUS_PER_CPU, Vcpu, cookie_capture, cookie_kept, cookie_null_fails, cookie_probe,
+    cookie_returning, cookie_summed, cookie_vcpu, cookie_way_down,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
@@ -70,6 +70,17 @@ static TAIL: Array<TailTarget> = Array::with_max_entries(1, 0);
 static HOT: Array<HotStats> = Array::with_max_entries(HOT_PER_CPU, BPF_F_MMAPABLE);
 #[map]
 static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
+#[map]
+static VCPUS: Array<Vcpu> = Array::with_max_entries(VCPUS_PER_CPU, BPF_F_MMAPABLE);
+/// Slots of virtual CPUs, by their address and by the thread that runs one.
+#[map]
+static SLOT_OF_VCPU: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
+#[map]
+static SLOT_OF_THREAD: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
+/// Of a virtual CPU that has none.
+const NO_SLOT: u32 = u32::MAX;
+/// What `KVM_RUN` returns when it was interrupted (include/uapi/asm-generic/errno-base.h).
+const EINTR: i32 = 4;
 
 /// kprobe.multi.
 #[kprobe]
@@ -136,6 +147,13 @@ static SYMBOL: [u8; 4] = *b"%ps\0";
 /// What every hit does.
 #[inline(always)]
 fn hit(cookie: u64, kind: Kind, values: [u64; 3]) {
+    if cookie_vcpu(cookie) {
+        match kind {
+            Kind::Entry => enter_guest(values[0]),
+            _ => leave_guest(values[0] as i32),
+        }
+        return;
+    }
     if cookie_way_down(cookie) && !on_tail(bpf_get_current_pid_tgid() as u32) {
         return;
     }
@@ -374,6 +392,113 @@ fn sum(event: &Event, ret: u64, null_fails: bool) {
     let errno = (-4095..0).contains(&i64::from(ret as i32));
     if errno || ret == 0 && null_fails {
         sum.failed += 1;
+    }
+}
+
+/// A thread begins to run a virtual CPU.
+#[inline(always)]
+fn enter_guest(vcpu: u64) {
+    let ids = bpf_get_current_pid_tgid();
+    let tid = ids as u32;
+    // SAFETY: a value of the map, read once.
+    let known = SLOT_OF_THREAD.get_ptr(tid).map(|slot| unsafe { *slot });
+    let known = known.and_then(|slot| VCPUS.get_ptr_mut(slot));
+    // SAFETY: as above, a word.
+    let slot = match known.filter(|slot| unsafe { (**slot).vcpu } == vcpu) {
+        Some(slot) => slot,
+        None => match slot_of(vcpu, ids) {
+            Some(slot) => slot,
+            None => return,
+        },
+    };
+    // SAFETY: helpers that take nothing; words of a slot that one thread at a time has: the
+    // kernel runs a virtual CPU on one.
+    unsafe {
+        let now = bpf_ktime_get_boot_ns();
+        (&raw mut (*slot).entry).write(now);
+        if (*slot).first == 0 {
+            (&raw mut (*slot).first).write(now);
+        }
+    }
+}
+
+/// The slot of a virtual CPU that this thread has not run last.
+#[inline(always)]
+fn slot_of(vcpu: u64, ids: u64) -> Option<*mut Vcpu> {
+    let tid = ids as u32;
+    // SAFETY: a value of the map, read once.
+    let number = match SLOT_OF_VCPU.get_ptr(vcpu).map(|slot| unsafe { *slot }) {
+        Some(number) => number,
+        None => {
+            let cpu = unsafe { bpf_get_smp_processor_id() };
+            let stats = STATS.get_ptr_mut(cpu)?;
+            // SAFETY: a counter of this CPU's slot.
+            let taken = unsafe { (*stats).vcpus };
+            unsafe { add_one(&raw mut (*stats).vcpus) };
+            let number = if taken < VCPUS_PER_CPU as u64 {
+                cpu * VCPUS_PER_CPU + taken as u32
+            } else {
+                NO_SLOT
+            };
+            let _ = SLOT_OF_VCPU.insert(vcpu, number, 0);
+            number
+        }
+    };
+    let slot = VCPUS.get_ptr_mut(number)?;
+    let _ = SLOT_OF_THREAD.insert(tid, number, 0);
+    // SAFETY: a slot that one thread at a time has; the machine is the first member of
+    // struct kvm_vcpu (include/linux/kvm_host.h), and the helper checks the address.
+    unsafe {
+        let vm = bpf_probe_read_kernel(vcpu as *const u64).unwrap_or(0);
+        let same = (*slot).vm == vm && (*slot).ids >> 32 == ids >> 32;
+        if !same {
+            // The kernel gave the address of one that is gone to a new one.
+            (&raw mut (*slot).first).write(0);
+            (&raw mut (*slot).tried).write(0);
+            (&raw mut (*slot).inside_ns).write(0);
+            (&raw mut (*slot).runs).write(0);
+            (&raw mut (*slot).back).write(0);
+            (&raw mut (*slot).stopped).write(0);
+        }
+        (&raw mut (*slot).vm).write(vm);
+        (&raw mut (*slot).ids).write(ids);
+        bpf_get_current_comm((&raw mut (*slot).comm).cast(), size_of::<[u64; 2]>() as u32);
+        (&raw mut (*slot).vcpu).write(vcpu);
+    }
+    Some(slot)
+}
+
+/// The thread is back from the virtual CPU that it ran.
+#[inline(always)]
+fn leave_guest(ret: i32) {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    // SAFETY: a value of the map, read once.
+    let number = SLOT_OF_THREAD.get_ptr(tid).map(|slot| unsafe { *slot });
+    let Some(slot) = number.and_then(|slot| VCPUS.get_ptr_mut(slot)) else {
+        return;
+    };
+    // SAFETY: a helper that takes nothing; words of a slot that only this thread has.
+    unsafe {
+        let entry = (*slot).entry;
+        if entry == 0 || entry < (*slot).back {
+            return;
+        }
+        let now = bpf_ktime_get_boot_ns();
+        let inside = now - entry;
+        (&raw mut (*slot).back).write(now);
+        (&raw mut (*slot).inside_ns).write((*slot).inside_ns + inside);
+        if ret == -EINTR && inside < NO_RUN_NS {
+            // Whether the guest ran at all is not known.
+            if (*slot).runs == 0 {
+                if (*slot).tried == 0 {
+                    (&raw mut (*slot).tried).write((*slot).first);
+                }
+                (&raw mut (*slot).first).write(0);
+            }
+            return;
+        }
+        (&raw mut (*slot).stopped).write(now);
+        add_one(&raw mut (*slot).runs);
     }
 }
 

@@ -13,10 +13,118 @@ pub mod name {
     pub const TAIL: &str = "TAIL";
     /// [`super::HotStats`], [`super::HOT_PER_CPU`] slots for each CPU: one for each probe id.
     pub const HOT: &str = "HOT";
+    /// [`super::Vcpu`], [`super::VCPUS_PER_CPU`] slots for each CPU, of those that were first
+    /// run there.
+    pub const VCPUS: &str = "VCPUS";
 }
 
 /// Slots of [`name::HOT`] for each CPU.
 pub const HOT_PER_CPU: u32 = 256;
+
+/// Slots of [`name::VCPUS`] for each CPU.
+pub const VCPUS_PER_CPU: u32 = 256;
+
+/// What is kept of a virtual CPU. Times are of `CLOCK_BOOTTIME`, ns, 0 where there is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vcpu {
+    /// Its address in the kernel; 0 in a slot that is free.
+    pub vcpu: u64,
+    /// Address of its virtual machine.
+    pub vm: u64,
+    /// Process and thread that run it, in the upper and the lower half.
+    pub ids: u64,
+    /// Task name of the thread.
+    pub comm: [u64; 2],
+    /// When it was first run: entry of the first `KVM_RUN` that surely ran it.
+    pub first: u64,
+    /// Entry of the first [`NO_RUN_NS`] one, where one came before.
+    pub tried: u64,
+    /// Entry of the last `KVM_RUN`.
+    pub entry: u64,
+    /// Return of the last one that has returned.
+    pub back: u64,
+    /// Return of the last one that surely ran it.
+    pub stopped: u64,
+    /// Time inside of all that have returned, ns.
+    pub inside_ns: u64,
+    /// How many have returned that surely ran it.
+    pub runs: u64,
+}
+
+/// An interrupted `KVM_RUN` that is shorter than this may have been one that was asked not to
+/// run the virtual CPU (`immediate_exit` of `struct kvm_run`, Documentation/virt/kvm/api.rst).
+pub const NO_RUN_NS: u64 = 100_000;
+
+impl Vcpu {
+    /// The process that runs it.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        (self.ids >> 32) as u32
+    }
+
+    /// The thread that ran it last.
+    #[must_use]
+    pub const fn tid(&self) -> u32 {
+        self.ids as u32
+    }
+}
+
+/// [`Vcpu`] as words.
+pub const VCPU_WORDS: usize = size_of::<Vcpu>() / size_of::<u64>();
+
+impl From<[u64; VCPU_WORDS]> for Vcpu {
+    fn from(words: [u64; VCPU_WORDS]) -> Self {
+        let [
+            vcpu,
+            vm,
+            ids,
+            comm,
+            comm_end,
+            first,
+            tried,
+            entry,
+            back,
+            stopped,
+            inside_ns,
+            runs,
+        ] = words;
+        Self {
+            vcpu,
+            vm,
+            ids,
+            comm: [comm, comm_end],
+            first,
+            tried,
+            entry,
+            back,
+            stopped,
+            inside_ns,
+            runs,
+        }
+    }
+}
+
+impl From<Vcpu> for [u64; VCPU_WORDS] {
+    fn from(slot: Vcpu) -> Self {
+        let Vcpu {
+            vcpu,
+            vm,
+            ids,
+            comm: [comm, comm_end],
+            first,
+            tried,
+            entry,
+            back,
+            stopped,
+            inside_ns,
+            runs,
+        } = slot;
+        [
+            vcpu, vm, ids, comm, comm_end, first, tried, entry, back, stopped, inside_ns, runs,
+        ]
+    }
+}
 
 /// What one CPU has counted since attach.
 #[repr(C)]
@@ -36,8 +144,8 @@ pub struct CpuStats {
     pub entries: u64,
     /// Returns of these that were added to a sum.
     pub summed: u64,
-    /// Fills the cache line; 0.
-    pub reserved: u64,
+    /// Virtual CPUs that were first run here; those beyond [`VCPUS_PER_CPU`] have no slot.
+    pub vcpus: u64,
 }
 
 /// [`CpuStats`] as words.
@@ -53,7 +161,7 @@ impl From<[u64; CPU_STATS_WORDS]> for CpuStats {
             tail_full,
             entries,
             summed,
-            reserved,
+            vcpus,
         ] = words;
         Self {
             seen,
@@ -63,7 +171,7 @@ impl From<[u64; CPU_STATS_WORDS]> for CpuStats {
             tail_full,
             entries,
             summed,
-            reserved,
+            vcpus,
         }
     }
 }
@@ -136,12 +244,14 @@ pub const fn cookie(probe: &Probe) -> u64 {
     let null_fails = matches!(probe.returns, Returns::PointerOrNull) as u64;
     let kept = matches!(probe.retention, Retention::Always) as u64;
     let way_down = matches!(probe.retention, Retention::WayDown) as u64;
+    let vcpu = matches!(probe.retention, Retention::Vcpu) as u64;
     probe.number as u64
         | (probe.capture as u64) << 8
         | summed << 16
         | null_fails << 18
         | kept << 19
         | way_down << 20
+        | vcpu << 21
 }
 
 /// [`cookie`] of a link that is hit by the probe's returns alone.
@@ -190,6 +300,13 @@ pub const fn cookie_kept(cookie: u64) -> bool {
 #[inline(always)]
 pub const fn cookie_way_down(cookie: u64) -> bool {
     cookie >> 20 & 1 == 1
+}
+
+/// Whether what is hit runs a virtual CPU.
+#[must_use]
+#[inline(always)]
+pub const fn cookie_vcpu(cookie: u64) -> bool {
+    cookie >> 21 & 1 == 1
 }
 
 /// Whether a null return is a failure.

@@ -44,6 +44,8 @@ pub enum Retention {
     WayDown,
     /// Once per page: summed in the kernel, no record (but in the tail).
     Summed,
+    /// As often as a virtual CPU comes out: the last ones of each virtual CPU, no record.
+    Vcpu,
 }
 
 /// A series of Linux: 7.3 is `(7, 3)`.
@@ -117,6 +119,8 @@ pub enum Activity {
     Restore,
     /// After the blackout, in the new kernel.
     Finish,
+    /// In both kernels: virtual machines run.
+    Guest,
 }
 
 /// A kernel function whose entry replaces a record of a probe that is missing. The kernel's own
@@ -191,11 +195,14 @@ impl Probe {
         Self::from_number(id as u8).expect("every other ProbeId has a row")
     }
 
-    /// Whether it runs between the new kernel's init and the end of a restore: no
-    /// other is armed there, inside the blackout.
+    /// Whether it runs between the new kernel's init and the end of a restore, or the first
+    /// run of a virtual CPU: no other is armed there, inside the blackout.
     #[must_use]
     pub const fn is_of_restore(&self) -> bool {
-        matches!(self.activity, Activity::Restore | Activity::Finish)
+        matches!(
+            self.activity,
+            Activity::Restore | Activity::Finish | Activity::Guest
+        )
     }
 
     /// The row of this name, if this build has one.

@@ -103,6 +103,8 @@ pub enum ProbeId {
     SnpKexecBegin = 143,
     TdxKexecBegin = 144,
     VprintkEmit = 145,
+    // Virtual machines.
+    KvmArchVcpuIoctlRun = 150,
     /// What was found in the running kernel ([`crate::handlers`]): the rows differ by number.
     Found = 160,
 }
@@ -268,6 +270,15 @@ const fn part(
     activity: Activity,
 ) -> Probe {
     let mut row = row(id, name, file, proto, activity, "this part of the way down");
+    row.optional = true;
+    row
+}
+
+/// A row for what runs virtual CPUs.
+const fn vcpu(id: ProbeId, name: &'static str, file: &'static str, proto: &'static str) -> Probe {
+    let absence = "when virtual machines stopped, and when they ran again";
+    let mut row = row(id, name, file, proto, Activity::Guest, absence);
+    row.retention = Retention::Vcpu;
     row.optional = true;
     row
 }
@@ -518,6 +529,8 @@ pub const PROBES: &[Probe] = &[
     row(ProbeId::VprintkEmit, "vprintk_emit", "kernel/printk/printk.c",
         "int vprintk_emit(int facility, int level, const struct dev_printk_info *dev_info, const char *fmt, va_list args)",
         Activity::Stop, "what the kernel's messages cost on the way down").way_down(),
+    vcpu(ProbeId::KvmArchVcpuIoctlRun, "kvm_arch_vcpu_ioctl_run", "arch/x86/kvm/x86.c",
+        "int kvm_arch_vcpu_ioctl_run(struct kvm_vcpu *vcpu)"),
 ];
 
 #[cfg(test)]

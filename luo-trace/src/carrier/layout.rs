@@ -5,6 +5,7 @@ use std::mem::offset_of;
 
 use bytemuck::{Pod, Zeroable};
 use luo_trace_ebpf::Event;
+use luo_trace_ebpf::maps::VCPU_WORDS;
 
 #[cfg(target_endian = "big")]
 compile_error!("the carrier is laid out for little-endian machines");
@@ -14,7 +15,7 @@ pub const MAGIC: [u8; 8] = *b"LUOTRACE";
 /// Version that readers must know.
 pub const MAJOR: u16 = 1;
 /// Minor version: additive changes only.
-pub const MINOR: u16 = 2;
+pub const MINOR: u16 = 3;
 /// Alignment and granularity of sections, and the room for the header.
 pub const PAGE: u64 = 4096;
 /// Largest carrier that is read, bytes.
@@ -43,10 +44,14 @@ pub(super) enum Section {
     Hot = 6,
     /// Twin copies of [`super::Counters`].
     Counters = 7,
+    /// Twin copies of what is known of virtual CPUs. Since minor version 3.
+    Vcpus = 8,
 }
 
 /// Number of [`Section`]s, as the header states it.
-pub const SECTION_COUNT: u32 = 8;
+pub const SECTION_COUNT: u32 = 9;
+/// … in the first minor version.
+pub const FEWEST_SECTIONS: u32 = 8;
 /// Number of [`Section`]s.
 pub const SECTIONS: usize = SECTION_COUNT as usize;
 
@@ -61,6 +66,7 @@ impl Section {
         (Self::Tail, "tail", Shape::Events),
         (Self::Hot, "hot", Shape::Twin),
         (Self::Counters, "counters", Shape::Twin),
+        (Self::Vcpus, "virtual CPUs", Shape::Twin),
     ];
 
     pub(super) fn all() -> [Self; SECTIONS] {
@@ -120,10 +126,13 @@ pub const EVENT_SLOT: u32 = EVENT_SIZE as u32;
 pub const ANCHOR_SLOT: u32 = 48;
 /// Bytes of one entry of the hot table.
 pub const HOT_ENTRY: u32 = 40;
+/// Bytes of what is kept of one virtual CPU.
+pub const VCPU_ENTRY: u32 = 96;
 /// Bytes of one copy of the counters, with room for more of them and for 200 CPUs.
 const COUNTERS_SLOT: u32 = 2048;
 
 const _: () = assert!(size_of::<Event>() == EVENT_SLOT as usize);
+const _: () = assert!(VCPU_WORDS * size_of::<u64>() == VCPU_ENTRY as usize);
 const _: () = assert!(size_of::<crate::clock::AnchorRecord>() == ANCHOR_SLOT as usize);
 
 /// Where a section lies.
@@ -179,6 +188,8 @@ pub(super) struct Header {
 
 /// Bytes of [`Header`].
 pub const HEADER_SIZE: u32 = 72 + 24 * SECTION_COUNT;
+/// … in the first minor version.
+pub const SMALLEST_HEADER: u32 = 72 + 24 * FEWEST_SECTIONS;
 const _: () = assert!(size_of::<Header>() == HEADER_SIZE as usize);
 /// Where [`Header::state`] lies.
 pub const STATE_OFFSET: usize = offset_of!(Header, state);
@@ -260,6 +271,8 @@ pub struct Plan {
     pub tail_slots: u32,
     /// Entries of the hot table.
     pub hot_slots: u32,
+    /// Virtual CPUs.
+    pub vcpu_slots: u32,
 }
 
 impl Plan {
@@ -276,6 +289,17 @@ impl Plan {
             detail_slots: slots_in(detail, Shape::EventRing),
             tail_slots: slots_in(64 * PAGE, Shape::Events),
             hot_slots: twin_room(4 << 10) / HOT_ENTRY,
+            vcpu_slots: VCPUS.0,
+        }
+    }
+
+    /// The same with room for the virtual CPUs of a machine with so many CPUs.
+    #[must_use]
+    pub fn with_vcpus_of(self, cpus: u32) -> Self {
+        let (fewest, most) = VCPUS;
+        Self {
+            vcpu_slots: cpus.saturating_mul(VCPUS_PER_CPU).clamp(fewest, most),
+            ..self
         }
     }
 
@@ -310,9 +334,16 @@ impl Plan {
             Section::Tail => (EVENT_SLOT, self.tail_slots),
             Section::Hot => (twin(self.hot_slots.saturating_mul(HOT_ENTRY)), 2),
             Section::Counters => (COUNTERS_SLOT, 2),
+            // How many there are comes first.
+            Section::Vcpus => (twin(8 + self.vcpu_slots.saturating_mul(VCPU_ENTRY)), 2),
         }
     }
 }
+
+/// Virtual CPUs that a carrier has room for: so many for each CPU, at least and at most. Each
+/// takes 96 bytes in each of two copies.
+const VCPUS_PER_CPU: u32 = 16;
+const VCPUS: (u32, u32) = (256, 8192);
 
 /// Bytes of a value whose two copies share `bytes`.
 const fn twin_room(bytes: u32) -> u32 {

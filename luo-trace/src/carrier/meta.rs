@@ -39,6 +39,9 @@ pub struct Meta {
     /// Operations of file handlers that were found, and are in no build's table.
     #[serde(default)]
     pub found: Vec<Found>,
+    /// What the processes are called that run virtual machines, by process id.
+    #[serde(default)]
+    pub vmms: Vec<(u32, String)>,
 }
 
 /// An operation of a file handler, and the number that stands for it in the records of the

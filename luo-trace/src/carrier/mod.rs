@@ -14,7 +14,7 @@ mod writer;
 pub use layout::Plan;
 pub use meta::{Found, Meta};
 pub use reader::{Contents, read, read_fd};
-pub use wire::Counters;
+pub use wire::{Counters, Vcpus};
 pub use writer::{Carrier, Tail};
 
 /// Why bytes are not a carrier that this build can use.

@@ -10,10 +10,10 @@ use luo_trace_ebpf::{Event, event};
 use rustix::fs::{FileType, fstat};
 
 use super::layout::{
-    self, CHECK_OFFSET, Descriptor, HEADER_SIZE, Header, MAX_SIZE, PAGE, RingHead, SECTION_COUNT,
-    STATE_OFFSET, Section, TwinHead,
+    self, CHECK_OFFSET, Descriptor, FEWEST_SECTIONS, HEADER_SIZE, Header, MAX_SIZE, PAGE, RingHead,
+    SMALLEST_HEADER, STATE_OFFSET, Section, TwinHead,
 };
-use super::{CarrierError, Counters, wire};
+use super::{CarrierError, Counters, Vcpus, wire};
 use crate::clock::{Anchor, AnchorRecord};
 
 /// All that a carrier holds.
@@ -33,6 +33,8 @@ pub struct Contents {
     pub hot: Vec<(u8, HotStats)>,
     /// What was counted.
     pub counters: Counters,
+    /// Virtual CPUs.
+    pub vcpus: Vcpus,
     /// Events of the rings that newer ones overwrote.
     pub dropped: u64,
     /// Slots (of events or anchors) that were written, but not to the end.
@@ -74,6 +76,7 @@ pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
         tail,
         hot: wire::hot_from_bytes(section(Section::Hot).newest_twin().bytes()),
         counters: Counters::from_bytes(section(Section::Counters).newest_twin().bytes()),
+        vcpus: Vcpus::from_bytes(section(Section::Vcpus).newest_twin().bytes()),
         dropped: dropped[0].saturating_add(dropped[1]),
         torn,
     })
@@ -126,12 +129,20 @@ fn header(bytes: &[u8], actual: u64) -> Result<Header, CarrierError> {
     let cut_short = |stated| CarrierError::Truncated { stated, actual };
     let start = bytes.get(..size_of::<Header>());
     let start = start.ok_or_else(|| cut_short(HEADER_SIZE.into()))?;
-    let header: Header = bytemuck::pod_read_unaligned(start);
+    let mut header: Header = bytemuck::pod_read_unaligned(start);
     let Header { major, minor, .. } = header;
     if major != layout::MAJOR {
         return Err(CarrierError::Version { major, minor });
     }
     check_sum(&header, bytes)?;
+    // What an older minor version does not have is empty.
+    for section in header
+        .sections
+        .iter_mut()
+        .skip(header.section_count as usize)
+    {
+        *section = Descriptor::default();
+    }
     if layout::flags(header.state).ok_or(CarrierError::HeaderDamaged)? & layout::INCOMPLETE != 0 {
         return Err(CarrierError::Incomplete);
     }
@@ -161,7 +172,10 @@ fn is_unfinished(bytes: &[u8]) -> bool {
 /// Checks the sum over the header, which a newer minor version has more of.
 fn check_sum(header: &Header, bytes: &[u8]) -> Result<(), CarrierError> {
     let size = header.header_size;
-    if size < HEADER_SIZE || u64::from(size) > PAGE || header.section_count < SECTION_COUNT {
+    let (count, header_size) = (header.section_count, u64::from(size));
+    let more = u64::from(count.saturating_sub(FEWEST_SECTIONS));
+    let least = u64::from(SMALLEST_HEADER) + more * size_of::<Descriptor>() as u64;
+    if !(least..=PAGE).contains(&header_size) || count < FEWEST_SECTIONS {
         return Err(CarrierError::HeaderDamaged);
     }
     let covered = bytes.get(..size as usize);
@@ -175,7 +189,8 @@ fn check_sum(header: &Header, bytes: &[u8]) -> Result<(), CarrierError> {
 }
 
 fn check_sections(header: &Header) -> Result<(), CarrierError> {
-    for section in Section::all() {
+    let all = Section::all().into_iter();
+    for section in all.take(header.section_count as usize) {
         check_section(header, section).map_err(|problem| CarrierError::Section {
             section: section.name(),
             problem,

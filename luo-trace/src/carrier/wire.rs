@@ -3,7 +3,7 @@
 //! Field by field and not by a cast: hot sums are shared with the eBPF programs,
 //! whose crate has no dependency and no unsafe, and counters have a list.
 
-use luo_trace_ebpf::maps::HotStats;
+use luo_trace_ebpf::maps::{HotStats, VCPU_WORDS, Vcpu};
 
 use super::layout::HOT_ENTRY;
 
@@ -95,6 +95,40 @@ impl Counters {
             *number = word(i);
         }
         counters
+    }
+}
+
+/// What is known of the virtual CPUs of one kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vcpus {
+    /// Those that had room.
+    pub list: Vec<Vcpu>,
+    /// How many more there were.
+    pub more: u64,
+}
+
+impl Vcpus {
+    /// How many there are, and as many of them as fit `room` bytes.
+    pub(super) fn to_bytes(&self, room: usize) -> Vec<u8> {
+        let fits = room.saturating_sub(size_of::<u64>()) / size_of::<[u64; VCPU_WORDS]>();
+        let count = std::iter::once(self.list.len() as u64 + self.more);
+        let slots = self.list.iter().take(fits);
+        let words = count.chain(slots.flat_map(|vcpu| <[u64; VCPU_WORDS]>::from(*vcpu)));
+        words.flat_map(u64::to_le_bytes).collect()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        let words = bytes.as_chunks().0.iter();
+        let words: Vec<u64> = words.map(|word| u64::from_le_bytes(*word)).collect();
+        let Some((count, slots)) = words.split_first() else {
+            return Self::default();
+        };
+        let slots = slots.as_chunks::<VCPU_WORDS>().0.iter();
+        let list: Vec<Vcpu> = slots.map(|words| Vcpu::from(*words)).collect();
+        Self {
+            more: count.saturating_sub(list.len() as u64),
+            list,
+        }
     }
 }
 

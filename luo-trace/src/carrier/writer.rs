@@ -12,7 +12,7 @@ use super::layout::{
     self, Descriptor, Header, PAGE, Plan, RingHead, SECTIONS, STATE_OFFSET, Section, TwinHead,
     anchor_slot,
 };
-use super::{CarrierError, Counters, reader, wire};
+use super::{CarrierError, Counters, Vcpus, reader, wire};
 use crate::clock::{Anchor, AnchorRecord};
 use crate::shared_memory::Mapping;
 
@@ -97,6 +97,13 @@ impl Carrier {
         let slot = self.sections[Section::Counters as usize].slot_size as usize;
         let room = slot.saturating_sub(size_of::<TwinHead>());
         self.set_twin(Section::Counters, &counters.to_bytes(room))
+    }
+
+    /// Replaces the virtual CPUs; those for which there is no room are counted.
+    pub fn set_vcpus(&mut self, vcpus: &Vcpus) -> io::Result<()> {
+        let slot = self.sections[Section::Vcpus as usize].slot_size as usize;
+        let room = slot.saturating_sub(size_of::<TwinHead>());
+        self.set_twin(Section::Vcpus, &vcpus.to_bytes(room))
     }
 
     /// Adds an event, overwriting the oldest of its ring when that is full.

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
 use crate::lab::guest::agent::{self, Restore};
-use crate::lab::guest::{self, provoke};
+use crate::lab::guest::{self, machines, provoke};
 use crate::lab::host::tied;
 use crate::lab::witness;
 use crate::lab::workload::Workload;
@@ -60,6 +60,39 @@ enum Task {
         #[arg(long)]
         report: PathBuf,
     },
+    /// Run a virtual machine, preserve it, and stay
+    Carry {
+        /// Which of the workload
+        number: u32,
+        /// What is preserved
+        #[arg(long)]
+        workload: Workload,
+        /// Its files, where another process has the session
+        #[arg(long, value_delimiter = ',')]
+        files: Vec<RawFd>,
+    },
+    /// Pause all virtual machines
+    Pause {
+        /// What is preserved
+        #[arg(long)]
+        workload: Workload,
+    },
+    /// Take a virtual machine back, let it run, and verify its memory
+    Resume {
+        /// Which of the workload
+        number: u32,
+        /// What was preserved
+        #[arg(long)]
+        workload: Workload,
+        /// Where to write what it felt
+        #[arg(long)]
+        report: PathBuf,
+        /// Its files, where another process has the session
+        #[arg(long, value_delimiter = ',')]
+        files: Vec<RawFd>,
+    },
+    /// Have all virtual machines stop and verify their memory
+    LookAtAll,
     /// Testify to the host
     Testify,
     /// As a service: act out a plan on a host
@@ -102,6 +135,14 @@ enum Task {
     },
 }
 
+fn machine<'w>(number: u32, workload: &'w Workload, files: &[RawFd]) -> machines::Task<'w> {
+    machines::Task {
+        number,
+        machines: &workload.machines,
+        files: files.try_into().ok(),
+    }
+}
+
 pub(super) fn run(options: &Options) -> Result<Exit> {
     let ready = options.ready_fd;
     agent::run(|| match &options.task {
@@ -120,6 +161,19 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
             witness: *witness,
         }),
         Task::Keep { workload, report } => agent::keep(workload, report, ready),
+        Task::Carry {
+            number,
+            workload,
+            files,
+        } => machines::carry(&machine(*number, workload, files), ready),
+        Task::Pause { workload } => machines::pause(&workload.machines),
+        Task::Resume {
+            number,
+            workload,
+            report,
+            files,
+        } => machines::resume(&machine(*number, workload, files), report),
+        Task::LookAtAll => machines::look_at_all(),
         Task::Testify => {
             witness::testify()?;
             Ok(Exit::Success)

@@ -100,8 +100,11 @@ fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
         dropped,
         torn,
         counters,
+        vcpus,
         meta: _,
     } = contents;
+    // The last look at the virtual CPUs came with the last anchor.
+    let looked = anchors.last().map_or(0, |anchor| anchor.boot_ns);
     anchors.extend(reboot_anchors);
     Ok((
         OldHalf {
@@ -112,6 +115,8 @@ fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
             dropped,
             torn,
             counters,
+            vcpus,
+            looked,
         },
         anchors,
     ))
@@ -194,6 +199,7 @@ mod tests {
                 kept: Vec::new(),
                 clock: crate::clock::ClockFacts::default(),
                 found: Vec::new(),
+                vmms: Vec::new(),
             }
         };
         let boot = Boot {

@@ -4,19 +4,23 @@
 mod boot_events;
 mod carrier;
 mod device;
+mod guests;
 mod output;
 mod progress;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use luo_trace_ebpf::maps::Vcpu;
 use luo_trace_ebpf::{Probe, ProbeId};
 use reports::model::phase::SERVICE;
 use reports::model::{DEFAULT_WINDOW, Hole, KernelSide, Run};
 
+use crate::carrier::Vcpus;
 use crate::clock::trust::Sides;
 use crate::clock::{Anchor, Bridge, NewClock};
 use crate::exit::{Exit, Failure};
@@ -33,7 +37,7 @@ use crate::record;
 use crate::sources::manager::Manager;
 use crate::sources::marks::Marks;
 use crate::sources::persistent::{self, Kept};
-use crate::sources::{self, facts, kmsg};
+use crate::sources::{self, facts, kmsg, vmm};
 use boot_events::BootEvents;
 pub use boot_events::{GUARD, guard};
 use carrier::{Arrival, Descent, Retrieved};
@@ -282,6 +286,7 @@ fn finish(
     if config.first {
         holes.push(opened_first());
     }
+    let vcpus = probes.as_ref().map(Probes::vcpus).unwrap_or_default();
     let samples = old_anchors.len() + anchors.len();
     let new = NewHalf {
         host,
@@ -293,6 +298,8 @@ fn finish(
         events,
         hot: probes.as_ref().map(Probes::hot).unwrap_or_default(),
         counters,
+        vmms: vmms(&vcpus, &boot),
+        vcpus,
         attach: probes
             .as_ref()
             .map(|probes| record::attached(probes, KernelSide::New)),
@@ -319,6 +326,16 @@ fn finish(
         anchors: u32::try_from(samples).unwrap_or(u32::MAX),
     });
     (run, session)
+}
+
+/// What the processes are called that run these.
+fn vmms(vcpus: &Vcpus, boot: &Boot) -> Vec<(u32, String)> {
+    let traced = boot.vcpus.iter().filter_map(|vcpu| vcpu.pid);
+    let pids: BTreeSet<u32> = vcpus.list.iter().map(Vcpu::pid).chain(traced).collect();
+    let named = pids
+        .into_iter()
+        .filter_map(|pid| Some((pid, vmm::name_of(pid)?)));
+    named.collect()
 }
 
 /// What the old kernel's own tracer kept of its last functions.

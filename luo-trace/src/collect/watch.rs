@@ -9,6 +9,7 @@ use reports::model::Hole;
 use super::boot_events::{BootEvents, Done};
 use super::carrier::{self, Arrival};
 use super::device::DeviceWatch;
+use super::guests::Guests;
 use super::progress::Progress;
 use super::{Config, Until, Used};
 use crate::carrier::Counters;
@@ -48,6 +49,7 @@ pub(super) struct Watch<'o> {
     anchors: Vec<Anchor>,
     device: DeviceWatch,
     progress: Progress,
+    guests: Guests,
     arrival: Arrival,
     marks: Option<Marks>,
     boot_events: Option<BootEvents>,
@@ -84,6 +86,7 @@ impl<'o> Watch<'o> {
             counters: Counters::default(),
             anchors,
             progress: Progress::new(),
+            guests: Guests::new(),
             arrival: Arrival::Awaited,
             marks,
             holes,
@@ -199,15 +202,17 @@ impl<'o> Watch<'o> {
             self.arrival = carrier::take(self.config);
             if let Arrival::Here(retrieved) = &self.arrival {
                 self.progress.expect(&retrieved.old);
+                self.guests.expect(&retrieved.old);
             }
         }
         let until = &self.config.until;
         match self.arrival {
             Arrival::Awaited => false,
             Arrival::Here(_) => {
-                self.progress.done(until)
+                let restored = self.progress.done(until)
                     || traced.is_some_and(|done| self.progress.is_all(done, until))
-                    || self.cut && !matches!(until, Until::Mark(_)) && self.progress.quiet()
+                    || self.cut && !matches!(until, Until::Mark(_)) && self.progress.quiet();
+                restored && self.guests.are_back(self.probes.as_ref())
             }
             Arrival::Absent(_) => self.progress.quiet(),
         }

@@ -2,7 +2,7 @@
 
 use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::phase::{PhaseId, SERVICE, WORKLOAD};
-use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
+use reports::model::{DEFAULT_WINDOW, Guest, Lint, Run, Span};
 
 use super::calls::Call;
 use super::{Boot, Console, Joined, Side as _};
@@ -27,6 +27,7 @@ pub(super) fn of(run: &Run, joined: &Joined<'_>) -> Vec<Lint> {
     lints.extend(loaded_inside(run, joined));
     lints.extend(slow_to_stop(run, joined));
     lints.extend(not_preserved(joined));
+    lints.extend(guests(run));
     lints.extend(console(&joined.new.boot));
     lints.extend(slow_initcalls(run));
     lints.extend(bring_up(run));
@@ -152,6 +153,29 @@ fn loaded_inside(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
         "the next kernel was loaded while services or a workload were already stopped: load it first".to_owned(),
         load.duration_ns(),
     ))
+}
+
+/// Machines that did not run for long before the kexec began, and those that were not paused.
+fn guests(run: &Run) -> impl Iterator<Item = Lint> + '_ {
+    run.guests.iter().filter_map(|guest| {
+        let Guest { name, phases, .. } = guest;
+        let pause = phases.first().filter(|phase| phase.known() == Some(PhaseId::OldPause));
+        if let Some(pause) = pause.filter(|pause| noteworthy(run, pause.duration_ns)) {
+            let ms = pause.duration_ns / 1_000_000;
+            let text = format!(
+                "guest {name} was paused {ms} ms before the kexec began: pausing it later saves as much"
+            );
+            return Some(warning("guest.paused-early", text, Some(pause.duration_ns)));
+        }
+        let running = guest.vcpus.iter().filter_map(|vcpu| vcpu.stopped_t).any(|t| t > 0);
+        running.then(|| {
+            let text = format!(
+                "guest {name} was not paused before the kexec: the state that was carried over is older than \
+                 what it did until the kernel stopped it"
+            );
+            warning("guest.not-paused", text, None)
+        })
+    })
 }
 
 /// What was printed on a console, at most at the rate of its line: where a thread

@@ -79,7 +79,12 @@ pub(super) fn workloads(marks: &[Mark], error_ns: u64) -> (Vec<Window>, Vec<Hole
 }
 
 fn name<'m>(mark: &'m Mark, verb: &str) -> Option<&'m str> {
-    let name = mark.text.strip_prefix(verb)?.strip_prefix(' ')?.trim();
+    name_in(&mark.text, verb)
+}
+
+/// The name in a mark that says `verb NAME`.
+pub(super) fn name_in<'m>(text: &'m str, verb: &str) -> Option<&'m str> {
+    let name = text.strip_prefix(verb)?.strip_prefix(' ')?.trim();
     (!name.is_empty()).then_some(name)
 }
 

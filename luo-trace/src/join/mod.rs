@@ -6,6 +6,7 @@ mod boot;
 mod calls;
 mod cost;
 mod frozen;
+mod guests;
 mod kept;
 mod lints;
 mod loss;
@@ -24,7 +25,7 @@ use reports::model::{
     Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Run, SCHEMA,
 };
 
-use crate::carrier::{Counters, Found, Meta};
+use crate::carrier::{Counters, Found, Meta, Vcpus};
 use crate::clock::{BootNs, Bridge, New, Old};
 pub(crate) use crate::sources::hole;
 use crate::sources::manager::Manager;
@@ -54,6 +55,10 @@ pub struct OldHalf {
     pub torn: u64,
     /// What was counted where it happened.
     pub counters: Counters,
+    /// The virtual CPUs that it ran.
+    pub vcpus: Vcpus,
+    /// When they were last looked at, boot clock, ns.
+    pub looked: u64,
 }
 
 impl OldHalf {
@@ -81,6 +86,10 @@ pub struct NewHalf {
     pub hot: Vec<(u8, HotStats)>,
     /// What was counted where it happened, once no probe was armed any more.
     pub counters: Counters,
+    /// The virtual CPUs that it ran.
+    pub vcpus: Vcpus,
+    /// What the processes are called that ran them.
+    pub vmms: Vec<(u32, String)>,
     /// How the probes were attached, if they were.
     pub attach: Option<Attach>,
     /// Probes that could not be placed, and why.
@@ -147,6 +156,10 @@ impl Timeline<'_> {
             kexec: BootNs::new(kexec),
             bridge: None,
         }
+    }
+
+    fn place_old(&self, at: BootNs<Old>) -> i64 {
+        Old::place(self, at)
     }
 
     /// Bound on the error of a stamp of the new kernel, ns.
@@ -253,14 +266,9 @@ pub fn join(halves: Halves) -> Run {
         _ => phases::Found::unknown(),
     };
     holes.extend(found.holes);
-    let missing = [
-        ("old", meta.map(|m| &m.missing)),
-        ("new", Some(&new.missing)),
-    ];
-    for (kernel, missing) in missing {
-        let probes = missing.into_iter().flatten();
-        holes.extend(probes.map(|(name, why)| hole(format!("{kernel}: {name}"), why)));
-    }
+    let guests = guests::find(&joined, &found.phases);
+    holes.extend(guests.holes);
+    holes.extend(missing(meta, &new));
     let loss = loss::count(&joined);
     holes.extend(loss::holes(&joined, loss));
     let clock = seen.checked(clock(bridge.as_ref(), checks, anchors, old.is_some()));
@@ -274,7 +282,8 @@ pub fn join(halves: Halves) -> Run {
         kexec_count: new.boot.kexec_count,
         clock: kept::checked(clock, &joined),
         self_cost: cost::measure(&joined, &found.windows),
-        windows: found.windows,
+        windows: [found.windows, guests.windows].concat(),
+        guests: guests.guests,
         phases: found.phases,
         outcome: outcome::of(&joined, &seen),
         aborted: aborted::find(old_calls, timeline),
@@ -293,6 +302,17 @@ pub fn join(halves: Halves) -> Run {
     };
     run.lints = lints::of(&run, &joined);
     run
+}
+
+/// Probes that could not be placed.
+fn missing(old: Option<&Meta>, new: &NewHalf) -> Vec<Hole> {
+    let of = |kernel: &'static str, missing: &[(String, String)]| {
+        let probes = missing.iter();
+        let holes = probes.map(|(name, why)| hole(format!("{kernel}: {name}"), why));
+        holes.collect::<Vec<_>>()
+    };
+    let old = old.map_or(Vec::new(), |meta| of("old", &meta.missing));
+    [old, of("new", &new.missing)].concat()
 }
 
 /// Text up to the first NUL.

@@ -7,7 +7,7 @@ use reports::model::{Attach, Host, Kernel, KernelSide, Run, Source};
 use super::calls::{Call, Calls, Detail};
 use super::oracle::plain;
 use super::{Boot, BootCall, Called, Halves, NewHalf, OldHalf, Stamp, join};
-use crate::carrier::{Counters, Meta};
+use crate::carrier::{Counters, Meta, Vcpus};
 use crate::clock::{BootNs, Old};
 use crate::sources::manager::Manager;
 
@@ -125,6 +125,7 @@ pub(super) fn halves() -> Halves {
         kept: Vec::new(),
         clock: crate::clock::ClockFacts::default(),
         found: Vec::new(),
+        vmms: Vec::new(),
     };
     let new = NewHalf {
         manager: None,
@@ -135,6 +136,8 @@ pub(super) fn halves() -> Halves {
         events: Vec::new(),
         hot: Vec::new(),
         counters: Counters::default(),
+        vcpus: Vcpus::default(),
+        vmms: Vec::new(),
         attach: Some(attach(KernelSide::New)),
         missing: Vec::new(),
         found: Vec::new(),
@@ -163,6 +166,8 @@ pub(super) fn halves() -> Halves {
             dropped: 0,
             torn: 0,
             counters: Counters::default(),
+            vcpus: Vcpus::default(),
+            looked: 0,
         }),
         new,
         bridge: Err("no such session".into()),

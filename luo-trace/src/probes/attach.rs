@@ -42,6 +42,7 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
     let (events, tail) = (Map::RingBuf(map(name::EVENTS)?), map(name::TAIL)?);
     let stats = Slots::new(map(name::STATS)?).map_err(mapped)?;
     let hot = Slots::new(map(name::HOT)?).map_err(mapped)?;
+    let vcpus = Slots::new(map(name::VCPUS)?).map_err(mapped)?;
     let mut probes = Probes {
         placed,
         missing,
@@ -53,6 +54,7 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
         _tail: tail,
         stats,
         hot,
+        vcpus,
         programs: vec![program],
         links,
     };

@@ -15,10 +15,13 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
-use luo_trace_ebpf::maps::{CPU_STATS_WORDS, CpuStats, HOT_PER_CPU, HOT_STATS_WORDS, HotStats};
+use luo_trace_ebpf::maps::{
+    CPU_STATS_WORDS, CpuStats, HOT_PER_CPU, HOT_STATS_WORDS, HotStats, VCPU_WORDS, VCPUS_PER_CPU,
+    Vcpu,
+};
 use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
 
-use crate::carrier::{Counters, Found};
+use crate::carrier::{Counters, Found, Vcpus};
 use handlers::Search;
 pub use handlers::Told;
 use kallsyms::Kallsyms;
@@ -140,6 +143,7 @@ pub struct Probes {
     _tail: MapData,
     stats: Slots<CPU_STATS_WORDS>,
     hot: Slots<HOT_STATS_WORDS>,
+    vcpus: Slots<VCPU_WORDS>,
     programs: Vec<OwnedFd>,
     links: Vec<OwnedFd>,
 }
@@ -208,6 +212,29 @@ impl Probes {
         let links = self.links.iter().map(bpf::link_misses);
         counters.missed = programs.chain(links).flatten().sum();
         counters
+    }
+
+    /// Whether it is seen when virtual CPUs run.
+    pub fn sees_vcpus(&self) -> bool {
+        let mut placed = self.placed.iter();
+        placed.any(|placed| placed.probe.id == ProbeId::KvmArchVcpuIoctlRun)
+    }
+
+    /// Virtual CPUs that were run since attach.
+    pub fn vcpus(&self) -> Vcpus {
+        let mut vcpus = Vcpus::default();
+        let per_cpu = VCPUS_PER_CPU as usize;
+        for (cpu, stats) in self.stats.iter().map(CpuStats::from).enumerate() {
+            let used = usize::try_from(stats.vcpus).unwrap_or(per_cpu).min(per_cpu);
+            vcpus.more += stats.vcpus - used as u64;
+            let slots = (cpu * per_cpu..)
+                .take(used)
+                .map(|slot| self.vcpus.get(slot));
+            vcpus
+                .list
+                .extend(slots.map(Vcpu::from).filter(|slot| slot.vcpu != 0));
+        }
+        vcpus
     }
 
     /// Sums of the hot probes that were hit, by probe number.

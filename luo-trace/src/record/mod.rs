@@ -5,13 +5,14 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use luo_trace_ebpf::maps::Vcpu;
 use luo_trace_ebpf::table::BEGINNINGS;
 use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 use reports::model::{Attach, KernelSide};
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
-use crate::carrier::{Carrier, Counters, Meta, Plan};
+use crate::carrier::{Carrier, Counters, Meta, Plan, Vcpus};
 use crate::clock::Anchor;
 use crate::exit::{Exit, Failure};
 use crate::host::ending::{Ending, Every};
@@ -24,6 +25,7 @@ use crate::sources::facts;
 use crate::sources::kmsg;
 use crate::sources::marks::Marks;
 use crate::sources::persistent::Recording;
+use crate::sources::vmm;
 
 /// Tokens of carriers in our session. A recording that was broken off may have left one in a
 /// session that somebody else keeps open: the last is the newest.
@@ -67,7 +69,8 @@ pub fn run(config: Config, ready: Ready, started: Started) -> anyhow::Result<Exi
         brokered,
         stored,
     } = Taken::of(config.handed, config.session, config.wait, config.fdstore)?;
-    let mut carrier = Carrier::create(c"luo-trace", &Plan::for_buffer(config.buffer))
+    let plan = Plan::for_buffer(config.buffer).with_vcpus_of(facts::host().cpus);
+    let mut carrier = Carrier::create(c"luo-trace", &plan)
         .context("cannot make the carrier memfd; is there memory for --buffer?")
         .map_err(|e| Failure::environment(format!("{e:#}")))?;
     let mut meta = meta(name.as_str(), &probes, attach_ns);
@@ -212,6 +215,7 @@ fn drain(
     let ring = probes.events.as_fd().try_clone_to_owned()?;
     let (mut anchor, mut clock) = (Every::new(ANCHOR), Every::new(CLOCK));
     let (mut counters, mut drained) = (Counters::default(), 0);
+    let mut vcpus = Vcpus::default();
     let (mut called, mut pace) = (Instant::now(), Pace::Called);
     loop {
         let files: Vec<_> = [Some(ring.as_fd()), marks.as_ref().map(|m| m.fd())]
@@ -253,6 +257,10 @@ fn drain(
         }
         if look {
             look_at_counters(probes, carrier, drained, &mut counters)?;
+        }
+        // There may be no next look.
+        if look || matches!(turn, Some(Turn::Begins)) {
+            look_at_vcpus(probes, carrier, meta, &mut vcpus)?;
         }
         pace = match turn {
             Some(Turn::Begins) if apart => {
@@ -339,6 +347,34 @@ fn look_at_counters(
     Ok(())
 }
 
+/// The last runs of virtual CPUs, and what the processes are called that run them.
+fn look_at_vcpus(
+    probes: &Probes,
+    carrier: &mut Carrier,
+    meta: &mut Meta,
+    last: &mut Vcpus,
+) -> anyhow::Result<()> {
+    let vcpus = probes.vcpus();
+    if vcpus == *last {
+        return Ok(());
+    }
+    carrier.set_vcpus(&vcpus)?;
+    let known = meta.vmms.len();
+    for pid in vcpus.list.iter().map(Vcpu::pid) {
+        if meta.vmms.iter().all(|(known, _)| *known != pid) {
+            meta.vmms.push((pid, vmm::name_of(pid).unwrap_or_default()));
+        }
+    }
+    if meta.vmms.len() > known
+        && let Err(error) = carrier.set_meta(&serde_json::to_vec(meta)?)
+    {
+        log::warn!("no room for the names of virtual machines: {error}");
+        meta.vmms.truncate(known);
+    }
+    *last = vcpus;
+    Ok(())
+}
+
 /// A signal came before the kexec: give the memory back and say so.
 fn un_preserve(session: Session, brokered: bool, carrier: &Carrier) {
     drop(session);
@@ -396,6 +432,7 @@ fn meta(session: &str, probes: &Probes, attach_ns: u64) -> Meta {
         kept: Vec::new(),
         found: probes.found(),
         clock: facts::clock(),
+        vmms: Vec::new(),
     }
 }
 

@@ -25,8 +25,12 @@ const PER_NAMED_FILE: u64 = 2 * 256;
 /// What all CPUs have at most, but for [`ROOM`] of each, bytes.
 const MOST: u64 = 64 << 20;
 
-/// LUO's commands, all of them (include/uapi/linux/liveupdate.h, v7.3).
-const LUO_COMMANDS: &str = "cmd >= 0xba00 && cmd <= 0xbaff";
+/// LUO's commands, all of them (include/uapi/linux/liveupdate.h, v7.3), and the one that runs a
+/// virtual CPU ([`KVM_RUN`]): it comes back seldom, or the record is ended early.
+const RECORDED: &str = "cmd >= 0xba00 && cmd <= 0xbaff || cmd == 0xae80";
+
+/// `KVM_RUN` (include/uapi/linux/kvm.h).
+pub(super) const KVM_RUN: u64 = 0xae80;
 
 /// System calls on LUO: opens of the device, which have filters; and commands, whose results
 /// come with those of all other `ioctl`. Results of opens would come with those of all other
@@ -110,7 +114,7 @@ pub fn settings(room: Room, trace: BootTrace) -> String {
         "ftrace.options = nooverwrite".to_owned(),
         "ftrace.event.initcall.enable".to_owned(),
         format!("{open}.filter = '__filename_val ~ \"/dev/liveupdate\"'"),
-        format!("{ioctl}.filter = '{LUO_COMMANDS}'"),
+        format!("{ioctl}.filter = '{RECORDED}'"),
     ];
     let events = [OPENS].into_iter().chain(COMMANDS);
     lines.extend(events.map(|name| format!("{}.enable", event(name))));

@@ -7,11 +7,13 @@ use std::io::{self, BufRead as _, BufReader};
 use std::path::PathBuf;
 
 use luo_trace_ebpf::Command;
+use luo_trace_ebpf::maps::NO_RUN_NS;
 use reports::model::Source;
 
-use super::boot_args::{COMMANDS, DETAIL, OPENS};
+use super::boot_args::{COMMANDS, DETAIL, KVM_RUN, OPENS};
+use super::facts;
 use super::tracefs::{self, Record};
-use super::{Boot, BootCall, BootMark, Called, Named, Stamp};
+use super::{Boot, BootCall, BootMark, BootVcpu, Called, Named, Stamp};
 use crate::arch::{TRACE_CLOCK, TraceClock};
 use crate::clock::{BootNs, Cycles, NewClock};
 use crate::liveupdate::DEVICE_PATH;
@@ -26,6 +28,9 @@ pub fn is_there() -> bool {
 #[must_use]
 pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
     let mut boot = parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp));
+    for vcpu in &mut boot.vcpus {
+        vcpu.pid = facts::process_of(vcpu.tid);
+    }
     let lost: u64 = fill().iter().map(|cpu| cpu.lost).sum();
     if lost > 0 {
         let why = format!("the boot trace was full: {lost} later records found no room");
@@ -48,22 +53,31 @@ pub fn is_off() -> bool {
     COMMANDS.iter().any(|event| off(event).unwrap_or(false))
 }
 
+/// A stamp as the trace's own clock has it.
+fn raw(stamp: &str) -> Option<Stamp> {
+    let digits = stamp.replace('.', "");
+    Some(Stamp {
+        boot_ns: BootNs::new(digits.parse().ok()?),
+        error_ns: 0,
+        source: Source::Ftrace,
+    })
+}
+
 /// The system calls on LUO so far; their stamps are the trace's own.
 #[must_use]
 pub fn luo() -> Vec<BootCall> {
-    let raw = |stamp: &str| {
-        let digits = stamp.replace('.', "");
-        Some(Stamp {
-            boot_ns: BootNs::new(digits.parse().ok()?),
-            error_ns: 0,
-            source: Source::Ftrace,
-        })
-    };
     let calls = lines().map_or(Vec::new(), |lines| parse(lines, raw).calls);
     calls
         .into_iter()
         .filter(|call| call.what.is_luo())
         .collect()
+}
+
+/// Threads that have run virtual CPUs so far.
+#[must_use]
+pub fn vcpu_threads() -> Vec<u32> {
+    let vcpus = lines().map_or(Vec::new(), |lines| parse(lines, raw).vcpus);
+    vcpus.into_iter().map(|vcpu| vcpu.tid).collect()
 }
 
 /// Records no more system calls: each of the machine's takes longer as long as any is.
@@ -171,6 +185,7 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
     let mut boot = Boot::default();
     let mut level = None;
     let mut open = HashMap::new();
+    let mut runs = Runs::default();
     for line in lines {
         let Some(record) = Record::parse(&line) else {
             continue;
@@ -186,6 +201,7 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
                     boot.stages.push((format!("initcalls.{name}"), at));
                 }
             }
+            "sys_ioctl" if runs.take(&record, at) => {}
             "initcall_start" | "initcall_finish" | "sys_openat" | "sys_ioctl" => {
                 // A thread is in one such call at a time: what it was in before has
                 // ended, seen or not.
@@ -225,12 +241,76 @@ pub fn parse(lines: impl Iterator<Item = String>, place: impl Fn(&str) -> Option
             _ => {}
         }
     }
+    boot.vcpus = runs.of;
     // Those of `do_initcalls` and the early ones: console initcalls run before, from
     // `start_kernel`. A boot configuration comes too late for the early and core ones.
     let mut initcalls = boot.calls.iter().filter(|call| !call.what.is_luo());
     let first = initcalls.find(|call| call.tid == 1);
     boot.first_initcall = first.map(|call| call.start);
     boot
+}
+
+/// Runs of virtual CPUs.
+#[derive(Default)]
+struct Runs {
+    of: Vec<BootVcpu>,
+    /// Threads that are in one, and since when.
+    open: HashMap<u32, Stamp>,
+}
+
+impl Runs {
+    /// Takes a record if it is of one.
+    fn take(&mut self, record: &Record<'_>, at: Stamp) -> bool {
+        let Some(ret) = result(record) else {
+            self.open.remove(&record.tid);
+            if command(record) != Some(KVM_RUN) {
+                return false;
+            }
+            self.open.insert(record.tid, at);
+            if self.of_thread(record.tid).is_none() {
+                self.of.push(BootVcpu {
+                    tid: record.tid,
+                    pid: None,
+                    comm: record.comm.to_owned(),
+                    first: None,
+                    tried: None,
+                });
+            }
+            if let Some(vcpu) = self.of_thread(record.tid) {
+                vcpu.first.get_or_insert(at);
+            }
+            return true;
+        };
+        let Some(start) = self.open.remove(&record.tid) else {
+            return false;
+        };
+        let inside = at.boot_ns - start.boot_ns;
+        let short = inside.unsigned_abs() < NO_RUN_NS;
+        if ret == EINTR
+            && short
+            && let Some(vcpu) = self.of_thread(record.tid)
+            && vcpu.first == Some(start)
+        {
+            // Whether it ran at all is not known.
+            vcpu.first = None;
+            vcpu.tried.get_or_insert(start);
+        }
+        true
+    }
+
+    fn of_thread(&mut self, tid: u32) -> Option<&mut BootVcpu> {
+        self.of.iter_mut().find(|vcpu| vcpu.tid == tid)
+    }
+}
+
+/// What `KVM_RUN` returns when it was interrupted.
+const EINTR: i64 = -4;
+
+/// The command of an ioctl: `(fd: 3, cmd: 0xba01, arg: 0x7fff54b58a70)`.
+fn command(record: &Record<'_>) -> Option<u64> {
+    let (_, rest) = record.text.split_once("cmd: 0x")?;
+    let (command, _) = rest.split_once(',')?;
+    u64::from_str_radix(command, 16).ok()
 }
 
 /// What a record says is called: `func=con_init+0x0/0x250`,
@@ -243,14 +323,10 @@ fn called(record: &Record<'_>, level: Option<&String>) -> Option<Called> {
             let (name, _) = rest.split_once('"')?;
             (name == DEVICE_PATH).then_some(Called::Open)
         }
-        "sys_ioctl" => {
-            let (_, rest) = record.text.split_once("cmd: 0x")?;
-            let (command, _) = rest.split_once(',')?;
-            match Command::from_register(u64::from_str_radix(command, 16).ok()?) {
-                Command::Other(_) => None,
-                command => Some(Called::Ioctl(command)),
-            }
-        }
+        "sys_ioctl" => match Command::from_register(command(record)?) {
+            Command::Other(_) => None,
+            command => Some(Called::Ioctl(command)),
+        },
         _ => Some(Called::Initcall {
             function: function(record.text)?.to_owned(),
             level: level.filter(|_| record.tid == 1).cloned(),
@@ -412,6 +488,40 @@ mod tests {
         };
         let named = (call.of.session.as_deref(), call.of.token, call.ret);
         assert_eq!(named, (Some("vm \"1\""), Some(7), Some(0)));
+    }
+
+    #[test]
+    fn a_virtual_cpu_ran_first_when_it_did_not_come_back_at_once() {
+        let boot = parsed(
+            "\
+           vcpu0-9       [000] .....   100: sys_ioctl(fd: 9, cmd: 0xae80, arg: 0x0)
+           vcpu0-9       [000] .....   900: sys_ioctl -> 0xfffffffffffffffc
+           vcpu0-9       [000] .....  1000: sys_ioctl(fd: 9, cmd: 0xae80, arg: 0x0)
+           vcpu0-9       [000] .....  1500: sys_ioctl -> 0x0
+           vcpu0-9       [000] .....  1600: sys_ioctl(fd: 9, cmd: 0xae80, arg: 0x0)
+           vcpu0-9       [000] .....  1700: sys_ioctl -> 0xfffffffffffffffc
+           vcpu1-8       [001] .....  2000: sys_ioctl(fd: 7, cmd: 0xae80, arg: 0x0)
+           vcpu1-8       [001] .....  202000: sys_ioctl -> 0xfffffffffffffffc
+           vcpu1-8       [001] .....  202100: sys_ioctl(fd: 5, cmd: 0xba01, arg: 0x7fff54b58a70)
+           vcpu1-8       [001] .....  202200: sys_ioctl -> 0x0
+           vcpu2-7       [001] .....  203000: sys_ioctl(fd: 7, cmd: 0xae80, arg: 0x0)
+",
+        );
+        let ns = |stamp: Option<Stamp>| stamp.map(|stamp| stamp.boot_ns.ns());
+        let told: Vec<_> = boot
+            .vcpus
+            .iter()
+            .map(|vcpu| (vcpu.tid, ns(vcpu.first), ns(vcpu.tried)))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (9, Some(1_000), Some(100)),
+                (8, Some(2_000), None),
+                (7, Some(203_000), None)
+            ]
+        );
+        assert_eq!(boot.calls.len(), 1);
     }
 
     #[test]

@@ -128,3 +128,10 @@ pub fn series() -> Option<Series> {
     let mut number = || numbers.next()?.parse().ok();
     Some((number()?, number()?))
 }
+/// The process that a thread is of, while it runs.
+#[must_use]
+pub fn process_of(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok()
+}

@@ -11,6 +11,7 @@ pub mod manager;
 pub mod marks;
 pub mod persistent;
 pub mod tracefs;
+pub mod vmm;
 
 use luo_trace_ebpf::Command;
 use reports::model::{Handoff, Hole, Source};
@@ -33,6 +34,8 @@ pub struct Boot {
     pub stages: Vec<(String, Stamp)>,
     /// Calls that the kernel's own trace saw: initcalls, and system calls on LUO.
     pub calls: Vec<BootCall>,
+    /// The first run of each virtual CPU, by thread.
+    pub vcpus: Vec<BootVcpu>,
     /// Marks that were written before ours were watched.
     pub marks: Vec<BootMark>,
     /// Lines of the log from before its clock was the one in use.
@@ -60,6 +63,7 @@ impl Boot {
             exec_init,
             stages,
             calls,
+            vcpus,
             marks,
             unplaced_lines,
             console,
@@ -75,6 +79,7 @@ impl Boot {
         self.stages.extend(stages);
         self.stages.sort_by_key(|(_, stamp)| stamp.boot_ns);
         self.calls.extend(calls);
+        self.vcpus.extend(vcpus);
         self.marks.extend(marks);
         self.unplaced_lines += unplaced_lines;
         self.console = self.console.or(console);
@@ -105,6 +110,21 @@ pub struct BootCall {
     pub ret: Option<i64>,
     /// Session and file, where the trace names them.
     pub of: Named,
+}
+
+/// A virtual CPU's first run in the kernel's own trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootVcpu {
+    /// The thread.
+    pub tid: u32,
+    /// The process, as far as it still ran.
+    pub pid: Option<u32>,
+    /// Name of the thread, at most 15 bytes.
+    pub comm: String,
+    /// Entry of its first `KVM_RUN` that surely ran it, or has not come back.
+    pub first: Option<Stamp>,
+    /// Entry of the first one before, of which that is not sure.
+    pub tried: Option<Stamp>,
 }
 
 /// What a LUO call was about, as far as it is known.

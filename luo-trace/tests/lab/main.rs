@@ -9,6 +9,7 @@
 
 mod absence;
 mod explained;
+mod guests;
 mod handlers;
 mod host;
 #[path = "../recorded/mod.rs"]

@@ -4,13 +4,14 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{PhaseId, Run, WINDOWS};
+use crate::model::phase::WORKLOAD;
+use crate::model::{GUEST, PhaseId, Run, WINDOWS};
 
 /// Something that has one length in each run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Item {
     /// A window by its title: `restore`, or `workload NAME`; plain `workload`
-    /// is the first.
+    /// is the first, plain `guest` the longest.
     Window(String),
     /// A phase by its id.
     Phase(String),
@@ -37,7 +38,7 @@ impl Item {
         let window = name.split_once(' ').map_or(name, |(window, _)| window);
         if PhaseId::named(name).is_some() {
             Some(Self::Phase(name.to_owned()))
-        } else if WINDOWS.contains(&name) || window == "workload" {
+        } else if WINDOWS.contains(&name) || [WORKLOAD, GUEST].contains(&window) {
             Some(Self::Window(name.to_owned()))
         } else {
             None
@@ -58,6 +59,10 @@ impl Item {
     #[must_use]
     pub fn length(&self, run: &Run) -> Option<i64> {
         match self {
+            Self::Window(title) if title == GUEST => {
+                let guests = run.windows.iter().filter(|window| window.name == GUEST);
+                guests.map(|window| window.duration_ns).max()
+            }
             Self::Window(title) => {
                 let titled = run.windows.iter().find(|w| w.title() == *title);
                 Some(titled.or_else(|| run.window(title))?.duration_ns)

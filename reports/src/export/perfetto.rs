@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{ExportError, Exporter};
 use crate::files::set::{Keep, Set};
-use crate::model::{KernelSide, Run, Span};
+use crate::model::{Guest, KernelSide, Run, Span};
 
 pub(super) static EXPORTER: Exporter = Exporter {
     name: "perfetto",
@@ -180,6 +180,32 @@ impl Writer {
         self.event(t, END, track, TrackEvent::default());
     }
 
+    /// A track for a virtual machine: its phases, and below it when each virtual CPU was out.
+    fn guest(&mut self, guest: &Guest, root: u64) {
+        let track = self.track(&format!("guest {}", guest.name), Some(root));
+        for phase in &guest.phases {
+            self.slice(
+                (phase.start_t, phase.end_t()),
+                track,
+                named(&phase.id, "phase"),
+            );
+        }
+        for vcpu in &guest.vcpus {
+            let out = vcpu
+                .stopped_t
+                .zip(vcpu.resumed_t)
+                .filter(|(from, to)| from <= to);
+            if let Some(out) = out {
+                let line = self.track(&format!("vCPU {}", vcpu.index), Some(track));
+                let mut event = named("out", "vcpu");
+                event
+                    .debug_annotations
+                    .push(int("error_ns", vcpu.error_ns.cast_signed()));
+                self.slice(out, line, event);
+            }
+        }
+    }
+
     fn run(&mut self, run: &Run, number: u64) {
         let root = self.track(&format!("run {}", run.id), None);
         let [windows, old, gap, new] = ["windows and marks", "old kernel", "gap", "new kernel"]
@@ -190,6 +216,9 @@ impl Writer {
             let mut event = named(&name, "window");
             event.debug_annotations.push(int("error_ns", error));
             self.slice((window.start, window.end), track, event);
+        }
+        for guest in &run.guests {
+            self.guest(guest, root);
         }
         for mark in &run.marks {
             self.event(mark.t, INSTANT, windows, named(&mark.text, "mark"));

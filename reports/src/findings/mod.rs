@@ -3,6 +3,7 @@
 
 mod calls;
 mod evidence;
+mod guests;
 pub(crate) mod matrix;
 mod run;
 mod set;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::calls::Forest;
 use super::evidence::{evidence, holes_and_advice, self_cost, setting};
+use super::guests;
 use super::{Body, Cell, Fact, Findings, Role, Section, TableLine};
 use crate::model::phase::{SERVICE, WORKLOAD};
-use crate::model::{DEFAULT_WINDOW, KernelSide, Outcome, Phase, Run, Source, Span, Witness};
+use crate::model::{DEFAULT_WINDOW, GUEST, KernelSide, Outcome, Phase, Run, Source, Span, Witness};
 use crate::stats::ratio;
 use crate::units::{brief, bytes, column, count, exact};
 
@@ -20,6 +21,7 @@ pub(crate) fn of_run(run: &Run, top: usize) -> Findings {
     let evidence = Body::Facts(evidence(run));
     let [unseen, advice] = holes_and_advice(run);
     let mut sections = vec![
+        guests::section(run),
         windows(run),
         phases(run),
         derived(run),
@@ -116,6 +118,7 @@ fn windows(run: &Run) -> Section {
             DEFAULT_WINDOW => (" (default)", "kexec, last retrieve"),
             WORKLOAD => ("", "pause, resume marks"),
             SERVICE => ("", "units stop, agents ready"),
+            GUEST => ("", "vCPUs stop, run again"),
             _ => ("", ""),
         };
         TableLine::of([

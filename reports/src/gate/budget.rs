@@ -3,8 +3,8 @@
 //! ```text
 //! budget    = quantity relation limit
 //! quantity  = item "." statistic | "count(" function ")" | "holes" | "lost"
-//! item      = window | phase | "workload(" name ")" | "span(" function ")"
-//! statistic = "median" | "p50" | "p99.9" | "min" | "max"
+//! item      = window | phase | "workload(" name ")" | "guest(" name ")" | "span(" function ")"
+//! statistic = "median" | "p50" | "p99.9" | "min" | "max" | "worst"
 //! relation  = "<=" | "<" | "==" | "!=" | ">=" | ">"
 //! limit     = number [unit], the unit one of ns, us, ms, s for a length
 //! ```
@@ -186,9 +186,11 @@ fn quantity(cursor: &mut Cursor<'_>) -> Result<Limited, BudgetError> {
         match word {
             "count" => return Ok(Limited::Calls(name)),
             "span" => Item::Span(name),
-            "workload" => Item::Window(format!("workload {name}")),
+            "workload" | "guest" => Item::Window(format!("{word} {name}")),
             _ => {
-                let what = format!("{word}() is nothing; there are count(), span() and workload()");
+                let what = format!(
+                    "{word}() is nothing; there are count(), span(), workload() and guest()"
+                );
                 return Err(start.error(what));
             }
         }
@@ -225,7 +227,7 @@ fn statistic(at: Cursor<'_>, figure: &str) -> Result<Statistic, BudgetError> {
     match (figure, percent) {
         ("median" | "p50", _) => Ok(Statistic::Median),
         ("min", _) => Ok(Statistic::Min),
-        ("max", _) => Ok(Statistic::Max),
+        ("max" | "worst", _) => Ok(Statistic::Max),
         (_, Some(percent)) if percent > 0.0 && percent < 100.0 => {
             Ok(Statistic::Percentile(percent))
         }
@@ -347,6 +349,8 @@ mod tests {
             "old.freeze.max <= 20us",
             " old.freeze.min>7ns ",
             "workload(vm 1).min >= 0s",
+            "guest(web-1).max < 2s",
+            "guest.worst < 2s",
             "span(luo_retrieve_file).median != 3\u{b5}s",
             "count(memfd_luo_retrieve) == 500",
             "holes == 0",

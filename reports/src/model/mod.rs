@@ -7,8 +7,10 @@
 
 pub mod calls;
 mod check;
+mod guest;
 pub mod phase;
 
+pub use guest::{Felt, GUEST, Guest, GuestVcpu, Matched};
 pub use phase::{PhaseId, WINDOWS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,9 @@ pub struct Run {
     pub windows: Vec<Window>,
     /// Contiguous partition of the window `restore`, in time order.
     pub phases: Vec<Phase>,
+    /// Virtual machines that were seen in either kernel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<Guest>,
     /// Calls of probed functions, in order of start.
     pub spans: Vec<Span>,
     /// Calls of per-page functions, summed by name and kernel.
@@ -148,9 +153,9 @@ pub struct Clock {
 /// An interval with named ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Window {
-    /// `kernel`, `restore` or `workload`.
+    /// `kernel`, `restore`, `workload`, `service` or `guest`.
     pub name: String,
-    /// Which workload, for `workload`.
+    /// Which workload, for `workload`, and which machine, for `guest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<String>,
     /// Start, ns.

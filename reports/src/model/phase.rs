@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use super::{DEFAULT_WINDOW, KernelSide};
+use super::{DEFAULT_WINDOW, GUEST, KernelSide};
 
 /// The windows that a run may have, the default one first.
-pub const WINDOWS: [&str; 4] = [DEFAULT_WINDOW, "kernel", WORKLOAD, SERVICE];
+pub const WINDOWS: [&str; 5] = [DEFAULT_WINDOW, "kernel", WORKLOAD, SERVICE, GUEST];
 /// The window between a workload's own marks.
 pub const WORKLOAD: &str = "workload";
 /// The window from when a service manager begins to stop units to when the services that keep
@@ -76,15 +76,15 @@ macro_rules! phases {
 }
 
 /// Parts of what its owner feels, outside the blackout of the kernels.
-const PAUSED: &[&str] = &[WORKLOAD];
+const PAUSED: &[&str] = &[WORKLOAD, GUEST];
 /// Parts of a service manager's way down.
 const STOPPED: &[&str] = &[SERVICE];
 /// The way back to work.
-const AROUND: &[&str] = &[WORKLOAD, SERVICE];
+const AROUND: &[&str] = &[WORKLOAD, SERVICE, GUEST];
 /// Parts of the way from one init to the next.
 const KERNEL: &[&str] = &WINDOWS;
 /// Parts of what follows the exec of init.
-const RESTORE: &[&str] = &[DEFAULT_WINDOW, WORKLOAD, SERVICE];
+const RESTORE: &[&str] = &[DEFAULT_WINDOW, WORKLOAD, SERVICE, GUEST];
 
 phases! {
     OldStopping: "old.pause.stopping" Old,
@@ -114,7 +114,7 @@ phases! {
     NewRestore: "new.restore" New,
         until "the return of the last retrieve", in RESTORE, 0x00cc_79a7 / 0x00dd_93bc;
     NewResume: "new.resume" New,
-        until "the resume mark, or the last service is ready", in AROUND, 0x006f_5fa8 / 0x009a_8bd0;
+        until "the resume mark, the last service is ready, or the last vCPU runs", in AROUND, 0x006f_5fa8 / 0x009a_8bd0;
 }
 
 impl PhaseId {

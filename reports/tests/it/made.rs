@@ -51,6 +51,7 @@ pub fn run(number: i64) -> Run {
         },
         windows: vec![window("kernel", init), window("restore", end)],
         phases,
+        guests: Vec::new(),
         spans: Vec::new(),
         aggregates: vec![aggregate("kho_restore_folio", 50_000, 5 * MS)],
         marks: Vec::new(),

@@ -113,8 +113,8 @@ fn torn_slots_are_counted_and_the_others_kept() {
 #[test]
 fn other_versions_are_told_apart() {
     let refused = |change: fn(&mut Header)| with_header(change).unwrap_err().to_string();
-    assert!(refused(|h| h.major += 1).contains("format 2.2, newer than"));
-    assert!(refused(|h| h.major -= 1).contains("format 0.2, older than"));
+    assert!(refused(|h| h.major += 1).contains("format 2.3, newer than"));
+    assert!(refused(|h| h.major -= 1).contains("format 0.3, older than"));
     assert!(with_header(|h| h.minor += 1).is_ok());
     assert!(with_header(|h| h.table_digest += 1).is_ok());
     let other = with_header(|h| h.event_format += 1);

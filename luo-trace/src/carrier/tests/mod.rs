@@ -2,12 +2,12 @@
 
 mod hostile;
 
-use luo_trace_ebpf::maps::HotStats;
+use luo_trace_ebpf::maps::{HotStats, Vcpu};
 use luo_trace_ebpf::{Event, ProbeId};
 use proptest::prelude::*;
 
 use super::layout::{self, PAGE, Section};
-use super::{Carrier, Contents, Counters, Plan, Tail, read, read_fd};
+use super::{Carrier, Contents, Counters, Plan, Tail, Vcpus, read, read_fd};
 use crate::clock::Anchor;
 
 const SMALL: Plan = Plan {
@@ -18,6 +18,7 @@ const SMALL: Plan = Plan {
     detail_slots: 16,
     tail_slots: 12,
     hot_slots: 4,
+    vcpu_slots: 3,
 };
 
 const HOT: HotStats = HotStats {
@@ -155,7 +156,7 @@ fn the_default_plan_keeps_what_it_promises() {
     assert!(plan.meta_bytes >= 16_000);
     assert_eq!(
         plan.layout().1,
-        (1 << 20) + (64 + 8 + 4 + 1 + 3 + 1 + 1 + 1) * PAGE
+        (1 << 20) + (64 + 8 + 4 + 1 + 3 + 1 + 1 + 1 + 13) * PAGE
     );
     assert_eq!(Plan::for_buffer(0), Plan::for_buffer(4096));
     assert_eq!(Plan::for_buffer(4097), Plan::for_buffer(8192));
@@ -209,13 +210,34 @@ fn events_of_unknown_probes_are_kept() {
     assert_eq!(contents(&carrier).tail, [event(2, 251)]);
 }
 
+#[test]
+fn virtual_cpus_come_back_and_those_without_room_are_counted() {
+    let vcpu = |n: u64| Vcpu {
+        vcpu: n,
+        vm: 7,
+        ids: 5 << 32 | n,
+        back: 90 + n,
+        ..Vcpu::default()
+    };
+    let of = |numbers: std::ops::Range<u64>, more| Vcpus {
+        list: numbers.map(vcpu).collect(),
+        more,
+    };
+    let mut carrier = complete(&SMALL);
+    assert_eq!(contents(&carrier).vcpus, Vcpus::default());
+    for (given, back) in [(of(1..4, 0), of(1..4, 0)), (of(1..6, 2), of(1..4, 4))] {
+        carrier.set_vcpus(&given).unwrap();
+        assert_eq!(contents(&carrier).vcpus, back);
+    }
+}
+
 prop_compose! {
     fn plan()(
         meta_bytes in 0_u32..300, anchor_slots in 0_u32..20, reboot_anchor_slots in 0_u32..4,
         boundary_slots in 0_u32..12, detail_slots in 0_u32..100, tail_slots in 0_u32..8,
-        hot_slots in 0_u32..6,
+        hot_slots in 0_u32..6, vcpu_slots in 0_u32..4,
     ) -> Plan {
-        Plan { meta_bytes, anchor_slots, reboot_anchor_slots, boundary_slots, detail_slots, tail_slots, hot_slots }
+        Plan { meta_bytes, anchor_slots, reboot_anchor_slots, boundary_slots, detail_slots, tail_slots, hot_slots, vcpu_slots }
     }
 }
 

@@ -18,13 +18,14 @@ use crate::clock::{Anchor, Bounds};
 use crate::exit::Failure;
 use crate::host::now_rfc3339;
 use crate::join;
+use crate::lab::felt;
 use crate::lab::host::accel;
 use crate::lab::host::init;
 use crate::lab::host::qemu::Accel;
 use crate::lab::host::qemu::{self, Machine, Vm};
 use crate::lab::wire::initramfs::Image;
 use crate::lab::wire::parcel;
-use crate::lab::wire::plan::{Plan, run_file, verify_name};
+use crate::lab::wire::plan::{Plan, machine_name, run_file, verify_name};
 use crate::lab::wire::results::{Verified, result_file};
 use crate::lab::wire::ship::{self, Received};
 use crate::lab::witness;
@@ -283,6 +284,12 @@ impl<'a> Runner<'a> {
                 match testimony {
                     Ok(witness) => run.witness = Some(witness),
                     Err(why) => run.holes.push(join::hole("witness", why)),
+                }
+            }
+            for machine in 0..self.campaign.machine.workload.machines.count {
+                let name = format!("{}.json", machine_name(number, machine));
+                if let Some(report) = files.get(&name) {
+                    felt::testify(&mut run, &serde_json::from_slice(report).context(name)?);
                 }
             }
             if let Some(beyond) = witness::disagreement(&run) {

@@ -14,6 +14,9 @@ const SCRIPTS: &str = "
 update
   record; preserve; pack; kexec
   watch; restore; wait collect 0
+machines
+  record; preserve; machines; pack; load; pause; jump-loaded
+  watch; restore; resume; wait collect 0; run look lab-agent look-at-all; looked
 untraced
   preserve; pack; plain-kexec
   restore

@@ -133,7 +133,7 @@ impl Campaign {
         // M = 15 (reserved + M / 64) + workload.
         let with_page_structs =
             |bytes: u64| bytes.saturating_mul(PAGE_STRUCTS) / (PAGE_STRUCTS - SCRATCH);
-        let workload = self.machine.workload.bytes();
+        let workload = self.machine.workload.carried();
         (
             with_page_structs(SCRATCH * reserved),
             with_page_structs(workload),
@@ -202,7 +202,8 @@ impl Campaign {
     pub(super) fn has_witness(&self) -> bool {
         let machine = &self.machine;
         let whole = self.scenario.as_ref().is_none_or(Scenario::is_whole);
-        !machine.no_trace && !machine.deterministic && whole
+        let machines = machine.workload.machines.count > 0;
+        !machine.no_trace && !machine.deterministic && whole && !machines
     }
 }
 

@@ -61,6 +61,7 @@ fn stages(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
     let script = match &campaign.scenario {
         Some(Scenario(name)) => name,
         None if campaign.machine.no_trace => "untraced",
+        None if campaign.machine.workload.machines.count > 0 => "machines",
         None => "update",
     };
     let boots = scenario::boots(script);
@@ -71,11 +72,24 @@ fn stages(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
             if boot > 0 {
                 stages.push(Vec::new());
             }
-            let steps = line.split("; ").map(|text| step(campaign, number, text));
+            let words = line.split("; ").flat_map(|text| each(campaign, text));
+            let steps = words.map(|text| step(campaign, number, &text));
             stages.last_mut().unwrap_or(&mut Vec::new()).extend(steps);
         }
     }
     stages
+}
+
+/// The steps that one word of a script stands for: of each virtual machine there is one.
+fn each(campaign: &Campaign, text: &str) -> Vec<String> {
+    let machines = 0..campaign.machine.workload.machines.count;
+    let of_each = |verb: &str| machines.clone().map(|n| format!("{verb} vm-{n}")).collect();
+    match text {
+        "machines" => of_each("carry"),
+        "resume" => of_each("resume"),
+        "looked" => machines.map(|n| format!("wait vm-{n} 0")).collect(),
+        _ => vec![text.to_owned()],
+    }
 }
 
 /// A step of a script: what is done, then the name of the process, then its arguments.
@@ -130,7 +144,18 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
     match verb {
         "record" => format!("start record record {more}{without}"),
         "preserve" => format!("start agent lab-agent preserve {workload}"),
-        "kexec" | "try-kexec" => {
+        "carry" => {
+            let machine = more.trim_start_matches("vm-");
+            format!("start {more} lab-agent carry {machine} {workload}")
+        }
+        "pause" => format!("ensure pause lab-agent pause {workload}"),
+        "resume" => {
+            let machine = more.trim_start_matches("vm-");
+            let report = format!("{OUT}/{number:04}-{more}.json");
+            format!("beside {more} lab-agent resume {machine} {workload} --report {report}")
+        }
+        "jump-loaded" => "jump kexec kexec".to_owned(),
+        "kexec" | "try-kexec" | "load" => {
             let (kernel, initrd) = (Image::KERNEL, NEXT_INITRAMFS);
             let cmdline = campaign.new_cmdline().replace(' ', BLANK);
             let traced = match machine.boot_trace {
@@ -138,12 +163,14 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
                 BootTrace::Calls => "",
                 BootTrace::Detail => "--boot-detail",
             };
-            let step = if verb == "kexec" {
-                "jump kexec"
-            } else {
-                "run tried"
+            let (step, more) = match verb {
+                "kexec" => ("jump kexec", ""),
+                "load" => ("ensure load", "--load-only"),
+                _ => ("run tried", ""),
             };
-            format!("{step} kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced}")
+            format!(
+                "{step} kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced} {more}"
+            )
         }
         "collect" | "watch" => {
             let keep = flag(machine.keep_carriers, "--keep-carrier /run/out/{n}.carrier");

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod host;
+pub mod machines;
 mod processes;
 pub mod provoke;
 mod refusal;

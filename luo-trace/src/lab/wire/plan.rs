@@ -83,6 +83,11 @@ pub fn run_file(number: u32) -> String {
     format!("{number:04}.run.json")
 }
 
+/// The name of the step that resumes a virtual machine.
+pub fn machine_name(number: u32, machine: u32) -> String {
+    format!("{number:04}-vm-{machine}")
+}
+
 /// The name of the step that restores and verifies an update's workload.
 pub fn verify_name(number: u32) -> String {
     format!("{number:04}-verify")

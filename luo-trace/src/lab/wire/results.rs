@@ -5,6 +5,8 @@ use std::process::ExitStatus;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lab::vmm::Felt;
+
 /// How a line of the parts that hand state over begins (`pr_fmt` in
 /// `kernel/liveupdate/*.c` and `mm/memfd_luo.c`, v7.3).
 pub const SPEAKERS: [&str; 4] = ["KHO: ", "luo: ", "kho_block: ", "memfd_luo: "];
@@ -78,6 +80,19 @@ impl std::fmt::Display for Ended {
             Self::Signal(signal) => write!(f, "signal {signal}"),
         }
     }
+}
+
+/// What became of a virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineReport {
+    /// What it is called.
+    pub name: String,
+    /// Whether its clocks were the host's TSC: else KVM made them up.
+    pub on_host_tsc: bool,
+    /// Words of its memory that are not as its own counters say.
+    pub wrong_words: u64,
+    /// What each of its virtual CPUs felt.
+    pub felt: Vec<Felt>,
 }
 
 /// What the agent found in the new kernel.

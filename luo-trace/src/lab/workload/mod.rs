@@ -1,6 +1,7 @@
 //! What is carried across the update, and the proof that it arrived.
 
 mod device;
+pub mod machines;
 pub(super) mod memfd;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use device::Devices;
+use machines::Machines;
 
 use crate::liveupdate::{NameError, SessionName};
 use crate::quantity::{parse_duration, parse_size, show_duration, show_size};
@@ -27,6 +29,8 @@ pub struct Workload {
     size: u64,
     /// Files of the lab's device, after them.
     devices: Devices,
+    /// Virtual machines, each with a process and a session of its own.
+    pub machines: Machines,
     /// Sessions that the files are dealt to in turn.
     pub sessions: u32,
     /// What the agent waits before it opens the device in the new kernel.
@@ -44,6 +48,11 @@ impl Workload {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         u64::from(self.memfds) * self.size + u64::from(self.devices.count) * self.devices.state
+    }
+
+    /// Bytes that the kexec carries.
+    pub fn carried(&self) -> u64 {
+        self.bytes() + self.machines.bytes()
     }
 
     /// Bytes of the file that is preserved under `token`.
@@ -94,7 +103,8 @@ impl FromStr for Workload {
             format!(
                 "workload '{spec}': {problem}; expected memfd=COUNTxSIZE[,sessions=N]\
                  [,delay=DURATION][,between=DURATION][,device=COUNT[,state=SIZE]\
-                 [,OPERATION=DURATION][,fail=OPERATION:ERRNO]], e.g. memfd=4x1M,sessions=2"
+                 [,OPERATION=DURATION][,fail=OPERATION:ERRNO]][,kvm=COUNTxSIZE[,vcpus=N]\
+                 [,pause=DURATION]], e.g. memfd=4x1M,sessions=2"
             )
         })
     }
@@ -105,6 +115,7 @@ fn parse(spec: &str) -> Result<Workload, String> {
         memfds: 0,
         size: 0,
         devices: Devices::default(),
+        machines: Machines::default(),
         sessions: 1,
         delay: Duration::ZERO,
         between: Duration::ZERO,
@@ -128,7 +139,7 @@ fn parse(spec: &str) -> Result<Workload, String> {
             "delay" => workload.delay = parse_duration(value)?,
             "between" => workload.between = parse_duration(value)?,
             _ => {
-                if !workload.devices.take(key, value)? {
+                if !workload.devices.take(key, value)? && !workload.machines.take(key, value)? {
                     return Err(format!("'{key}' is unknown"));
                 }
             }
@@ -140,13 +151,15 @@ fn parse(spec: &str) -> Result<Workload, String> {
     };
     if let Some(problem) = workload.devices.problem() {
         Err(problem.to_owned())
-    } else if files == 0 {
+    } else if let Some(problem) = workload.machines.problem() {
+        Err(problem)
+    } else if files == 0 && workload.machines.count == 0 {
         Err("it has no files".to_owned())
     } else if size.checked_mul(u64::from(workload.memfds)).is_none() {
         Err("it is larger than any memory".to_owned())
     } else if sessions == 0 {
         Err("it has no session".to_owned())
-    } else if sessions > files {
+    } else if sessions > files.max(1) {
         Err("it has more sessions than files".to_owned())
     } else {
         Ok(workload)
@@ -159,6 +172,7 @@ impl fmt::Display for Workload {
             memfds,
             size,
             devices,
+            machines,
             sessions,
             delay,
             between,
@@ -169,6 +183,10 @@ impl fmt::Display for Workload {
         if devices.count > 0 {
             let comma = if *memfds > 0 { "," } else { "" };
             write!(f, "{comma}{devices}")?;
+        }
+        if machines.count > 0 {
+            let comma = if self.files() > 0 { "," } else { "" };
+            write!(f, "{comma}{machines}")?;
         }
         if *sessions != 1 {
             write!(f, ",sessions={sessions}")?;
@@ -206,6 +224,8 @@ mod tests {
             "device=4,state=1M,freeze=20ms,flb.retrieve=sleep:5ms,notifier=100us,\
              fail=freeze:EIO@3*1,fail=can_finish:EBUSY",
             "memfd=4x1M,device=2,sessions=2",
+            "kvm=2x256M,vcpus=2",
+            "memfd=1x4K,kvm=1x4M,vcpus=200,pause=300ms,guest.load=idle,guest.tsc=stopped",
         ] {
             assert_eq!(read(spec).unwrap().to_string(), spec);
         }
@@ -240,6 +260,13 @@ mod tests {
             ("device=1,flb.freeze=1ms", "'flb.freeze' is unknown"),
             ("device=1,fail=freeze:EWHAT", "is not OPERATION:ERRNO"),
             ("device=1,state=2G", "at most 1G"),
+            ("vcpus=2", "need kvm="),
+            ("kvm=1x1M", "4M to 2G of RAM"),
+            ("kvm=1x4M,vcpus=0", "1 to 255 vCPUs"),
+            (
+                "kvm=1x4M,guest.load=heavy",
+                "'heavy' is none of clocks, exits, idle",
+            ),
         ] {
             let error = read(spec).unwrap_err();
             assert!(error.contains(problem), "{spec}: {error}");

@@ -1,0 +1,67 @@
+//! Whether the virtual machines of the old kernel run again.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use luo_trace_ebpf::maps::Vcpu;
+
+use crate::carrier::Vcpus;
+use crate::host::ending::Every;
+use crate::join::OldHalf;
+use crate::probes::Probes;
+use crate::sources::boot_trace;
+
+/// This long without another virtual CPU that runs again ends the wait for the rest.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Between two looks into the boot trace: each takes the kernel a few us a line.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is known of them.
+pub(super) struct Guests {
+    /// Virtual CPUs that the old kernel ran.
+    expected: usize,
+    back: usize,
+    /// When the last one came back, or when the wait for them began.
+    last: Option<Instant>,
+    /// When to look into the boot trace.
+    look: Every,
+}
+
+impl Guests {
+    pub(super) fn new() -> Self {
+        Self {
+            expected: 0,
+            back: 0,
+            last: None,
+            look: Every::new(LOOK),
+        }
+    }
+
+    /// The carrier is here: these ran in the old kernel.
+    pub(super) fn expect(&mut self, old: &OldHalf) {
+        self.expected = old.vcpus.list.len();
+    }
+
+    /// Whether all of them run again, or no more will as far as can be told.
+    pub(super) fn are_back(&mut self, probes: Option<&Probes>) -> bool {
+        let Some(probes) = probes.filter(|probes| self.expected > 0 && probes.sees_vcpus()) else {
+            return true;
+        };
+        let mut back = threads(&probes.vcpus());
+        if back.len() < self.expected && self.look.due() {
+            // What ran before the probes were armed, and has not come back since.
+            back.extend(boot_trace::vcpu_threads());
+        }
+        let back = back.len().max(self.back);
+        if back > self.back || self.last.is_none() {
+            (self.back, self.last) = (back, Some(Instant::now()));
+        }
+        back >= self.expected || self.last.is_some_and(|last| last.elapsed() > QUIET)
+    }
+}
+
+fn threads(vcpus: &Vcpus) -> BTreeSet<u32> {
+    let ran = vcpus.list.iter().filter(|vcpu| vcpu.first != 0);
+    ran.map(Vcpu::tid).collect()
+}

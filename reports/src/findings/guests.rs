@@ -1,0 +1,47 @@
+//! What is worth saying of virtual machines: they come first, as all else is for them.
+
+use super::{Cell, Role, Section, TableLine};
+use crate::model::{GUEST, Guest, Run, Window};
+
+/// Machines that are listed, the longest out first.
+const LISTED: usize = 20;
+
+/// A line for each machine, the one that was out for longest first.
+pub(super) fn section(run: &Run) -> Section {
+    let mut guests: Vec<(&Guest, Option<&Window>)> = run
+        .guests
+        .iter()
+        .map(|guest| (guest, window(run, guest)))
+        .collect();
+    let length = |window: Option<&Window>| window.map(|window| window.duration_ns);
+    guests.sort_by_key(|(_, window)| std::cmp::Reverse(length(*window)));
+    let line = |(guest, window): &(&Guest, Option<&Window>)| {
+        let part = |id: &str| {
+            let part = guest.phases.iter().find(|phase| phase.id == id);
+            window.map(|_| Cell::length(part.map_or(0, |phase| phase.duration_ns)))
+        };
+        let felt = guest.vcpus.iter().filter_map(|vcpu| vcpu.felt.as_ref());
+        let felt = felt.map(|felt| i64::try_from(felt.tsc_ns).unwrap_or(i64::MAX));
+        TableLine::of([
+            Cell::Name(guest.name.clone()),
+            Cell::Count(guest.vcpus.len() as u64),
+            Cell::known(length(*window), Cell::length),
+            part("old.pause").unwrap_or(Cell::Unknown),
+            part("new.resume").unwrap_or(Cell::Unknown),
+            Cell::known(felt.max(), Cell::length),
+            Cell::text(guest.matched.map_or("one side", |matched| matched.as_str())),
+        ])
+    };
+    let mut lines: Vec<TableLine> = guests.iter().take(LISTED).map(line).collect();
+    if let Some(more) = guests.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        lines.push(TableLine::of([Cell::Text(format!("({more} more)"))]));
+    }
+    let columns = "guest <18 | vCPUs >5 | out >9 | pause >8 | resume >8 | felt >9 | by <8";
+    Section::lines("", Role::Lead, columns, lines)
+}
+
+/// The window of a machine.
+fn window<'r>(run: &'r Run, guest: &Guest) -> Option<&'r Window> {
+    let mut windows = run.windows.iter().filter(|window| window.name == GUEST);
+    windows.find(|window| window.workload.as_ref() == Some(&guest.name))
+}
