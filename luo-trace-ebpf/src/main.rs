@@ -77,8 +77,6 @@ static VCPUS: Array<Vcpu> = Array::with_max_entries(VCPUS_PER_CPU, BPF_F_MMAPABL
 static SLOT_OF_VCPU: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
 #[map]
 static SLOT_OF_THREAD: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
-/// Of a virtual CPU that has none.
-const NO_SLOT: u32 = u32::MAX;
 /// What `KVM_RUN` returns when it was interrupted (include/uapi/asm-generic/errno-base.h).
 const EINTR: i32 = 4;
 
@@ -425,34 +423,22 @@ fn enter_guest(vcpu: u64) {
 /// The slot of a virtual CPU that this thread has not run last.
 #[inline(always)]
 fn slot_of(vcpu: u64, ids: u64) -> Option<*mut Vcpu> {
-    let tid = ids as u32;
     // SAFETY: a value of the map, read once.
-    let number = match SLOT_OF_VCPU.get_ptr(vcpu).map(|slot| unsafe { *slot }) {
-        Some(number) => number,
-        None => {
-            let cpu = unsafe { bpf_get_smp_processor_id() };
-            let stats = STATS.get_ptr_mut(cpu)?;
-            // SAFETY: a counter of this CPU's slot.
-            let taken = unsafe { (*stats).vcpus };
-            unsafe { add_one(&raw mut (*stats).vcpus) };
-            let number = if taken < VCPUS_PER_CPU as u64 {
-                cpu * VCPUS_PER_CPU + taken as u32
-            } else {
-                NO_SLOT
-            };
-            let _ = SLOT_OF_VCPU.insert(vcpu, number, 0);
-            number
-        }
+    let known = SLOT_OF_VCPU.get_ptr(vcpu).map(|slot| unsafe { *slot });
+    let known = known.and_then(|number| Some((number, VCPUS.get_ptr_mut(number)?)));
+    // SAFETY: as above, a word.
+    let (number, slot) = match known.filter(|(_, slot)| unsafe { (**slot).vcpu } == vcpu) {
+        Some(known) => known,
+        None => claim(vcpu)?,
     };
-    let slot = VCPUS.get_ptr_mut(number)?;
-    let _ = SLOT_OF_THREAD.insert(tid, number, 0);
+    let _ = SLOT_OF_THREAD.insert(ids as u32, number, 0);
     // SAFETY: a slot that one thread at a time has; the machine is the first member of
     // struct kvm_vcpu (include/linux/kvm_host.h), and the helper checks the address.
     unsafe {
         let vm = bpf_probe_read_kernel(vcpu as *const u64).unwrap_or(0);
-        let same = (*slot).vm == vm && (*slot).ids >> 32 == ids >> 32;
+        let same = (*slot).vcpu == vcpu && (*slot).vm == vm && (*slot).ids >> 32 == ids >> 32;
         if !same {
-            // The kernel gave the address of one that is gone to a new one.
+            // It was another's, or the kernel gave the address of one that is gone to a new one.
             (&raw mut (*slot).first).write(0);
             (&raw mut (*slot).tried).write(0);
             (&raw mut (*slot).inside_ns).write(0);
@@ -468,19 +454,36 @@ fn slot_of(vcpu: u64, ids: u64) -> Option<*mut Vcpu> {
     Some(slot)
 }
 
+/// A slot for a virtual CPU that has none: of those of this CPU, the one that was claimed first.
+#[inline(always)]
+fn claim(vcpu: u64) -> Option<(u32, *mut Vcpu)> {
+    // SAFETY: a helper that takes nothing.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let stats = STATS.get_ptr_mut(cpu)?;
+    // SAFETY: a counter of this CPU's slot.
+    let claimed = unsafe { (*stats).vcpus };
+    // SAFETY: as above.
+    unsafe { add_one(&raw mut (*stats).vcpus) };
+    let number = cpu * VCPUS_PER_CPU + claimed as u32 % VCPUS_PER_CPU;
+    let _ = SLOT_OF_VCPU.insert(vcpu, number, 0);
+    Some((number, VCPUS.get_ptr_mut(number)?))
+}
+
 /// The thread is back from the virtual CPU that it ran.
 #[inline(always)]
 fn leave_guest(ret: i32) {
-    let tid = bpf_get_current_pid_tgid() as u32;
+    let ids = bpf_get_current_pid_tgid();
     // SAFETY: a value of the map, read once.
-    let number = SLOT_OF_THREAD.get_ptr(tid).map(|slot| unsafe { *slot });
+    let number = SLOT_OF_THREAD
+        .get_ptr(ids as u32)
+        .map(|slot| unsafe { *slot });
     let Some(slot) = number.and_then(|slot| VCPUS.get_ptr_mut(slot)) else {
         return;
     };
     // SAFETY: a helper that takes nothing; words of a slot that only this thread has.
     unsafe {
         let entry = (*slot).entry;
-        if entry == 0 || entry < (*slot).back {
+        if (*slot).ids != ids || entry < (*slot).back {
             return;
         }
         let now = bpf_ktime_get_boot_ns();

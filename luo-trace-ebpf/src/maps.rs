@@ -144,7 +144,7 @@ pub struct CpuStats {
     pub entries: u64,
     /// Returns of these that were added to a sum.
     pub summed: u64,
-    /// Virtual CPUs that were first run here; those beyond [`VCPUS_PER_CPU`] have no slot.
+    /// Slots that were claimed here for virtual CPUs; beyond [`VCPUS_PER_CPU`] the oldest go.
     pub vcpus: u64,
 }
 

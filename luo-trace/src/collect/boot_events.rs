@@ -30,6 +30,8 @@ pub const GUARD: &str = "boot-trace-off";
 pub(super) struct BootEvents {
     guard: Option<Child>,
     look: Every,
+    /// It has runs of virtual CPUs, too.
+    vcpus: bool,
 }
 
 impl BootEvents {
@@ -38,6 +40,7 @@ impl BootEvents {
         boot_trace::watches_luo().then(|| Self {
             guard: None,
             look: Every::new(LOOK),
+            vcpus: true,
         })
     }
 
@@ -77,6 +80,15 @@ impl BootEvents {
     /// The same, now and then only.
     pub(super) fn news(&mut self) -> Option<Vec<BootCall>> {
         self.look.due().then(Self::calls)
+    }
+
+    /// Probes see virtual CPUs from here on.
+    pub(super) fn leave_vcpus_out(&mut self) {
+        if std::mem::take(&mut self.vcpus)
+            && let Err(error) = boot_trace::leave_vcpus_out()
+        {
+            log::debug!("the boot trace goes on with runs of virtual CPUs: {error}");
+        }
     }
 
     /// Whether the guard has ended it, as it is half full.

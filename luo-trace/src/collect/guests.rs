@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use luo_trace_ebpf::maps::Vcpu;
 
-use crate::carrier::Vcpus;
 use crate::host::ending::Every;
 use crate::join::OldHalf;
 use crate::probes::Probes;
@@ -61,7 +60,7 @@ impl Guests {
     }
 }
 
-fn threads(vcpus: &Vcpus) -> BTreeSet<u32> {
-    let ran = vcpus.list.iter().filter(|vcpu| vcpu.first != 0);
+fn threads(vcpus: &[Vcpu]) -> BTreeSet<u32> {
+    let ran = vcpus.iter().filter(|vcpu| vcpu.first != 0);
     ran.map(Vcpu::tid).collect()
 }

@@ -20,7 +20,6 @@ use luo_trace_ebpf::{Probe, ProbeId};
 use reports::model::phase::SERVICE;
 use reports::model::{DEFAULT_WINDOW, Hole, KernelSide, Run};
 
-use crate::carrier::Vcpus;
 use crate::clock::trust::Sides;
 use crate::clock::{Anchor, Bridge, NewClock};
 use crate::exit::{Exit, Failure};
@@ -329,9 +328,9 @@ fn finish(
 }
 
 /// What the processes are called that run these.
-fn vmms(vcpus: &Vcpus, boot: &Boot) -> Vec<(u32, String)> {
+fn vmms(vcpus: &[Vcpu], boot: &Boot) -> Vec<(u32, String)> {
     let traced = boot.vcpus.iter().filter_map(|vcpu| vcpu.pid);
-    let pids: BTreeSet<u32> = vcpus.list.iter().map(Vcpu::pid).chain(traced).collect();
+    let pids: BTreeSet<u32> = vcpus.iter().map(Vcpu::pid).chain(traced).collect();
     let named = pids
         .into_iter()
         .filter_map(|pid| Some((pid, vmm::name_of(pid)?)));

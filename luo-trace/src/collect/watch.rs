@@ -224,6 +224,9 @@ impl<'o> Watch<'o> {
         let events = self.boot_events.as_mut();
         let events = events.filter(|_| self.progress.is_idle())?;
         let calls = events.news()?;
+        if self.probes.as_ref().is_some_and(Probes::sees_vcpus) {
+            events.leave_vcpus_out();
+        }
         // Before the probes were armed, too, and where the trace could not be read just then.
         if !self.device.was_opened() {
             self.device.had(&calls);

@@ -12,7 +12,6 @@ use reports::model::{
 
 use super::calls::Calls;
 use super::{Joined, NewHalf, Side, Stamp, boot, hole};
-use crate::carrier::Vcpus;
 use crate::clock::{BootNs, New};
 use crate::sources::BootVcpu;
 
@@ -46,7 +45,7 @@ pub(super) fn find(joined: &Joined<'_>, phases: &[Phase]) -> Found {
     };
     let new = joined.new;
     let old_machines = machines(
-        &half.vcpus,
+        &half.vcpus.list,
         &half.meta.vmms,
         (&joined.old_calls, Command::PreserveFd, "pause"),
     );
@@ -56,11 +55,12 @@ pub(super) fn find(joined: &Joined<'_>, phases: &[Phase]) -> Found {
         &new.vmms,
         (&joined.new_calls, Command::RetrieveFd, "resume"),
     );
-    for (kernel, vcpus) in [("old", &half.vcpus), ("new", &new.vcpus)] {
-        if vcpus.more > 0 {
-            let why = format!("{} virtual CPUs had no room", vcpus.more);
-            found.holes.push(hole(format!("{kernel}: {GUEST}"), why));
-        }
+    if half.vcpus.more > 0 {
+        let why = format!(
+            "{} virtual CPUs had no room in the carrier",
+            half.vcpus.more
+        );
+        found.holes.push(hole(GUEST, why));
     }
     let Matches { pairs, holes } = matches(&old_machines, &new_machines);
     found.holes.extend(holes);
@@ -86,7 +86,7 @@ pub(super) fn find(joined: &Joined<'_>, phases: &[Phase]) -> Found {
 
 /// The virtual CPUs that ran in the new kernel.
 struct Ran {
-    vcpus: Vcpus,
+    vcpus: Vec<Vcpu>,
     /// Threads whose first run the kernel's own trace has, from before the probes were armed.
     traced: BTreeMap<u32, Stamp>,
 }
@@ -98,15 +98,13 @@ impl Ran {
             traced: BTreeMap::new(),
         };
         new.boot.vcpus.iter().for_each(|vcpu| ran.add(vcpu));
-        ran.vcpus
-            .list
-            .retain(|vcpu| vcpu.first != 0 || vcpu.tried != 0);
+        ran.vcpus.retain(|vcpu| vcpu.first != 0 || vcpu.tried != 0);
         ran
     }
 
     fn add(&mut self, traced: &BootVcpu) {
         let ns = |stamp: Option<Stamp>| stamp.map_or(0, |stamp| stamp.boot_ns.since_start());
-        let list = &mut self.vcpus.list;
+        let list = &mut self.vcpus;
         let known = list.iter().position(|vcpu| vcpu.tid() == traced.tid);
         let at = match (known, traced.pid) {
             (Some(at), _) => at,
@@ -147,12 +145,12 @@ fn comm(name: &str) -> [u64; 2] {
 
 /// The machines of one kernel, by process; `told` is what its calls and marks say.
 fn machines<'a, K: Side>(
-    vcpus: &'a Vcpus,
+    vcpus: &'a [Vcpu],
     vmms: &'a [(u32, String)],
     (calls, command, verb): (&'a Calls<K>, Command, &str),
 ) -> Vec<Machine<'a>> {
     let mut of: BTreeMap<(u32, u64), Vec<&Vcpu>> = BTreeMap::new();
-    for vcpu in &vcpus.list {
+    for vcpu in vcpus {
         of.entry((vcpu.pid(), vcpu.vm)).or_default().push(vcpu);
     }
     let machine = |((pid, _), vcpus): ((u32, u64), Vec<&'a Vcpu>)| {
@@ -529,7 +527,7 @@ mod tests {
         }
         old.meta.vmms = vec![(VMM, "web-1".into())];
         for (thread, after) in [(101, 7), (102, 5)] {
-            halves.new.vcpus.list.push(Vcpu {
+            halves.new.vcpus.push(Vcpu {
                 first: last + after * MS,
                 ..vcpu(VMM, thread, &format!("CPU {}/KVM", thread - 101))
             });
@@ -570,15 +568,15 @@ mod tests {
         // Two machines of one process: neither a session nor a name tells which is which.
         let mut halves = carried();
         for side in [
-            &mut halves.old.as_mut().unwrap().vcpus,
+            &mut halves.old.as_mut().unwrap().vcpus.list,
             &mut halves.new.vcpus,
         ] {
             let other = Vcpu {
                 vm: 1,
                 vcpu: 2,
-                ..side.list[0]
+                ..side[0]
             };
-            side.list.push(other);
+            side.push(other);
         }
         let run = join(halves);
         assert!(window(&run).is_none());
@@ -605,7 +603,7 @@ mod tests {
                 .filter(|hole| hole.r#where.starts_with(GUEST));
             told.next().map(|hole| hole.why.clone()).unwrap_or_default()
         };
-        let why = gone(|halves| halves.new.vcpus.list.clear());
+        let why = gone(|halves| halves.new.vcpus.clear());
         assert!(why.contains("did not run in the new kernel"), "{why}");
         let why = gone(|halves| halves.old.as_mut().unwrap().vcpus.list.clear());
         assert!(why.contains("in the new kernel only"), "{why}");
@@ -614,7 +612,7 @@ mod tests {
             old.vcpus.list[0].entry = old.vcpus.list[0].back + 5;
         });
         assert!(why.contains("seen to stop"), "{why}");
-        let why = gone(|halves| halves.new.vcpus.list[1].first = 0);
+        let why = gone(|halves| halves.new.vcpus[1].first = 0);
         assert!(
             why.contains("did not run") || why.contains("ran in the new kernel"),
             "{why}"
@@ -624,7 +622,7 @@ mod tests {
     #[test]
     fn runs_that_may_not_have_reached_the_guest_widen_the_error() {
         let mut halves = carried();
-        let first = &mut halves.new.vcpus.list[0];
+        let first = &mut halves.new.vcpus[0];
         first.tried = first.first - 90_000;
         let last = &mut halves.old.as_mut().unwrap().vcpus.list[0];
         last.stopped = last.back - 40_000;
@@ -643,7 +641,7 @@ mod tests {
         let whole = join(carried());
         // The one was seen late, the other has not come back since.
         let mut halves = carried();
-        let [first, second] = &halves.new.vcpus.list[..] else {
+        let [first, second] = &halves.new.vcpus[..] else {
             panic!("two virtual CPUs")
         };
         halves.new.boot.vcpus = [first, second]
@@ -655,8 +653,8 @@ mod tests {
                 tried: None,
             })
             .into();
-        halves.new.vcpus.list[0].first += 90_000_000;
-        halves.new.vcpus.list.pop();
+        halves.new.vcpus[0].first += 90_000_000;
+        halves.new.vcpus.pop();
         let run = join(halves);
         let (traced, probed) = (window(&run).unwrap(), window(&whole).unwrap());
         assert_eq!((traced.start, traced.end), (probed.start, probed.end));

@@ -19,7 +19,7 @@ mod phases;
 mod sessions;
 mod spans;
 
-use luo_trace_ebpf::maps::HotStats;
+use luo_trace_ebpf::maps::{HotStats, Vcpu};
 use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 use reports::model::{
     Aggregate, Attach, Clock, DEFAULT_WINDOW, Hole, Host, Kernel, KernelSide, Run, SCHEMA,
@@ -87,7 +87,7 @@ pub struct NewHalf {
     /// What was counted where it happened, once no probe was armed any more.
     pub counters: Counters,
     /// The virtual CPUs that it ran.
-    pub vcpus: Vcpus,
+    pub vcpus: Vec<Vcpu>,
     /// What the processes are called that ran them.
     pub vmms: Vec<(u32, String)>,
     /// How the probes were attached, if they were.

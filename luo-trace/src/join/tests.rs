@@ -136,7 +136,7 @@ pub(super) fn halves() -> Halves {
         events: Vec::new(),
         hot: Vec::new(),
         counters: Counters::default(),
-        vcpus: Vcpus::default(),
+        vcpus: Vec::new(),
         vmms: Vec::new(),
         attach: Some(attach(KernelSide::New)),
         missing: Vec::new(),

@@ -21,7 +21,7 @@ use luo_trace_ebpf::maps::{
 };
 use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
 
-use crate::carrier::{Counters, Found, Vcpus};
+use crate::carrier::{Counters, Found};
 use handlers::Search;
 pub use handlers::Told;
 use kallsyms::Kallsyms;
@@ -221,20 +221,15 @@ impl Probes {
     }
 
     /// Virtual CPUs that were run since attach.
-    pub fn vcpus(&self) -> Vcpus {
-        let mut vcpus = Vcpus::default();
+    pub fn vcpus(&self) -> Vec<Vcpu> {
         let per_cpu = VCPUS_PER_CPU as usize;
-        for (cpu, stats) in self.stats.iter().map(CpuStats::from).enumerate() {
-            let used = usize::try_from(stats.vcpus).unwrap_or(per_cpu).min(per_cpu);
-            vcpus.more += stats.vcpus - used as u64;
-            let slots = (cpu * per_cpu..)
-                .take(used)
-                .map(|slot| self.vcpus.get(slot));
-            vcpus
-                .list
-                .extend(slots.map(Vcpu::from).filter(|slot| slot.vcpu != 0));
-        }
-        vcpus
+        let cpus = self.stats.iter().map(CpuStats::from).enumerate();
+        let used = cpus.flat_map(|(cpu, stats)| {
+            let used = usize::try_from(stats.vcpus).unwrap_or(per_cpu);
+            (cpu * per_cpu..).take(used.min(per_cpu))
+        });
+        let slots = used.map(|slot| Vcpu::from(self.vcpus.get(slot)));
+        slots.filter(|slot| slot.vcpu != 0).collect()
     }
 
     /// Sums of the hot probes that were hit, by probe number.

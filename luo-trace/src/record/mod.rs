@@ -17,7 +17,7 @@ use crate::clock::Anchor;
 use crate::exit::{Exit, Failure};
 use crate::host::ending::{Ending, Every};
 use crate::host::manager::{self, Handed};
-use crate::host::ready::{Ready, Started};
+use crate::host::ready::{Ready, Started, boot_ns};
 use crate::host::state::State;
 use crate::liveupdate::{Device, Error, Session, SessionName};
 use crate::probes::{self, MECHANISM, Probes};
@@ -41,6 +41,9 @@ const IDLE_AFTER: Duration = Duration::from_secs(10);
 const LAST_ANCHOR: Duration = Duration::from_millis(1);
 /// … and what the kernel says of the clock: another clocksource.
 const CLOCK: Duration = Duration::from_secs(1);
+
+/// A machine whose process is gone for longer is none that is carried over.
+const GONE: Duration = Duration::from_mins(1);
 
 /// What `record` is asked for.
 #[derive(Debug)]
@@ -354,7 +357,9 @@ fn look_at_vcpus(
     meta: &mut Meta,
     last: &mut Vcpus,
 ) -> anyhow::Result<()> {
-    let vcpus = probes.vcpus();
+    let mut list = probes.vcpus();
+    list.retain(is_of_today);
+    let vcpus = Vcpus { list, more: 0 };
     if vcpus == *last {
         return Ok(());
     }
@@ -373,6 +378,14 @@ fn look_at_vcpus(
     }
     *last = vcpus;
     Ok(())
+}
+
+/// Whether a virtual CPU runs, or did a moment ago, or its process is still there.
+fn is_of_today(vcpu: &Vcpu) -> bool {
+    let since = boot_ns().saturating_sub(vcpu.back);
+    vcpu.back < vcpu.entry
+        || since < u64::try_from(GONE.as_nanos()).unwrap_or(u64::MAX)
+        || facts::is_running(vcpu.pid())
 }
 
 /// A signal came before the kexec: give the memory back and say so.

@@ -25,8 +25,9 @@ const PER_NAMED_FILE: u64 = 2 * 256;
 /// What all CPUs have at most, but for [`ROOM`] of each, bytes.
 const MOST: u64 = 64 << 20;
 
-/// LUO's commands, all of them (include/uapi/linux/liveupdate.h, v7.3), and the one that runs a
-/// virtual CPU ([`KVM_RUN`]): it comes back seldom, or the record is ended early.
+/// LUO's commands, all of them (include/uapi/linux/liveupdate.h, v7.3).
+pub(super) const LUO_COMMANDS: &str = "cmd >= 0xba00 && cmd <= 0xbaff";
+/// … and the one that runs a virtual CPU ([`KVM_RUN`]).
 const RECORDED: &str = "cmd >= 0xba00 && cmd <= 0xbaff || cmd == 0xae80";
 
 /// `KVM_RUN` (include/uapi/linux/kvm.h).

@@ -10,7 +10,7 @@ use luo_trace_ebpf::Command;
 use luo_trace_ebpf::maps::NO_RUN_NS;
 use reports::model::Source;
 
-use super::boot_args::{COMMANDS, DETAIL, KVM_RUN, OPENS};
+use super::boot_args::{COMMANDS, DETAIL, KVM_RUN, LUO_COMMANDS, OPENS};
 use super::facts;
 use super::tracefs::{self, Record};
 use super::{Boot, BootCall, BootMark, BootVcpu, Called, Named, Stamp};
@@ -78,6 +78,15 @@ pub fn luo() -> Vec<BootCall> {
 pub fn vcpu_threads() -> Vec<u32> {
     let vcpus = lines().map_or(Vec::new(), |lines| parse(lines, raw).vcpus);
     vcpus.into_iter().map(|vcpu| vcpu.tid).collect()
+}
+
+/// Records no further run of a virtual CPU: a machine that comes out all the time would fill it.
+///
+/// # Errors
+/// tracefs cannot be written to.
+pub fn leave_vcpus_out() -> io::Result<()> {
+    let filter = tracefs::file(&format!("events/syscalls/{}/filter", COMMANDS[0]))?;
+    fs::write(filter, LUO_COMMANDS)
 }
 
 /// Records no more system calls: each of the machine's takes longer as long as any is.

@@ -128,6 +128,12 @@ pub fn series() -> Option<Series> {
     let mut number = || numbers.next()?.parse().ok();
     Some((number()?, number()?))
 }
+/// Whether there is such a process.
+#[must_use]
+pub fn is_running(pid: u32) -> bool {
+    fs::exists(format!("/proc/{pid}")).unwrap_or(true)
+}
+
 /// The process that a thread is of, while it runs.
 #[must_use]
 pub fn process_of(tid: u32) -> Option<u32> {

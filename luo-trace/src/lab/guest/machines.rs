@@ -15,6 +15,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::exit::Exit;
 use crate::host::ready::Ready;
 use crate::lab::vmm::{self, Load, Vm};
+use crate::lab::wire::plan::OUT;
 use crate::lab::wire::results::MachineReport;
 use crate::lab::workload::machines::Machines;
 use crate::liveupdate::{Device, Session, SessionName};
@@ -28,6 +29,8 @@ const DEVICE_WAIT: Duration = Duration::from_secs(30);
 /// What a machine runs for before and after the update.
 const WARM_UP: Duration = Duration::from_millis(200);
 const AFTERWARDS: Duration = Duration::from_millis(500);
+/// What exits are counted for.
+const COUNTED: Duration = Duration::from_secs(2);
 /// How often a machine looks whether it is to pause.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long all of them may take to.
@@ -159,6 +162,9 @@ fn run(number: u32, machines: &Machines, files: &Files, ready_fd: Option<RawFd>)
     vm.resume()?;
     thread::sleep(WARM_UP);
     vm.forget()?;
+    if machines.load == Load::Exits {
+        count_exits(number, &files.ram)?;
+    }
     Ready::on(ready_fd)?.announce()?;
     wait_for(PAUSE);
     vm.pause()?;
@@ -167,6 +173,27 @@ fn run(number: u32, machines: &Machines, files: &Files, ready_fd: Option<RawFd>)
     loop {
         thread::park();
     }
+}
+
+/// Says how often a machine comes out that does nothing else: what the probes cost it.
+fn count_exits(number: u32, ram: &File) -> Result<()> {
+    let exits = || {
+        anyhow::Ok(
+            vmm::felt(ram)?
+                .iter()
+                .map(|felt| felt.iterations)
+                .sum::<u64>(),
+        )
+    };
+    let (before, start) = (exits()?, Instant::now());
+    thread::sleep(COUNTED);
+    let (exits, took) = (exits()? - before, start.elapsed());
+    let per_exit = took.as_nanos() / u128::from(exits.max(1));
+    let text = format!("{exits} exits, {per_exit} ns each\n");
+    Ok(std::fs::write(
+        Path::new(OUT).join(format!("{}-exits.txt", name(number))),
+        text,
+    )?)
 }
 
 /// Has all machines pause, and waits until they have, and as long as it is told to.
