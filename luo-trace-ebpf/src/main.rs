@@ -402,7 +402,7 @@ fn enter_guest(vcpu: u64) {
     let known = SLOT_OF_THREAD.get_ptr(tid).map(|slot| unsafe { *slot });
     let known = known.and_then(|slot| VCPUS.get_ptr_mut(slot));
     // SAFETY: as above, a word.
-    let slot = match known.filter(|slot| unsafe { (**slot).vcpu } == vcpu) {
+    let slot = match known.filter(|slot| unsafe { (**slot).vcpu == vcpu && (**slot).ids == ids }) {
         Some(slot) => slot,
         None => match slot_of(vcpu, ids) {
             Some(slot) => slot,
@@ -483,14 +483,17 @@ fn leave_guest(ret: i32) {
     // SAFETY: a helper that takes nothing; words of a slot that only this thread has.
     unsafe {
         let entry = (*slot).entry;
-        if (*slot).ids != ids || entry < (*slot).back {
+        if (*slot).ids != ids {
             return;
         }
         let now = bpf_ktime_get_boot_ns();
+        // The entry of this one was missed.
+        let unseen = entry < (*slot).back;
+        let entry = if unseen { (*slot).back } else { entry };
         let inside = now - entry;
         (&raw mut (*slot).back).write(now);
         (&raw mut (*slot).inside_ns).write((*slot).inside_ns + inside);
-        if ret == -EINTR && inside < NO_RUN_NS {
+        if ret == -EINTR && (inside < NO_RUN_NS || unseen) {
             // Whether the guest ran at all is not known.
             if (*slot).runs == 0 {
                 if (*slot).tried == 0 {

@@ -334,8 +334,8 @@ impl Plan {
             Section::Tail => (EVENT_SLOT, self.tail_slots),
             Section::Hot => (twin(self.hot_slots.saturating_mul(HOT_ENTRY)), 2),
             Section::Counters => (COUNTERS_SLOT, 2),
-            // How many there are comes first.
-            Section::Vcpus => (twin(8 + self.vcpu_slots.saturating_mul(VCPU_ENTRY)), 2),
+            // How many there are comes first, and when they were looked at.
+            Section::Vcpus => (twin(16 + self.vcpu_slots.saturating_mul(VCPU_ENTRY)), 2),
         }
     }
 }

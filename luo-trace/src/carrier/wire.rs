@@ -105,28 +105,31 @@ pub struct Vcpus {
     pub list: Vec<Vcpu>,
     /// How many more there were.
     pub more: u64,
+    /// When they were looked at, boot clock, ns.
+    pub looked: u64,
 }
 
 impl Vcpus {
     /// How many there are, and as many of them as fit `room` bytes.
     pub(super) fn to_bytes(&self, room: usize) -> Vec<u8> {
-        let fits = room.saturating_sub(size_of::<u64>()) / size_of::<[u64; VCPU_WORDS]>();
-        let count = std::iter::once(self.list.len() as u64 + self.more);
+        let fits = room.saturating_sub(size_of::<[u64; 2]>()) / size_of::<[u64; VCPU_WORDS]>();
+        let head = [self.list.len() as u64 + self.more, self.looked].into_iter();
         let slots = self.list.iter().take(fits);
-        let words = count.chain(slots.flat_map(|vcpu| <[u64; VCPU_WORDS]>::from(*vcpu)));
+        let words = head.chain(slots.flat_map(|vcpu| <[u64; VCPU_WORDS]>::from(*vcpu)));
         words.flat_map(u64::to_le_bytes).collect()
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let words = bytes.as_chunks().0.iter();
         let words: Vec<u64> = words.map(|word| u64::from_le_bytes(*word)).collect();
-        let Some((count, slots)) = words.split_first() else {
+        let [count, looked, slots @ ..] = &words[..] else {
             return Self::default();
         };
         let slots = slots.as_chunks::<VCPU_WORDS>().0.iter();
         let list: Vec<Vcpu> = slots.map(|words| Vcpu::from(*words)).collect();
         Self {
             more: count.saturating_sub(list.len() as u64),
+            looked: *looked,
             list,
         }
     }

@@ -31,7 +31,7 @@ pub(super) struct Options {
     /// Give that kernel the running kernel's command line
     #[arg(long, requires = "kernel")]
     reuse_cmdline: bool,
-    /// Load it and stop there; `luo-trace kexec` without --kernel jumps into it later
+    /// Load the kernel and exit; a later `luo-trace kexec` without --kernel starts it
     #[arg(long, requires = "kernel")]
     load_only: bool,
     /// Do not trace the new kernel's boot and its LUO calls for collect

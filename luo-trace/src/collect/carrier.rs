@@ -103,8 +103,6 @@ fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
         vcpus,
         meta: _,
     } = contents;
-    // The last look at the virtual CPUs came with the last anchor.
-    let looked = anchors.last().map_or(0, |anchor| anchor.boot_ns);
     anchors.extend(reboot_anchors);
     Ok((
         OldHalf {
@@ -116,7 +114,6 @@ fn parse(bytes: &[u8]) -> Result<(OldHalf, Vec<Anchor>), String> {
             torn,
             counters,
             vcpus,
-            looked,
         },
         anchors,
     ))

@@ -2,7 +2,7 @@
 
 use luo_trace_ebpf::{Command, ProbeId};
 use reports::model::phase::{PhaseId, SERVICE, WORKLOAD};
-use reports::model::{DEFAULT_WINDOW, Guest, Lint, Run, Span};
+use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
 
 use super::calls::Call;
 use super::{Boot, Console, Joined, Side as _};
@@ -27,7 +27,8 @@ pub(super) fn of(run: &Run, joined: &Joined<'_>) -> Vec<Lint> {
     lints.extend(loaded_inside(run, joined));
     lints.extend(slow_to_stop(run, joined));
     lints.extend(not_preserved(joined));
-    lints.extend(guests(run));
+    lints.extend(paused_early(run));
+    lints.extend(not_paused(run));
     lints.extend(console(&joined.new.boot));
     lints.extend(slow_initcalls(run));
     lints.extend(bring_up(run));
@@ -155,26 +156,36 @@ fn loaded_inside(run: &Run, joined: &Joined<'_>) -> Option<Lint> {
     ))
 }
 
-/// Machines that did not run for long before the kexec began, and those that were not paused.
-fn guests(run: &Run) -> impl Iterator<Item = Lint> + '_ {
+/// Machines that did not run for long before the kexec began.
+fn paused_early(run: &Run) -> impl Iterator<Item = Lint> + '_ {
     run.guests.iter().filter_map(|guest| {
-        let Guest { name, phases, .. } = guest;
-        let pause = phases.first().filter(|phase| phase.known() == Some(PhaseId::OldPause));
-        if let Some(pause) = pause.filter(|pause| noteworthy(run, pause.duration_ns)) {
-            let ms = pause.duration_ns / 1_000_000;
+        let pause = guest.phases.first()?;
+        let early = pause.known() == Some(PhaseId::OldPause) && noteworthy(run, pause.duration_ns);
+        early.then(|| {
             let text = format!(
-                "guest {name} was paused {ms} ms before the kexec began: pausing it later saves as much"
+                "guest {} was paused {} ms before the kexec began: pausing it later shortens its blackout by \
+                 up to as much",
+                guest.name,
+                pause.duration_ns / 1_000_000
             );
-            return Some(warning("guest.paused-early", text, Some(pause.duration_ns)));
-        }
-        let running = guest.vcpus.iter().filter_map(|vcpu| vcpu.stopped_t).any(|t| t > 0);
-        running.then(|| {
-            let text = format!(
-                "guest {name} was not paused before the kexec: the state that was carried over is older than \
-                 what it did until the kernel stopped it"
-            );
-            warning("guest.not-paused", text, None)
+            warning("guest.paused-early", text, Some(pause.duration_ns))
         })
+    })
+}
+
+/// Machines that still ran when it did.
+fn not_paused(run: &Run) -> impl Iterator<Item = Lint> + '_ {
+    let carried = run.guests.iter().filter(|guest| guest.matched.is_some());
+    let running = carried.filter(|guest| {
+        let mut stops = guest.vcpus.iter().filter_map(|vcpu| vcpu.stopped_t);
+        stops.any(|t| t > 0)
+    });
+    running.map(|guest| {
+        let text = format!(
+            "guest {} still ran when the kexec began: its state was saved before it stopped, so pause it first",
+            guest.name
+        );
+        warning("guest.not-paused", text, None)
     })
 }
 

@@ -57,8 +57,6 @@ pub struct OldHalf {
     pub counters: Counters,
     /// The virtual CPUs that it ran.
     pub vcpus: Vcpus,
-    /// When they were last looked at, boot clock, ns.
-    pub looked: u64,
 }
 
 impl OldHalf {
@@ -156,10 +154,6 @@ impl Timeline<'_> {
             kexec: BootNs::new(kexec),
             bridge: None,
         }
-    }
-
-    fn place_old(&self, at: BootNs<Old>) -> i64 {
-        Old::place(self, at)
     }
 
     /// Bound on the error of a stamp of the new kernel, ns.

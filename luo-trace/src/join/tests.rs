@@ -167,7 +167,6 @@ pub(super) fn halves() -> Halves {
             torn: 0,
             counters: Counters::default(),
             vcpus: Vcpus::default(),
-            looked: 0,
         }),
         new,
         bridge: Err("no such session".into()),

@@ -22,7 +22,7 @@ pub fn testify(run: &mut Run, report: &MachineReport) {
         return;
     };
     if !report.on_host_tsc {
-        let why = "KVM did not trust the host's TSC: what it felt is not known";
+        let why = "KVM did not trust the host's TSC, so what the guest felt is left out: add `--append tsc=reliable`";
         let place = format!("guest {}", report.name);
         run.holes.push(join::hole(place, why));
         return;
@@ -35,39 +35,46 @@ pub fn testify(run: &mut Run, report: &MachineReport) {
             vcpu.felt = Some(model::Felt {
                 tsc_ns: ns(felt.tsc.length()),
                 clock_ns: felt.kvmclock.length(),
-                back_ns: ns(felt.tsc.back_max).max(felt.kvmclock.back_max),
+                tsc_back_ns: ns(felt.tsc.back_max),
+                clock_back_ns: felt.kvmclock.back_max,
                 tick_ns: ns(felt.tick.length()),
                 first_tick_ns: first_tick.map(ns),
             });
         }
     }
     let jumps = [
-        ("TSC", "guest.tsc-jumped", tsc as fn(&model::Felt) -> u64),
+        (
+            "TSC",
+            "guest.tsc-jumped",
+            tsc as fn(&model::Felt) -> (u64, u64),
+        ),
         ("kvmclock", "guest.clock-jumped", clock),
     ];
     let lints = jumps.map(|(name, id, of)| jumped(guest, name, id, of));
     run.lints.extend(lints.into_iter().flatten());
 }
 
-const fn tsc(felt: &model::Felt) -> u64 {
-    felt.tsc_ns
+/// The longest gap by this clock, and its largest step back, ns.
+const fn tsc(felt: &model::Felt) -> (u64, u64) {
+    (felt.tsc_ns, felt.tsc_back_ns)
 }
 
-const fn clock(felt: &model::Felt) -> u64 {
-    felt.clock_ns
+/// The same by the other.
+const fn clock(felt: &model::Felt) -> (u64, u64) {
+    (felt.clock_ns, felt.clock_back_ns)
 }
 
 /// A clock of the machine that does not show how long it was out, or that went back.
-fn jumped(guest: &Guest, name: &str, id: &str, of: fn(&model::Felt) -> u64) -> Option<Lint> {
+fn jumped(guest: &Guest, name: &str, id: &str, of: fn(&model::Felt) -> (u64, u64)) -> Option<Lint> {
     let off = guest.vcpus.iter().filter_map(|vcpu| off(vcpu, of)).max()?;
     Some(Lint {
         id: id.to_owned(),
         severity: "warning".to_owned(),
         text: format!(
-            "the {name} of guest {} is {} ms off what has passed: restore it so that it has run on, or the \
-             guest may crash",
+            "guest {}: after the update its {name} is wrong by {} us: the VMM has to restore it as if it had \
+             run on, or the guest may crash",
             guest.name,
-            off / 1_000_000
+            off / 1_000
         ),
         cost_ns: None,
     })
@@ -75,11 +82,12 @@ fn jumped(guest: &Guest, name: &str, id: &str, of: fn(&model::Felt) -> u64) -> O
 
 /// By how much what a virtual CPU felt differs from how long it was out, ns, if that is more than
 /// there is a reason for.
-fn off(vcpu: &GuestVcpu, of: fn(&model::Felt) -> u64) -> Option<u64> {
+fn off(vcpu: &GuestVcpu, of: fn(&model::Felt) -> (u64, u64)) -> Option<u64> {
     let felt = vcpu.felt.as_ref()?;
     let out = u64::try_from(vcpu.outage_ns()?).ok()?;
-    let off = of(felt).abs_diff(out);
-    let (share, beside) = if of(felt) > out { MORE } else { LESS };
+    let (longest, back) = of(felt);
+    let off = longest.abs_diff(out);
+    let (share, beside) = if longest > out { MORE } else { LESS };
     let allowed = out / share + beside + vcpu.error_ns;
-    (off > allowed || felt.back_ns > 0).then(|| off.max(felt.back_ns))
+    (off > allowed || back > 0).then(|| off.max(back))
 }

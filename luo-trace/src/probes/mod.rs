@@ -10,6 +10,7 @@ mod object;
 mod slots;
 mod symbols;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -229,7 +230,14 @@ impl Probes {
             (cpu * per_cpu..).take(used.min(per_cpu))
         });
         let slots = used.map(|slot| Vcpu::from(self.vcpus.get(slot)));
-        slots.filter(|slot| slot.vcpu != 0).collect()
+        let mut newest: BTreeMap<u64, Vcpu> = BTreeMap::new();
+        for slot in slots.filter(|slot| slot.vcpu != 0) {
+            let of = newest.entry(slot.vcpu).or_insert(slot);
+            if slot.entry > of.entry {
+                *of = slot;
+            }
+        }
+        newest.into_values().collect()
     }
 
     /// Sums of the hot probes that were hit, by probe number.

@@ -42,7 +42,7 @@ const LAST_ANCHOR: Duration = Duration::from_millis(1);
 /// … and what the kernel says of the clock: another clocksource.
 const CLOCK: Duration = Duration::from_secs(1);
 
-/// A machine whose process is gone for longer is none that is carried over.
+/// A virtual CPU whose thread is gone for longer is none that is carried over.
 const GONE: Duration = Duration::from_mins(1);
 
 /// What `record` is asked for.
@@ -357,35 +357,42 @@ fn look_at_vcpus(
     meta: &mut Meta,
     last: &mut Vcpus,
 ) -> anyhow::Result<()> {
-    let mut list = probes.vcpus();
-    list.retain(is_of_today);
-    let vcpus = Vcpus { list, more: 0 };
-    if vcpus == *last {
+    // What is out by then was out at this moment, or came out later.
+    let looked = boot_ns();
+    let mut seen = probes.vcpus();
+    seen.retain(is_of_today);
+    let vcpus = Vcpus {
+        list: seen,
+        more: 0,
+        looked,
+    };
+    if vcpus.list.is_empty() && last.list.is_empty() {
         return Ok(());
     }
     carrier.set_vcpus(&vcpus)?;
-    let known = meta.vmms.len();
+    let before = meta.vmms.clone();
+    let is_here = |(pid, _): &(u32, String)| vcpus.list.iter().any(|vcpu| vcpu.pid() == *pid);
+    meta.vmms.retain(is_here);
     for pid in vcpus.list.iter().map(Vcpu::pid) {
         if meta.vmms.iter().all(|(known, _)| *known != pid) {
             meta.vmms.push((pid, vmm::name_of(pid).unwrap_or_default()));
         }
     }
-    if meta.vmms.len() > known
+    if meta.vmms != before
         && let Err(error) = carrier.set_meta(&serde_json::to_vec(meta)?)
     {
-        log::warn!("no room for the names of virtual machines: {error}");
-        meta.vmms.truncate(known);
+        log::debug!("no room for the names of all virtual machines: {error}");
     }
     *last = vcpus;
     Ok(())
 }
 
-/// Whether a virtual CPU runs, or did a moment ago, or its process is still there.
+/// Whether a virtual CPU runs, or did a moment ago, or its thread is still there.
 fn is_of_today(vcpu: &Vcpu) -> bool {
     let since = boot_ns().saturating_sub(vcpu.back);
     vcpu.back < vcpu.entry
         || since < u64::try_from(GONE.as_nanos()).unwrap_or(u64::MAX)
-        || facts::is_running(vcpu.pid())
+        || facts::is_running(vcpu.tid())
 }
 
 /// A signal came before the kexec: give the memory back and say so.

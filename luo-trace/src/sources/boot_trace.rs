@@ -30,6 +30,13 @@ pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
     let mut boot = parse(lines()?, |stamp| place(TRACE_CLOCK, clock, stamp));
     for vcpu in &mut boot.vcpus {
         vcpu.pid = facts::process_of(vcpu.tid);
+        // What ftrace prints of a task whose name it did not keep.
+        if vcpu.comm == "<...>" {
+            vcpu.comm = facts::comm(vcpu.tid).unwrap_or_default();
+        }
+    }
+    for mark in &mut boot.marks {
+        mark.tid = facts::process_of(mark.tid).unwrap_or(mark.tid);
     }
     let lost: u64 = fill().iter().map(|cpu| cpu.lost).sum();
     if lost > 0 {
@@ -77,7 +84,8 @@ pub fn luo() -> Vec<BootCall> {
 #[must_use]
 pub fn vcpu_threads() -> Vec<u32> {
     let vcpus = lines().map_or(Vec::new(), |lines| parse(lines, raw).vcpus);
-    vcpus.into_iter().map(|vcpu| vcpu.tid).collect()
+    let ran = vcpus.into_iter().filter(|vcpu| vcpu.first.is_some());
+    ran.map(|vcpu| vcpu.tid).collect()
 }
 
 /// Records no further run of a virtual CPU: a machine that comes out all the time would fill it.

@@ -128,7 +128,7 @@ pub fn series() -> Option<Series> {
     let mut number = || numbers.next()?.parse().ok();
     Some((number()?, number()?))
 }
-/// Whether there is such a process.
+/// Whether there is such a process or thread.
 #[must_use]
 pub fn is_running(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap_or(true)

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use luo_trace_ebpf::Event;
 
+use super::facts;
 use super::tracefs::{self, Record};
 
 /// Room for marks, KiB a CPU: a few hundred between two looks.
@@ -100,12 +101,12 @@ fn mark(line: &str) -> Option<[Event; 2]> {
     let boot_ns = tracefs::seconds(line.stamp)?;
     // What ftrace prints of a task whose name it did not keep.
     let known = (line.comm != "<...>").then(|| line.comm.to_owned());
-    let comm = known.or_else(|| crate::sources::facts::comm(line.tid));
+    let comm = known.or_else(|| facts::comm(line.tid));
     let comm = comm.unwrap_or_default();
     Some(Event::mark(
         boot_ns,
         line.text.as_bytes(),
-        line.tid,
+        facts::process_of(line.tid).unwrap_or(line.tid),
         comm.as_bytes(),
     ))
 }

@@ -18,7 +18,8 @@ pub(super) fn section(run: &Run) -> Section {
     let line = |(guest, window): &(&Guest, Option<&Window>)| {
         let part = |id: &str| {
             let part = guest.phases.iter().find(|phase| phase.id == id);
-            window.map(|_| Cell::length(part.map_or(0, |phase| phase.duration_ns)))
+            let phased = window.filter(|_| !guest.phases.is_empty());
+            phased.map(|_| Cell::length(part.map_or(0, |phase| phase.duration_ns)))
         };
         let felt = guest.vcpus.iter().filter_map(|vcpu| vcpu.felt.as_ref());
         let felt = felt.map(|felt| i64::try_from(felt.tsc_ns).unwrap_or(i64::MAX));
@@ -29,7 +30,11 @@ pub(super) fn section(run: &Run) -> Section {
             part("old.pause").unwrap_or(Cell::Unknown),
             part("new.resume").unwrap_or(Cell::Unknown),
             Cell::known(felt.max(), Cell::length),
-            Cell::text(guest.matched.map_or("one side", |matched| matched.as_str())),
+            Cell::text(match (guest.matched, guest.old_pid) {
+                (Some(matched), _) => matched.as_str(),
+                (None, Some(_)) => "old only",
+                (None, None) => "new only",
+            }),
         ])
     };
     let mut lines: Vec<TableLine> = guests.iter().take(LISTED).map(line).collect();

@@ -14,7 +14,7 @@ pub struct Guest {
     /// What it is called: by its marks, by the command line that it was started with, or by
     /// the task that runs it.
     pub name: String,
-    /// How its two halves were found to belong together; nothing where one is not known.
+    /// How its two halves were found to belong together; nothing where no other half fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<Matched>,
     /// The process that ran it in the old kernel.
@@ -38,7 +38,7 @@ pub enum Matched {
     Session,
     /// The marks `pause NAME` and `resume NAME` of the two processes.
     Mark,
-    /// The names of the two processes, which no other shares.
+    /// The names of the two processes, which no other unmatched machine shares.
     Name,
 }
 
@@ -59,31 +59,35 @@ impl Matched {
 pub struct GuestVcpu {
     /// Its number: the one in its thread's name, else in the order of the threads.
     pub index: u32,
-    /// When it stopped in the old kernel, ns: the return of its last `KVM_RUN`, or the
-    /// kernel's own shutdown of KVM where it was never paused.
+    /// When it stopped in the old kernel, ns since the kexec began, negative before it: the
+    /// return of its last `KVM_RUN`, or the kernel's own shutdown of KVM where it was never paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_t: Option<i64>,
-    /// When it was first run in the new kernel, ns: the entry of `KVM_RUN`.
+    /// When it was first run in the new kernel, ns since the kexec began: the entry of `KVM_RUN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_t: Option<i64>,
-    /// Bound on the error of what lies between them, ns.
+    /// Bound on the error of what lies between them, ns; of the one that is known, if the other
+    /// is not.
     pub error_ns: u64,
-    /// How often it came back from `KVM_RUN` in the old kernel, since recording began.
+    /// How often it came back from `KVM_RUN` in the old kernel since recording began, without
+    /// those calls that may not have run it.
     pub runs: u64,
     /// What it felt itself; lab only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub felt: Option<Felt>,
 }
 
-/// What a virtual CPU felt of an update, by its own clocks.
+/// What a virtual CPU itself measured of an update, by its own clocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Felt {
-    /// The longest time between two of its instructions by its TSC, ns.
+    /// Longest time between two readings of its TSC, ns.
     pub tsc_ns: u64,
     /// The same by its paravirtual clock (kvmclock), ns.
     pub clock_ns: u64,
-    /// The largest step back of either clock, ns.
-    pub back_ns: u64,
+    /// The largest step back of its TSC, ns.
+    pub tsc_back_ns: u64,
+    /// The largest step back of its paravirtual clock, ns.
+    pub clock_back_ns: u64,
     /// The longest time between two interrupts of its timer, ns.
     pub tick_ns: u64,
     /// From its first instruction after the longest pause to the timer's first interrupt, ns.

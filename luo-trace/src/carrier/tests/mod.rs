@@ -222,6 +222,7 @@ fn virtual_cpus_come_back_and_those_without_room_are_counted() {
     let of = |numbers: std::ops::Range<u64>, more| Vcpus {
         list: numbers.map(vcpu).collect(),
         more,
+        looked: 5,
     };
     let mut carrier = complete(&SMALL);
     assert_eq!(contents(&carrier).vcpus, Vcpus::default());

@@ -21,8 +21,8 @@ static ACCELERATORS: [(&str, AccelChoice, &str); 3] = [
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct MachineArgs {
-    /// What to preserve: memfd=COUNTxSIZE[,device=N][,kvm=COUNTxSIZE,vcpus=N][,sessions=N][,delay=DURATION]
-    /// [,between=DURATION] and more (docs/handlers.md, docs/guests.md)
+    /// What to preserve: memfd=COUNTxSIZE[,sessions=N][,delay=DURATION][,between=DURATION]
+    /// [,device=N][,kvm=COUNTxSIZE[,vcpus=N]]; all keys: luo-trace/docs/handlers.md, guests.md
     #[arg(long, value_name = "SPEC", default_value = "memfd=4x1M")]
     workload: Workload,
     /// CPUs of each virtual machine

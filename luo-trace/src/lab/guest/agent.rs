@@ -166,7 +166,7 @@ pub struct Restore<'a> {
 pub fn restore(task: &Restore<'_>) -> Result<Exit> {
     let workload = task.workload;
     raise_descriptor_limit(workload)?;
-    thread::sleep(workload.delay);
+    wait(workload.delay);
     let numbers = task.only.map_or(0..workload.sessions, |one| one..one + 1);
     let sessions = sessions(numbers.clone(), Device::retrieve_session)?;
 
@@ -179,7 +179,7 @@ pub fn restore(task: &Restore<'_>) -> Result<Exit> {
     let mut files = Vec::new();
     for (number, token, session) in wanted.take(task.files.unwrap_or(usize::MAX)) {
         if !files.is_empty() {
-            thread::sleep(workload.between);
+            wait(workload.between);
         }
         files.push((number, token, session.retrieve_fd(token)?));
     }
@@ -216,6 +216,17 @@ pub fn restore(task: &Restore<'_>) -> Result<Exit> {
         verified.bytes
     );
     Ok(Exit::Success)
+}
+
+/// Waits for just as long. A sleep alone may end with a timer's tick, as a kernel that has just
+/// booted has no finer timers yet.
+fn wait(long: Duration) {
+    const TICK: Duration = Duration::from_millis(10);
+    let end = Instant::now() + long;
+    thread::sleep(long.saturating_sub(TICK));
+    while Instant::now() < end {
+        std::hint::spin_loop();
+    }
 }
 
 /// Opens the device, makes or retrieves these sessions, and closes it at once.

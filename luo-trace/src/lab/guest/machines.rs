@@ -163,7 +163,7 @@ fn run(number: u32, machines: &Machines, files: &Files, ready_fd: Option<RawFd>)
     thread::sleep(WARM_UP);
     vm.forget()?;
     if machines.load == Load::Exits {
-        count_exits(number, &files.ram)?;
+        count_exits(number, machines.vcpus, &files.ram)?;
     }
     Ready::on(ready_fd)?.announce()?;
     wait_for(PAUSE);
@@ -176,7 +176,7 @@ fn run(number: u32, machines: &Machines, files: &Files, ready_fd: Option<RawFd>)
 }
 
 /// Says how often a machine comes out that does nothing else: what the probes cost it.
-fn count_exits(number: u32, ram: &File) -> Result<()> {
+fn count_exits(number: u32, vcpus: u32, ram: &File) -> Result<()> {
     let exits = || {
         anyhow::Ok(
             vmm::felt(ram)?
@@ -188,7 +188,7 @@ fn count_exits(number: u32, ram: &File) -> Result<()> {
     let (before, start) = (exits()?, Instant::now());
     thread::sleep(COUNTED);
     let (exits, took) = (exits()? - before, start.elapsed());
-    let per_exit = took.as_nanos() / u128::from(exits.max(1));
+    let per_exit = took.as_nanos() * u128::from(vcpus) / u128::from(exits.max(1));
     let text = format!("{exits} exits, {per_exit} ns each\n");
     Ok(std::fs::write(
         Path::new(OUT).join(format!("{}-exits.txt", name(number))),
@@ -221,8 +221,9 @@ pub fn resume(task: &Task<'_>, report: &Path) -> Result<Exit> {
         drop(device);
         let files = Files::retrieve(&session)?;
         if machines.brokered {
-            let ended = files.hand_on()?.wait()?;
+            let mut machine = files.hand_on()?;
             session.finish()?;
+            let ended = machine.wait()?;
             ensure!(ended.success(), "the machine's process ended: {ended}");
             return Ok(Exit::Success);
         }

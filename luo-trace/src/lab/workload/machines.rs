@@ -81,7 +81,7 @@ impl Machines {
     pub(super) fn problem(&self) -> Option<String> {
         if self.count == 0 {
             let plain = *self == Self::default();
-            return (!plain).then(|| "vcpus, pause and guest need kvm=COUNTxSIZE".to_owned());
+            return (!plain).then(|| "vcpus, pause and guest.* need kvm=COUNTxSIZE".to_owned());
         }
         let (least, most) = RAM;
         if !(least..=most).contains(&self.ram) {
