@@ -29,7 +29,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{
-    BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+    BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
 };
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
@@ -41,13 +41,13 @@ use aya_ebpf::helpers::{
     bpf_probe_write_user,
 };
 use aya_ebpf::macros::{kprobe, map, raw_tracepoint};
-use aya_ebpf::maps::{Array, LruHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
     CpuStats, DEVICE, DEVICE_IOCTL, HOT_PER_CPU, HotStats, KERNEL_NAME, NO_RUN_NS, SESSION_IOCTL,
     TailTarget, VCPUS_PER_CPU, Vcpu, cookie_capture, cookie_kept, cookie_null_fails, cookie_probe,
-    cookie_returning, cookie_summed, cookie_vcpu, cookie_way_down,
+    cookie_returning, cookie_summed, cookie_way_down,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
@@ -74,9 +74,11 @@ static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 static VCPUS: Array<Vcpu> = Array::with_max_entries(VCPUS_PER_CPU, BPF_F_MMAPABLE);
 /// Slots of virtual CPUs, by their address and by the thread that runs one.
 #[map]
-static SLOT_OF_VCPU: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
+static SLOT_OF_VCPU: HashMap<u64, u32> =
+    HashMap::with_max_entries(VCPUS_PER_CPU, BPF_F_NO_PREALLOC);
 #[map]
-static SLOT_OF_THREAD: LruHashMap<u32, u32> = LruHashMap::with_max_entries(8192, 0);
+static SLOT_OF_THREAD: HashMap<u32, u32> =
+    HashMap::with_max_entries(VCPUS_PER_CPU, BPF_F_NO_PREALLOC);
 /// What `KVM_RUN` returns when it was interrupted (include/uapi/asm-generic/errno-base.h).
 const EINTR: i32 = 4;
 
@@ -96,6 +98,21 @@ pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
     // and the verifier would walk both.
     let (kind, values) = black_box((kind, values));
     hit(cookie, kind, values);
+    0
+}
+
+/// kprobe.multi on what runs virtual CPUs: of its own, as there is time to load it later.
+#[kprobe]
+pub fn luo_vcpu(ctx: ProbeContext) -> u32 {
+    let raw = ctx.as_ptr();
+    // SAFETY: the helper takes the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(raw) };
+    if cookie_returning(cookie) {
+        let ret: u64 = RetProbeContext::new(raw).ret();
+        leave_guest(ret as i32);
+    } else {
+        enter_guest(ctx.arg(0).unwrap_or(0));
+    }
     0
 }
 
@@ -145,13 +162,6 @@ static SYMBOL: [u8; 4] = *b"%ps\0";
 /// What every hit does.
 #[inline(always)]
 fn hit(cookie: u64, kind: Kind, values: [u64; 3]) {
-    if cookie_vcpu(cookie) {
-        match kind {
-            Kind::Entry => enter_guest(values[0]),
-            _ => leave_guest(values[0] as i32),
-        }
-        return;
-    }
     if cookie_way_down(cookie) && !on_tail(bpf_get_current_pid_tgid() as u32) {
         return;
     }
@@ -431,6 +441,11 @@ fn slot_of(vcpu: u64, ids: u64) -> Option<*mut Vcpu> {
         Some(known) => known,
         None => claim(vcpu)?,
     };
+    // SAFETY: as above.
+    let last = unsafe { (*slot).ids };
+    if last != ids {
+        let _ = SLOT_OF_THREAD.remove(last as u32);
+    }
     let _ = SLOT_OF_THREAD.insert(ids as u32, number, 0);
     // SAFETY: a slot that one thread at a time has; the machine is the first member of
     // struct kvm_vcpu (include/linux/kvm_host.h), and the helper checks the address.
@@ -465,8 +480,11 @@ fn claim(vcpu: u64) -> Option<(u32, *mut Vcpu)> {
     // SAFETY: as above.
     unsafe { add_one(&raw mut (*stats).vcpus) };
     let number = cpu * VCPUS_PER_CPU + claimed as u32 % VCPUS_PER_CPU;
+    let slot = VCPUS.get_ptr_mut(number)?;
+    // SAFETY: a word of the slot.
+    let _ = SLOT_OF_VCPU.remove(unsafe { (*slot).vcpu });
     let _ = SLOT_OF_VCPU.insert(vcpu, number, 0);
-    Some((number, VCPUS.get_ptr_mut(number)?))
+    Some((number, slot))
 }
 
 /// The thread is back from the virtual CPU that it ran.

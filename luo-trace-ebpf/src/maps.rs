@@ -244,14 +244,12 @@ pub const fn cookie(probe: &Probe) -> u64 {
     let null_fails = matches!(probe.returns, Returns::PointerOrNull) as u64;
     let kept = matches!(probe.retention, Retention::Always) as u64;
     let way_down = matches!(probe.retention, Retention::WayDown) as u64;
-    let vcpu = matches!(probe.retention, Retention::Vcpu) as u64;
     probe.number as u64
         | (probe.capture as u64) << 8
         | summed << 16
         | null_fails << 18
         | kept << 19
         | way_down << 20
-        | vcpu << 21
 }
 
 /// [`cookie`] of a link that is hit by the probe's returns alone.
@@ -300,13 +298,6 @@ pub const fn cookie_kept(cookie: u64) -> bool {
 #[inline(always)]
 pub const fn cookie_way_down(cookie: u64) -> bool {
     cookie >> 20 & 1 == 1
-}
-
-/// Whether what is hit runs a virtual CPU.
-#[must_use]
-#[inline(always)]
-pub const fn cookie_vcpu(cookie: u64) -> bool {
-    cookie >> 21 & 1 == 1
 }
 
 /// Whether a null return is a failure.

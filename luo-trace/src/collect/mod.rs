@@ -130,7 +130,7 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let mut anchors: Vec<_> = std::iter::repeat_with(anchor_apart)
         .take(ANCHORS_BEFORE)
         .collect();
-    let probes = match Probes::arm_for_restore(&config.without, config.by_name) {
+    let mut probes = match Probes::arm_for_restore(&config.without, config.by_name) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),
         armed => Ok(armed.map_err(Failure::environment)?),
@@ -140,6 +140,10 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     anchors.push(Anchor::sample());
     let late = late.map(|ready| announce(ready, started)).transpose()?;
     let (waited, used) = early.or(late).unwrap_or_default();
+    // Whoever restores comes first: what runs virtual CPUs by then is in the boot trace.
+    if let Ok(probes) = &mut probes {
+        probes.watch_vcpus();
+    }
     let armed = Armed { attach_ns, waited };
     let watch = Watch::new(probes, boot_events, marks, anchors, used, config);
     let watched = watch.following(real_root).run(&ending)?;

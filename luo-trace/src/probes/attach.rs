@@ -42,7 +42,6 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
     let (events, tail) = (Map::RingBuf(map(name::EVENTS)?), map(name::TAIL)?);
     let stats = Slots::new(map(name::STATS)?).map_err(mapped)?;
     let hot = Slots::new(map(name::HOT)?).map_err(mapped)?;
-    let vcpus = Slots::new(map(name::VCPUS)?).map_err(mapped)?;
     let mut probes = Probes {
         placed,
         missing,
@@ -54,14 +53,17 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
         _tail: tail,
         stats,
         hot,
-        vcpus,
+        vcpus: None,
+        later: Vec::new(),
+        object: None,
         programs: vec![program],
         links,
     };
     for probe in at(Site::Tracepoint) {
         link_tracepoint(&mut programs, probe, &mut probes);
     }
-    probes.tail_refused = programs.tail_refused;
+    probes.tail_refused.clone_from(&programs.tail_refused);
+    probes.object = Some(programs);
     probes.took = start.elapsed();
     log::debug!(
         "armed: maps and addresses {:.1?}, verifier {:.1?}, links {:.1?}, tracepoints {:.1?}",
@@ -71,6 +73,32 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
         attached.elapsed(),
     );
     Ok(probes)
+}
+
+/// Attaches what waits until there is time for it: what runs virtual CPUs.
+pub(super) fn arm_later(probes: &mut Probes) -> Result<(), ArmError> {
+    let rows = std::mem::take(&mut probes.later);
+    let Some(mut programs) = probes.object.take().filter(|_| !rows.is_empty()) else {
+        return Ok(());
+    };
+    let places = symbols::look_up(&rows).map_err(|e| ArmError::Link(e.to_string()))?;
+    let (placed, missing) = places;
+    probes.missing.extend(missing);
+    if placed.is_empty() {
+        return Ok(());
+    }
+    let program = programs.load("luo_vcpu", AttachTo::KprobeMulti)?;
+    let slots = Slots::new(programs.take_map(name::VCPUS)?);
+    probes.vcpus = slots
+        .map(Some)
+        .map_err(|e| ArmError::Object(e.to_string()))?;
+    let linked = link_functions(&rows, Ok((placed, Vec::new())), &program);
+    let ((placed, missing), links) = linked.map_err(ArmError::Link)?;
+    probes.placed.extend(placed);
+    probes.missing.extend(missing);
+    probes.links.extend(links);
+    probes.programs.push(program);
+    Ok(())
 }
 
 /// What is to be attached to.

@@ -20,7 +20,7 @@ use luo_trace_ebpf::maps::{
     CPU_STATS_WORDS, CpuStats, HOT_PER_CPU, HOT_STATS_WORDS, HotStats, VCPU_WORDS, VCPUS_PER_CPU,
     Vcpu,
 };
-use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId};
+use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId, Retention};
 
 use crate::carrier::{Counters, Found};
 use handlers::Search;
@@ -144,7 +144,11 @@ pub struct Probes {
     _tail: MapData,
     stats: Slots<CPU_STATS_WORDS>,
     hot: Slots<HOT_STATS_WORDS>,
-    vcpus: Slots<VCPU_WORDS>,
+    /// Once it is seen when virtual CPUs run.
+    vcpus: Option<Slots<VCPU_WORDS>>,
+    /// What is to be attached when there is time for it, and from what.
+    later: Vec<&'static Probe>,
+    object: Option<object::Programs>,
     programs: Vec<OwnedFd>,
     links: Vec<OwnedFd>,
 }
@@ -152,10 +156,12 @@ pub struct Probes {
 impl Probes {
     /// Attaches the whole table, but for what is left out as if this kernel lacked it.
     pub fn arm(without: &[&Probe]) -> Result<Self, ArmError> {
-        Self::arm_rows(without, |_| true, true)
+        let mut armed = Self::arm_rows(without, |_| true, true)?;
+        armed.watch_vcpus();
+        Ok(armed)
     }
 
-    /// The same for what runs in a restore, inside the blackout. Handlers are looked for by their
+    /// The same for what runs in a restore, inside the blackout, but for [`Probes::watch_vcpus`]. Handlers are looked for by their
     /// names only where `by_name` says that there is time for it.
     pub fn arm_for_restore(without: &[&Probe], by_name: bool) -> Result<Self, ArmError> {
         Self::arm_rows(without, Probe::is_of_restore, by_name)
@@ -169,7 +175,11 @@ impl Probes {
         let left_out = |p: &&Probe| without.iter().any(|out| out.number == p.number);
         let here = |p: &&Probe| of(p) && p.is_on(std::env::consts::ARCH);
         let (out, rows): (Vec<_>, Vec<_>) = PROBES.iter().filter(here).partition(left_out);
+        let (later, rows): (Vec<&'static Probe>, Vec<_>) = rows
+            .into_iter()
+            .partition(|p: &&'static Probe| p.retention == Retention::Vcpu);
         let mut armed = attach::arm(&rows, Search { of, by_name })?;
+        armed.later = later;
         armed.missing.extend(out.into_iter().map(|probe| Missing {
             probe,
             why: "left out by --without".to_owned(),
@@ -215,10 +225,16 @@ impl Probes {
         counters
     }
 
+    /// Has it seen when virtual CPUs run, too: the other probes do not wait for it.
+    pub fn watch_vcpus(&mut self) {
+        if let Err(error) = attach::arm_later(self) {
+            log::warn!("virtual machines will not be seen: {error}");
+        }
+    }
+
     /// Whether it is seen when virtual CPUs run.
     pub fn sees_vcpus(&self) -> bool {
-        let mut placed = self.placed.iter();
-        placed.any(|placed| placed.probe.id == ProbeId::KvmArchVcpuIoctlRun)
+        self.vcpus.is_some()
     }
 
     /// Virtual CPUs that were run since attach.
@@ -229,7 +245,10 @@ impl Probes {
             let used = usize::try_from(stats.vcpus).unwrap_or(per_cpu);
             (cpu * per_cpu..).take(used.min(per_cpu))
         });
-        let slots = used.map(|slot| Vcpu::from(self.vcpus.get(slot)));
+        let Some(slots) = &self.vcpus else {
+            return Vec::new();
+        };
+        let slots = used.map(|slot| Vcpu::from(slots.get(slot)));
         let mut newest: BTreeMap<u64, Vcpu> = BTreeMap::new();
         for slot in slots.filter(|slot| slot.vcpu != 0) {
             let of = newest.entry(slot.vcpu).or_insert(slot);

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use aya::maps::MapData;
-use aya_obj::generated::{BPF_F_MMAPABLE, bpf_insn};
+use aya_obj::generated::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_insn};
 use aya_obj::{EbpfSectionKind, Object};
 
 use super::ArmError;
@@ -37,7 +37,8 @@ impl Programs {
             cpus().map_err(|e| ArmError::Object(format!("the CPUs cannot be counted: {e}")))?;
         let mut maps = HashMap::new();
         for (name, mut map) in std::mem::take(&mut object.maps) {
-            if map.map_flags() & BPF_F_MMAPABLE != 0 {
+            // Those of counters, and those that find a slot.
+            if map.map_flags() & (BPF_F_MMAPABLE | BPF_F_NO_PREALLOC) != 0 {
                 map.set_max_entries(map.max_entries() * cpus);
             }
             let data = MapData::create(map.clone(), &name, None)

@@ -1,7 +1,11 @@
 //! What is worth saying of virtual machines: they come first, as all else is for them.
 
-use super::{Cell, Role, Section, TableLine};
+use std::collections::BTreeSet;
+
+use super::{Cell, Fact, Role, Section, TableLine};
 use crate::model::{GUEST, Guest, Run, Window};
+use crate::stats::Summary;
+use crate::units::{brief, count, exact};
 
 /// Machines that are listed, the longest out first.
 const LISTED: usize = 20;
@@ -43,6 +47,50 @@ pub(super) fn section(run: &Run) -> Section {
     }
     let columns = "guest <18 | vCPUs >5 | out >9 | pause >8 | resume >8 | felt >9 | by <8";
     Section::lines("", Role::Lead, columns, lines)
+}
+
+/// The machine that was out for longest, and its window.
+pub(super) fn worst(run: &Run) -> Option<(&Guest, &Window)> {
+    let windows = run.guests.iter();
+    let windows = windows.filter_map(|guest| Some((guest, window(run, guest)?)));
+    windows.max_by_key(|(_, window)| window.duration_ns)
+}
+
+/// How long machines were out over all runs; nothing where there are none.
+pub(super) fn of_set(runs: &[&Run]) -> Vec<Fact> {
+    let windows = || runs.iter().flat_map(|run| &run.windows);
+    let guests: Vec<&Window> = windows().filter(|window| window.name == GUEST).collect();
+    let lengths: Vec<i64> = guests.iter().map(|window| window.duration_ns).collect();
+    let Some(summary) = Summary::of(&lengths) else {
+        return Vec::new();
+    };
+    let machines: BTreeSet<_> = guests.iter().map(|window| &window.workload).collect();
+    let percentiles = summary.percentiles.iter();
+    let percentiles: String = percentiles
+        .map(|p| format!(", p{:.0} {}", p.percent, exact(p.value_ns)))
+        .collect();
+    let all = format!(
+        "{} of {}: median {}, {} to {}{percentiles}",
+        count(lengths.len(), "window"),
+        count(machines.len(), "machine"),
+        brief(summary.median),
+        brief(summary.min),
+        brief(summary.max),
+    );
+    let worst = runs.iter().filter_map(|run| Some((run, worst(run)?)));
+    let worst = worst.max_by_key(|(_, (_, window))| window.duration_ns);
+    let worst = worst.map(|(run, (guest, window))| {
+        let text = format!(
+            "{}, {} in run {}",
+            guest.name,
+            exact(window.duration_ns),
+            run.id
+        );
+        Fact::new("worst guest", text)
+    });
+    std::iter::once(Fact::new("guests", all))
+        .chain(worst)
+        .collect()
 }
 
 /// The window of a machine.

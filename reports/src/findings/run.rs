@@ -7,7 +7,9 @@ use super::evidence::{evidence, holes_and_advice, self_cost, setting};
 use super::guests;
 use super::{Body, Cell, Fact, Findings, Role, Section, TableLine};
 use crate::model::phase::{SERVICE, WORKLOAD};
-use crate::model::{DEFAULT_WINDOW, GUEST, KernelSide, Outcome, Phase, Run, Source, Span, Witness};
+use crate::model::{
+    DEFAULT_WINDOW, GUEST, KernelSide, Outcome, Phase, Run, Source, Span, Window, Witness,
+};
 use crate::stats::ratio;
 use crate::units::{brief, bytes, column, count, exact};
 
@@ -22,8 +24,9 @@ pub(crate) fn of_run(run: &Run, top: usize) -> Findings {
     let [unseen, advice] = holes_and_advice(run);
     let mut sections = vec![
         guests::section(run),
+        worst_guest(run),
         windows(run),
-        phases(run),
+        phases(&run.phases, run.default_window()),
         derived(run),
         forest.inside_phases(run, top),
         shutdown(run, top),
@@ -132,11 +135,20 @@ fn windows(run: &Run) -> Section {
     Section::lines("", Role::Lead, columns, lines.collect())
 }
 
-fn phases(run: &Run) -> Section {
-    let from = run.phases.iter().map(|p| p.start_t).min().unwrap_or(0);
-    let to = run.phases.iter().map(Phase::end_t).max().unwrap_or(0);
+/// The phases of the machine that was out for longest.
+fn worst_guest(run: &Run) -> Section {
+    let worst = guests::worst(run).filter(|(guest, _)| !guest.phases.is_empty());
+    let (phases_of, window) = worst.map_or((&[][..], None), |(guest, window)| {
+        (&guest.phases[..], Some(window))
+    });
+    phases(phases_of, window)
+}
+
+/// The phases of a window, or what there is of it.
+fn phases(phases: &[Phase], window: Option<&Window>) -> Section {
+    let from = phases.iter().map(|p| p.start_t).min().unwrap_or(0);
+    let to = phases.iter().map(Phase::end_t).max().unwrap_or(0);
     let place = |t: i64| ratio(t.saturating_sub(from), to.saturating_sub(from));
-    let window = run.default_window();
     let line = |phase: &Phase| {
         let (start, end) = (phase.start_t, phase.end_t());
         let share = window.and_then(|window| window.share(phase));
@@ -149,15 +161,15 @@ fn phases(run: &Run) -> Section {
             Cell::Bar(place(start), place(end), phase.source == Source::Derived),
         ])
     };
-    let mut lines: Vec<TableLine> = run.phases.iter().map(line).collect();
+    let mut lines: Vec<TableLine> = phases.iter().map(line).collect();
     if let Some(window) = window.filter(|_| !lines.is_empty()) {
-        let name = Cell::Text(format!("= {DEFAULT_WINDOW}"));
+        let name = Cell::Text(format!("= {}", window.title()));
         let (start, length) = (Cell::length(window.start), Cell::length(window.duration_ns));
         lines.push(TableLine::of([name, start, length, Cell::Share(1.0)]));
     }
     let (left, right) = (exact(from), exact(to));
     // Ids are not cut: the bars take what they leave.
-    let id = run.phases.iter().map(|p| p.id.len()).max().unwrap_or(0);
+    let id = phases.iter().map(|p| p.id.len()).max().unwrap_or(0);
     let id = id.clamp(13, 24);
     let bar = 37 - id;
     let room = bar.saturating_sub(left.len());

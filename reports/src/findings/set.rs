@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{covered, loss, setting};
+use super::guests;
 use super::run::why_missing;
 use super::{Body, Cell, Fact, Findings, LineGroup, Role, Section, TableLine};
 use crate::files::set::Set;
@@ -26,7 +27,7 @@ pub(crate) fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
     let lengths: Vec<i64> = windows.map(|window| window.duration_ns).collect();
     let mut sections = vec![
         table(&figures),
-        look(&figures),
+        look(runs, &figures),
         percentiles(&figures),
         histogram(&lengths),
         functions(&figures, top),
@@ -128,8 +129,8 @@ fn table(figures: &SetupFigures) -> Section {
 
 /// What to look at first: the longest phase, what makes the slow runs slow, and
 /// the worst run where no percentile says how bad it gets.
-fn look(figures: &SetupFigures) -> Section {
-    let mut facts = Vec::new();
+fn look(runs: &[&Run], figures: &SetupFigures) -> Section {
+    let mut facts = guests::of_set(runs);
     let mut phases = figures.phases.iter();
     let longest = phases.find(|p| Some(&p.name) == figures.long_pole.as_ref());
     if let Some((name, share)) = longest.and_then(|pole| Some((&pole.name, pole.share?))) {

@@ -31,6 +31,17 @@ On its one CPU the agent waits 50 ms before it opens the device, so that `collec
 probes and has nothing else to do by then. Both kernels unpack their initial file system before the
 initcalls (`initramfs_async=0`): beside them, it would use the time of a delay there.";
 
+const WHY: &str = "
+What is not exact has a reason that was found:
+
+- **Timer interrupts** that come during a delay are part of it: 10 to 30 us in a `freeze`, a notifier and
+  a device's shutdown.
+- **An initcall**: the call grows by the delay, but the kernel may let other threads run meanwhile on its
+  only CPU. It may get the CPU back late. And what these threads do, later initcalls need not wait for:
+  with 100 ms, `trace_eval_sync` (kernel/trace/trace.c) and `ftrace_check_sync`
+  (kernel/trace/ftrace.c) are 27 and 20 ms shorter, so the phase grows by less than the call.
+";
+
 /// The page, from counted updates and, if there were any, the gate's trials.
 pub(super) fn text(
     counted: &BTreeMap<Case, Lengths>,
@@ -99,6 +110,7 @@ pub(super) fn text(
             ns => format!("its phases differ by up to {ns} ns"),
         }
     )?;
+    text.push_str(WHY);
     writeln!(text, "\nLinux {}{METHOD}", base.release)?;
     others(&mut text, base, counted)?;
     if let Some(named) = named {
