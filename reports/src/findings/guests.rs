@@ -66,17 +66,17 @@ pub(super) fn of_set(runs: &[&Run]) -> Vec<Fact> {
     };
     let machines: BTreeSet<_> = guests.iter().map(|window| &window.workload).collect();
     let percentiles = summary.percentiles.iter();
-    let percentiles: String = percentiles
-        .map(|p| format!(", p{:.0} {}", p.percent, exact(p.value_ns)))
-        .collect();
+    let percentiles = percentiles.map(|p| format!("p{:.0} {}", p.percent, exact(p.value_ns)));
     let all = format!(
-        "{} of {}: median {}, {} to {}{percentiles}",
+        "{} of {}: median {}, {} to {}",
         count(lengths.len(), "window"),
         count(machines.len(), "machine"),
         brief(summary.median),
         brief(summary.min),
         brief(summary.max),
     );
+    let all: Vec<String> = std::iter::once(all).chain(percentiles).collect();
+    let all = all.join(", ");
     let worst = runs.iter().filter_map(|run| Some((run, worst(run)?)));
     let worst = worst.max_by_key(|(_, (_, window))| window.duration_ns);
     let worst = worst.map(|(run, (guest, window))| {
