@@ -33,6 +33,9 @@ pub struct Options {
     /// Where the runs go.
     #[arg(short, default_value = "target/answers")]
     output: PathBuf,
+    /// Do not repeat updates that are there from an earlier call.
+    #[arg(long)]
+    resume: bool,
 }
 
 /// Two devices in one session: each operation of a file happens twice, what they share twice, too.
@@ -220,7 +223,9 @@ pub fn run(options: &Options) -> Result<()> {
         luo_trace: lab::binary()?,
         output: options.output.clone(),
     };
-    remove(&lab.output)?;
+    if !options.resume {
+        remove(&lab.output)?;
+    }
     let delayed = DELAYS.into_iter().filter(|us| *us > 0);
     let places = 0..PLACES.len();
     let cases: Vec<Case> = places
@@ -294,6 +299,10 @@ impl Lab {
             us => format!("{kind}-{}-{us}us", place_of.key()),
         };
         let dir = self.output.join(name);
+        if dir.join(format!("{n:04}.run.json")).exists() {
+            return Ok(dir);
+        }
+        remove(&dir)?;
         let mut command = Command::new(&self.luo_trace);
         command.args(["lab", "run", "-q", "--detail", "--scenario", "finished"]);
         command
@@ -361,11 +370,18 @@ impl Lab {
     /// Whether the gate calls the place's item a regression.
     fn names(&self, trial: &Path, place: &Place) -> Result<bool> {
         let rules = trial.join("gate.toml");
-        let item = match place.item {
-            Item::Phase(name) => name.to_owned(),
-            Item::Span(name) => format!("span({name})"),
+        // Nothing else is asked for, so nothing else can regress.
+        let list = |of: Option<&str>| of.map_or(String::new(), |name| format!("{name:?}"));
+        let (phase, span) = match place.item {
+            Item::Phase(name) => (Some(name), None),
+            Item::Span(name) => (None, Some(name)),
         };
-        fs::write(&rules, format!("[[gate]]\nmetric = \"{item}\"\n"))?;
+        let config = format!(
+            "windows = []\nphases = [{}]\nspans = [{}]\n",
+            list(phase),
+            list(span)
+        );
+        fs::write(&rules, config)?;
         let json = trial.join("gate.json");
         let output = Command::new(&self.luo_trace)
             .args(["gate", "-q", "--base"])

@@ -81,8 +81,7 @@ pub(super) fn arm_later(probes: &mut Probes) -> Result<(), ArmError> {
     let Some(mut programs) = probes.object.take().filter(|_| !rows.is_empty()) else {
         return Ok(());
     };
-    let places = symbols::look_up(&rows).map_err(|e| ArmError::Link(e.to_string()))?;
-    let (placed, missing) = places;
+    let (placed, missing) = symbols::look_up(&rows).map_err(|e| ArmError::Link(e.to_string()))?;
     probes.missing.extend(missing);
     if placed.is_empty() {
         return Ok(());
