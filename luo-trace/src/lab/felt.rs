@@ -22,7 +22,7 @@ pub fn testify(run: &mut Run, report: &MachineReport) {
         return;
     };
     if !report.on_host_tsc {
-        let why = "KVM did not trust the host's TSC, so what the guest felt is left out: add `--append tsc=reliable`";
+        let why = "KVM did not trust the host's TSC, so what the guest felt is left out";
         let place = format!("guest {}", report.name);
         run.holes.push(join::hole(place, why));
         return;

@@ -49,7 +49,7 @@ fn check(run: &Run, machines: usize, vcpus: usize) {
 #[test]
 #[ignore = "boots a VM"]
 fn what_a_guest_felt_is_what_its_window_says() {
-    let args = "--append tsc=reliable --workload memfd=1x64K,kvm=2x16M,vcpus=2";
+    let args = "--workload memfd=1x64K,kvm=2x16M,vcpus=2";
     for kernel in [KERNEL, KERNEL_HOST] {
         let run = lab(kernel, args).succeeded().run(1);
         check(&run, 2, 2);
@@ -68,8 +68,7 @@ fn what_a_guest_felt_is_what_its_window_says() {
 #[test]
 #[ignore = "boots a VM"]
 fn a_pause_for_nothing_and_a_clock_that_stood_still_are_told() {
-    let args =
-        "--append tsc=reliable --workload memfd=1x64K,kvm=1x16M,pause=300ms,guest.tsc=stopped";
+    let args = "--workload memfd=1x64K,kvm=1x16M,pause=300ms,guest.tsc=stopped";
     let run = lab(KERNEL, args).succeeded().run(1);
     let [guest] = &run.guests[..] else {
         panic!("{:?}", run.guests)
@@ -92,7 +91,7 @@ fn a_pause_for_nothing_and_a_clock_that_stood_still_are_told() {
 #[test]
 #[ignore = "boots a VM"]
 fn a_guest_whose_vmm_knows_nothing_of_live_update_has_its_window() {
-    let args = "--append tsc=reliable --workload memfd=1x64K,kvm=1x16M,guest.files=broker";
+    let args = "--workload memfd=1x64K,kvm=1x16M,guest.files=broker";
     let run = lab(KERNEL, args).succeeded().run(1);
     check(&run, 1, 1);
     assert_eq!(run.guests[0].matched, Some(Matched::Name));
@@ -102,7 +101,7 @@ fn a_guest_whose_vmm_knows_nothing_of_live_update_has_its_window() {
 #[test]
 #[ignore = "boots a VM"]
 fn two_hundred_idle_vcpus_are_all_seen() {
-    let args = "--cpus 2 --memory 2G --append tsc=reliable --workload memfd=1x64K,kvm=1x16M,vcpus=200,guest.load=idle";
+    let args = "--cpus 2 --memory 2G --workload memfd=1x64K,kvm=1x16M,vcpus=200,guest.load=idle";
     let run = lab(KERNEL, args).succeeded().run(1);
     let [guest] = &run.guests[..] else {
         panic!("{:?}", run.guests)

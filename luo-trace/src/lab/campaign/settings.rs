@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use serde::Serialize;
 
 use super::scenario::Scenario;
 use crate::arch;
+use crate::clock::Anchor;
 use crate::exit::Failure;
 use crate::lab::host::accel::AccelChoice;
 use crate::lab::workload::Workload;
@@ -19,6 +21,12 @@ use crate::sources::boot_args::BootTrace;
 /// its timer may see no tick in time and panic ("IO-APIC + timer doesn't work!"):
 /// it does without, as it does on KVM.
 const CMDLINE: &str = "quiet panic=-1 no_timer_check";
+
+/// … and where it runs virtual machines: emulated CPUs do not promise a constant TSC, without which
+/// KVM does not trust it. QEMU may lose an interrupt of a CPU that runs a guest, which then never
+/// comes back: the kernel is to say so at once.
+const MACHINES_CMDLINE: &str =
+    "tsc=reliable rcupdate.rcu_cpu_stall_timeout=10 sysctl.kernel.panic_on_rcu_stall=1";
 
 /// … and on a host, beside that.
 const HOST_CMDLINE: &str = "root=/dev/vda rw";
@@ -179,12 +187,16 @@ impl Campaign {
     /// The command line of its first kernel.
     pub(super) fn cmdline(&self) -> String {
         let machine = &self.machine;
+        let has_machines = machine.workload.machines.count > 0;
+        let rate = (has_machines && !machine.deterministic).then(tsc_rate);
         let console = format!("console={}", arch::CONSOLE);
         let scenario = self.scenario.as_ref();
         let without = scenario.is_some_and(Scenario::lacks_liveupdate);
         let words = [
             Some(CMDLINE),
             machine.host.is_some().then_some(HOST_CMDLINE),
+            has_machines.then_some(MACHINES_CMDLINE),
+            rate.as_deref(),
             (!without).then_some("liveupdate=on"),
             machine.deterministic.then_some("nokaslr"),
             machine.append.as_deref(),
@@ -205,6 +217,23 @@ impl Campaign {
         let machines = machine.workload.machines.count > 0;
         !machine.no_trace && !machine.deterministic && whole && !machines
     }
+}
+
+/// The rate of the emulated TSC, which is the host's: a kernel's own first guess of it may be far
+/// off on a busy host, and KVM keeps to that where the TSC is not constant.
+fn tsc_rate() -> String {
+    static RATE: OnceLock<String> = OnceLock::new();
+    let rate = RATE.get_or_init(|| {
+        let before = Anchor::sample();
+        std::thread::sleep(Duration::from_millis(100));
+        let after = Anchor::sample();
+        let (cycles, ns) = (after.before - before.before, after.boot_ns - before.boot_ns);
+        format!(
+            "tsc_early_khz={}",
+            u128::from(cycles) * 1_000_000 / u128::from(ns.max(1))
+        )
+    });
+    rate.clone()
 }
 
 fn spaced(line: String, words: &str) -> String {

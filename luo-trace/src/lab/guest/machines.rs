@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::exit::Exit;
 use crate::host::ready::Ready;
-use crate::lab::vmm::{self, Load, Vm};
+use crate::lab::vmm::{self, Felt, Load, Vm};
 use crate::lab::wire::plan::OUT;
 use crate::lab::wire::results::MachineReport;
 use crate::lab::workload::machines::Machines;
@@ -227,24 +227,32 @@ pub fn resume(task: &Task<'_>, report: &Path) -> Result<Exit> {
             ensure!(ended.success(), "the machine's process ended: {ended}");
             return Ok(Exit::Success);
         }
-        let vm = go_on(number, machines, &files)?;
+        let gone_on = go_on(number, machines, &files)?;
         session.finish()?;
-        return look(number, machines, &files, &vm, report);
+        return look(number, machines, &files, &gone_on, report);
     };
     let files = Files::inherited(files)?;
-    let vm = go_on(number, machines, &files)?;
-    look(number, machines, &files, &vm, report)
+    let gone_on = go_on(number, machines, &files)?;
+    look(number, machines, &files, &gone_on, report)
 }
 
-fn go_on(number: u32, machines: &Machines, files: &Files) -> Result<Vm> {
+fn go_on(number: u32, machines: &Machines, files: &Files) -> Result<(Vm, Vec<Felt>)> {
     call_it(number)?;
+    let before = vmm::felt(&files.ram)?;
     let vm = Vm::restore(&files.ram, &files.saved()?, machines.options)?;
     vm.resume()?;
-    Ok(vm)
+    Ok((vm, before))
 }
 
 /// Lets the machine run for a while, and looks at its memory.
-fn look(number: u32, machines: &Machines, files: &Files, vm: &Vm, report: &Path) -> Result<Exit> {
+/// `before` is what it had felt when it was taken back.
+fn look(
+    number: u32,
+    machines: &Machines,
+    files: &Files,
+    (vm, before): &(Vm, Vec<Felt>),
+    report: &Path,
+) -> Result<Exit> {
     thread::sleep(AFTERWARDS);
     wait_for(LOOK_AT);
     vm.pause()?;
@@ -261,10 +269,13 @@ fn look(number: u32, machines: &Machines, files: &Files, vm: &Vm, report: &Path)
     std::fs::write(report, serde_json::to_vec(&found)?)?;
     let wrong = found.wrong_words;
     if machines.load == Load::Clocks {
-        let alive = vmm::heartbeats(&files.ram)?.into_iter().zip(&found.felt);
-        for (beats, felt) in alive {
-            let went_on = beats.last().is_some_and(|beat| beat.tsc >= felt.tsc.to);
-            ensure!(went_on, "vCPU {} did not go on", felt.vcpu);
+        let beats = vmm::heartbeats(&files.ram)?;
+        for ((felt, before), beats) in found.felt.iter().zip(before).zip(beats) {
+            let went_on = felt.iterations > before.iterations;
+            let beats = beats
+                .last()
+                .is_some_and(|beat| beat.iteration <= felt.iterations);
+            ensure!(went_on && beats, "vCPU {} did not go on", felt.vcpu);
         }
     }
     ensure!(wrong == 0, "{wrong} words of its memory are wrong");
