@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use luo_trace::carrier::layout::{self, CHECK_OFFSET, HEADER_SIZE, MAGIC, STATE_OFFSET};
-use luo_trace::carrier::{Carrier, Plan, Tail, read, read_fd};
+use luo_trace::carrier::{Carrier, Plan, Tail, Vcpus, read, read_fd};
 use luo_trace::clock::Anchor;
 use luo_trace_ebpf::{Event, event};
 
@@ -59,11 +59,17 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
         detail_slots: 16,
         tail_slots: 8,
         hot_slots: 4,
+        vcpu_slots: 2,
     };
     let mut carrier = Carrier::create(c"fuzz", &plan).expect("a memfd");
     carrier.set_meta(b"{\"release\":\"7.3.4\"}").expect("room");
     carrier.set_hot(&[(51, Default::default())]).expect("room");
     carrier.set_counters(&Default::default()).expect("room");
+    let vcpus = Vcpus {
+        list: vec![Default::default(); 3],
+        ..Default::default()
+    };
+    carrier.set_vcpus(&vcpus).expect("room");
     for n in 1..40_u8 {
         let mut event = Event {
             boot_ns: n.into(),
