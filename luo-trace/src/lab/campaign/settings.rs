@@ -23,8 +23,8 @@ use crate::sources::boot_args::BootTrace;
 const CMDLINE: &str = "quiet panic=-1 no_timer_check";
 
 /// … and where it runs virtual machines: emulated CPUs do not promise a constant TSC, without which
-/// KVM does not trust it. QEMU may lose an interrupt of a CPU that runs a guest, which then never
-/// comes back: the kernel is to say so at once.
+/// KVM does not trust it. Under QEMU's threads a CPU was seen not to come back from a guest: the
+/// kernel is to say so at once.
 const MACHINES_CMDLINE: &str =
     "tsc=reliable rcupdate.rcu_cpu_stall_timeout=10 sysctl.kernel.panic_on_rcu_stall=1";
 
