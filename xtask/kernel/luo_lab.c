@@ -429,11 +429,16 @@ static int __init luo_lab_busy(void)
 }
 device_initcall(luo_lab_busy);
 
+/* A kernel that does not know the files of the one before: it refuses what that one preserved. */
+static bool handler = true;
+module_param(handler, bool, 0444);
+MODULE_PARM_DESC(handler, "whether this kernel knows the device's files");
+
 static int __init luo_lab_init(void)
 {
 	int err, i;
 
-	if (!liveupdate_enabled())
+	if (!liveupdate_enabled() || !handler)
 		return 0;
 	err = liveupdate_register_file_handler(&luo_lab_handler);
 	for (i = 0; !err && i < ARRAY_SIZE(luo_lab_flb); i++)

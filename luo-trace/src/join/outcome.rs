@@ -16,18 +16,16 @@ pub(super) fn of(joined: &Joined<'_>, seen: &Seen<'_>) -> Option<Ended> {
         let why = "the trace was recorded in this very boot: there was no kexec";
         return Some(ended(Outcome::NoOp, why));
     }
+    // Where it refuses, it keeps the carrier, too.
+    if let Some(why) = refused(joined) {
+        return Some(ended(Outcome::Refused, why));
+    }
     let meta = &joined.old?.meta;
     let mut outstanding = Outstanding::default();
     outstanding.expect(&joined.old_calls, &meta.session, meta.pid);
     let (files, _) = outstanding.expected()?;
     if files == 0 {
         return given_up(joined);
-    }
-    if let Some(ret) = refused(joined) {
-        let why = format!(
-            "the new kernel could not read the preserved sessions: luo_session_deserialize returned {ret}"
-        );
-        return Some(ended(Outcome::Refused, why));
     }
     let restore = Restore::of(joined, seen);
     for call in &restore.probed {
@@ -104,12 +102,22 @@ fn given_up(joined: &Joined<'_>) -> Option<Ended> {
     (files > 0).then(|| ended(Outcome::Partial, why))
 }
 
-/// What `luo_session_deserialize` said, if that was no.
-fn refused(joined: &Joined<'_>) -> Option<i64> {
-    let deserialized = joined.new_calls.each(ProbeId::LuoSessionDeserialize);
-    deserialized
-        .filter_map(|call| call.ret)
-        .find(|ret| *ret < 0)
+/// How the new kernel refused what was preserved, if it did: by its log, else by what its function
+/// returned.
+fn refused(joined: &Joined<'_>) -> Option<String> {
+    let probe = ProbeId::LuoSessionDeserialize;
+    let ret = || {
+        let mut ends = joined.new_calls.each(probe).filter_map(|call| call.ret);
+        let ret = ends.find(|ret| *ret < 0)?;
+        Some(format!("{} returned {ret}", probe.name()))
+    };
+    let how = match joined.new.boot.refusals.as_slice() {
+        [] => ret()?,
+        said => format!("its log says \"{}\"", said.join("\", \"")),
+    };
+    Some(format!(
+        "the new kernel could not read the preserved sessions: {how}"
+    ))
 }
 
 /// Whose call it was: of a session, or where that is not known, of a thread.

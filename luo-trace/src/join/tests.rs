@@ -85,6 +85,7 @@ fn kernel(boot_id: &str) -> Kernel {
         version: "#1".into(),
         boot_id: boot_id.into(),
         cmdline: "quiet".into(),
+        abi: Vec::new(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use reports::model::{Host, Kernel};
 
+use super::abi;
 use crate::arch::{self, field};
 use crate::clock::ClockFacts;
 
@@ -28,6 +29,7 @@ pub fn kernel() -> Kernel {
         version: uname.version().to_string_lossy().into_owned(),
         boot_id: read_trimmed("/proc/sys/kernel/random/boot_id"),
         cmdline: read_trimmed("/proc/cmdline"),
+        abi: abi::words(),
     }
 }
 

@@ -224,6 +224,12 @@ impl Log {
         Ok(offset)
     }
 
+    /// Why the sessions of the kernel before could not be read, if they could not.
+    fn refusals(&self) -> impl Iterator<Item = &str> {
+        let texts = self.messages.iter().map(|message| message.text.as_str());
+        texts.filter(|text| REFUSALS.iter().any(|begin| text.starts_with(begin)))
+    }
+
     /// What it tells of the boot whatever its stamps mean.
     fn unplaced(&self) -> Boot {
         let (release, count) = self.exec_from().unzip();
@@ -231,6 +237,7 @@ impl Log {
             kexec_count: count,
             previous_release: release.map(str::to_owned),
             unplaced_lines: self.messages.len() - self.placeable().len(),
+            refusals: self.refusals().map(str::to_owned).collect(),
             ..Boot::default()
         }
     }
@@ -280,6 +287,16 @@ fn stage(text: &str) -> Option<&'static str> {
 fn is_exec_init(text: &str) -> bool {
     text.starts_with("Run ") && text.ends_with(" as init process")
 }
+
+/// How the kernel's lines begin where it cannot read what the one before preserved
+/// (`kernel/liveupdate/luo_{session,file}.c`, v7.3).
+const REFUSALS: [&str; 5] = [
+    "luo: No registered handler for compatible ",
+    "luo: File count mismatch: ",
+    "luo: Failed to allocate session [",
+    "luo: Failed to insert session [",
+    "luo: Failed to deserialize files for session [",
+];
 
 /// What the kernel says when it goes by another clock.
 const SWITCHED: &str = "clocksource: Switched to clocksource ";

@@ -2,6 +2,7 @@
 //! does so as a [`Boot`] of its own; one more source is one more file, and a line in
 //! [`boot`].
 
+pub mod abi;
 pub mod boot_args;
 pub mod boot_trace;
 pub mod console;
@@ -48,6 +49,8 @@ pub struct Boot {
     pub kexec_count: Option<u64>,
     /// Release of the kernel that KHO says it came from.
     pub previous_release: Option<String>,
+    /// What the kernel said when it could not read the sessions of the one before.
+    pub refusals: Vec<String>,
     /// What could not be seen.
     pub holes: Vec<Hole>,
 }
@@ -70,6 +73,7 @@ impl Boot {
             handoff,
             kexec_count,
             previous_release,
+            refusals,
             holes,
         } = other;
         let firsts = self.first_stamp.into_iter().chain(first_stamp);
@@ -86,6 +90,7 @@ impl Boot {
         self.handoff = self.handoff.or(handoff);
         self.kexec_count = self.kexec_count.or(kexec_count);
         self.previous_release = self.previous_release.or(previous_release);
+        self.refusals.extend(refusals);
         self.holes.extend(holes);
         self
     }

@@ -88,6 +88,34 @@ fn a_file_that_does_not_come_back_makes_the_update_partial() {
     assert!(why.ends_with("returned -5"), "{why}");
 }
 
+#[test]
+#[ignore = "boots VMs"]
+fn a_kernel_that_does_not_know_the_files_has_refused_the_update() {
+    let args = "--scenario retrieve-refused --workload device=1 --append-new luo_lab.handler=0";
+    for more in ["", "--detail --no-boot-trace"] {
+        let tried = lab(KERNEL, &format!("{args} {more}")).succeeded();
+        let run = tried.run(1);
+        let ended = run.outcome.as_ref().expect("an outcome");
+        assert_eq!(ended.outcome, Outcome::Refused, "{more}");
+        let why = ended.why.as_deref().unwrap_or_default();
+        let said = "No registered handler for compatible 'luo-lab-v1'";
+        assert!(why.contains(said), "{why}");
+        assert!(run.windows.is_empty() && run.old_kernel.is_none(), "{more}");
+        // No carrier arrived.
+        assert_eq!(tried.exits()["0001-collect"], 3, "{more}");
+    }
+}
+
+#[test]
+#[ignore = "boots a VM"]
+fn both_kernels_say_by_which_words_they_hand_over() {
+    let run = lab(KERNEL_HOST, "").succeeded().run(1);
+    let old = &run.old_kernel.as_ref().expect("an old half").abi;
+    assert!(old.iter().any(|word| word.starts_with("kho-v")), "{old:?}");
+    assert!(old.iter().any(|word| word.starts_with("luo-v")), "{old:?}");
+    assert_eq!(*old, run.new_kernel.abi);
+}
+
 /// A small part of `cargo xtask known-answers`.
 #[test]
 #[ignore = "boots a VM"]

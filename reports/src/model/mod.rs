@@ -114,6 +114,10 @@ pub struct Kernel {
     pub boot_id: String,
     /// `/proc/cmdline`.
     pub cmdline: String,
+    /// The words by which it knows what it hands over and takes over, e.g. `kho-v4` and `luo-v5`;
+    /// empty where it does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abi: Vec<String>,
 }
 
 /// A side of the kexec.

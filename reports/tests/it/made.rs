@@ -219,6 +219,7 @@ pub fn kernel(release: &str, boot: &str) -> Kernel {
         version: "#1 SMP made up".to_owned(),
         boot_id: format!("{boot}{boot}-0000-0000-0000-000000000000"),
         cmdline: "liveupdate=on kho=on".to_owned(),
+        abi: Vec::new(),
     }
 }
 
