@@ -182,7 +182,7 @@ fn none_one_two_and_many_runs_are_told_apart() {
     assert_eq!(
         heads,
         [
-            "luo-trace: restore 2.33 s, error at most 16.2 us",
+            "luo-trace: restore 2.33385 s +-16.2 us (n=1)",
             "luo-trace: restore 2.33 s +-0.0 % (n=2)",
             "luo-trace: restore 2.33 s +-0.0 % (n=3)",
         ]

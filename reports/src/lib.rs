@@ -4,6 +4,7 @@
 //! renders runs; it knows no kernel and builds on any desktop.
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod compare;
 pub mod escape;
 pub mod export;

@@ -17,6 +17,18 @@ pub(crate) fn exact(ns: impl Into<i128>) -> String {
     in_words(ns.into(), TABLE_DIGITS)
 }
 
+/// A length of `ns` in a sentence, with as many digits as an error of `error_ns` leaves, at
+/// least two: `2.33418 s` where that is 16 us, `2.3 s` where it is 40 ms.
+pub(crate) fn within(ns: i64, error_ns: u64) -> String {
+    // Values that are all alike do not make one digit more true.
+    if error_ns == 0 {
+        return brief(ns);
+    }
+    let all = length(ns.unsigned_abs().into());
+    let lost = length(error_ns.into()) - 1;
+    in_words(ns.into(), all.saturating_sub(lost).max(2))
+}
+
 /// A length of `ns` for a column of 8, the digits of all units aligned:
 /// `577.2 ms`, `1.234 s `.
 pub(crate) fn column(ns: impl Into<i128>) -> String {
@@ -104,6 +116,34 @@ pub(crate) fn p_value(p: f64) -> String {
 /// A shift with its sign.
 pub(crate) fn signed(ns: i64) -> String {
     plus(ns, brief(ns))
+}
+
+/// An interval of shifts in the unit of its larger end, three digits: `+4.90..+5.12 ms`.
+pub(crate) fn between(low: i64, high: i64) -> String {
+    let widest = low.unsigned_abs().max(high.unsigned_abs());
+    let (name, unit, digits) = match round(widest.into(), SENTENCE_DIGITS) {
+        0..1_000 => ("ns", 1.0, 0),
+        1_000..1_000_000 => ("us", 1e3, 3),
+        1_000_000..1_000_000_000 => ("ms", 1e6, 3),
+        _ => ("s", 1e9, 3),
+    };
+    let number = |ns: i64| {
+        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+        let (value, widest) = (ns as f64 / unit, widest as f64 / unit);
+        let decimals: usize = match widest {
+            _ if digits == 0 => 0,
+            w if w < 9.995 => 2,
+            w if w < 99.95 => 1,
+            _ => 0,
+        };
+        // Zero has no sign.
+        let text = format!("{value:+.decimals$}");
+        match text.trim_start_matches(['+', '-', '0', '.']) {
+            "" => text[1..].to_owned(),
+            _ => text,
+        }
+    };
+    format!("{}..{} {name}", number(low), number(high))
 }
 
 /// The text of a length with a plus if it is one.
@@ -218,6 +258,32 @@ mod tests {
         assert_eq!(frequency(2.1e9), "2.100000 GHz");
         assert_eq!(frequency(24e6), "24.000000 MHz");
         assert_eq!(frequency(0.0), "unknown");
+    }
+
+    #[test]
+    fn a_length_has_the_digits_that_its_error_leaves() {
+        for (ns, error, text) in [
+            (2_334_182_345, 16_200, "2.33418 s"),
+            (2_334_182_345, 40_000_000, "2.33 s"),
+            (2_334_182_345, 400_000_000, "2.3 s"),
+            (2_334_182_345, u64::MAX, "2.3 s"),
+            (577_210_000, 4_000_000, "577 ms"),
+            (577_210_000, 40_000, "577.21 ms"),
+            (12, 1, "12 ns"),
+            (2_334_182_345, 0, "2.33 s"),
+            (0, 5, "0 ns"),
+        ] {
+            assert_eq!(within(ns, error), text);
+        }
+    }
+
+    #[test]
+    fn an_interval_has_one_unit_and_the_digits_of_its_larger_end() {
+        assert_eq!(between(4_900_000, 5_123_000), "+4.90..+5.12 ms");
+        assert_eq!(between(-70_000, 12_345_678), "-0.1..+12.3 ms");
+        assert_eq!(between(-1, 300_000_000), "0..+300 ms");
+        assert_eq!(between(-12, 999), "-12..+999 ns");
+        assert_eq!(between(0, 0), "0..0 ns");
     }
 
     proptest! {

@@ -1,11 +1,12 @@
 //! `luo-trace report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use reports::chain::typical;
 use reports::escape;
 use reports::files::durable::Output;
-use reports::files::set::{Keep, Set};
+use reports::files::set::{self, Keep, Set};
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
 use reports::render::picture::{self, Picture};
@@ -16,7 +17,7 @@ use reports::stats::overview::Overview;
 
 use super::input::Strict;
 use super::named;
-use super::output::Destination;
+use super::output::{Destination, Opened};
 use crate::exit::{Exit, Failure};
 
 /// What `report` was asked for.
@@ -33,12 +34,15 @@ pub(super) struct Options {
     /// What an SVG or PNG image shows [default: waterfall for one run, histogram for many]
     #[arg(long, value_parser = named(&PICTURES))]
     picture: Option<Picture>,
+    /// The critical chain with all its links; of several runs, that of the one nearest the median
+    #[arg(long, conflicts_with_all = ["format", "picture"])]
+    chain: bool,
     #[command(flatten)]
     strict: Strict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// Plain text for mail: 72 columns of ASCII
     Text,
     /// Markdown for comments on GitHub and GitLab
@@ -54,7 +58,7 @@ enum Format {
 }
 
 /// What `--picture` takes, each with its line of help.
-static PICTURES: [(&str, Picture, &str); 3] = [
+static PICTURES: [(&str, Picture, &str); 4] = [
     (
         "histogram",
         Picture::Histogram,
@@ -62,6 +66,7 @@ static PICTURES: [(&str, Picture, &str); 3] = [
     ),
     ("phases", Picture::Phases, "A histogram of each phase"),
     ("waterfall", Picture::Waterfall, "One run on the time axis"),
+    ("icicle", Picture::Icicle, "Phases, calls, and calls within"),
 ];
 
 /// The matrix, where that is what `runs` names: the file, or the directory
@@ -76,26 +81,54 @@ fn matrix_in(runs: &[PathBuf]) -> Option<PathBuf> {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
-    let format = options.format();
+    let format = Format::of(options.format, options.to.output.as_deref());
     let matrix = matrix_in(&options.runs);
     let inputs = [&options.runs[..], matrix.as_slice()].concat();
     let output = options.to.open(&inputs, Output::create)?;
     let bytes = if let Some(path) = matrix {
         table(&matrix::read(&path).map_err(Failure::bad_input)?, format)?.into_bytes()
     } else {
-        if format == Format::Png && output.is_terminal() {
-            let why = "refusing to write a PNG to a terminal: give -o FILE";
-            return Err(Failure::bad_input(why));
-        }
+        format.check_terminal(&output)?;
         let keep = match format {
             Format::Html => html::KEEP,
+            Format::Svg | Format::Png => Keep::All,
+            // With all calls of a run, its critical chain can be told.
+            Format::Text | Format::Markdown if options.chain || few(&options.runs) => Keep::All,
             _ => Keep::Figures,
         };
         let set = options.strict.read(&options.runs, keep)?;
-        render(options, format, &set)?
+        if options.chain {
+            chain(&set)?.into_bytes()
+        } else {
+            render(options, format, &set)?
+        }
     };
     output.write(&bytes)?;
     Ok(Exit::Success)
+}
+
+/// Most runs whose calls are all kept.
+const FEW: usize = 50;
+
+/// Whether all calls of these runs fit into memory with ease.
+fn few(paths: &[PathBuf]) -> bool {
+    paths
+        .iter()
+        .map(|path| set::files(path).len())
+        .sum::<usize>()
+        <= FEW
+}
+
+/// The critical chain of the run that stands for the set.
+fn chain(set: &Set) -> anyhow::Result<String> {
+    warn_of_skipped(set);
+    let runs = one_setup(set)?;
+    let run = typical(&runs).ok_or_else(|| {
+        let why =
+            "no run has the window restore, so there is no chain; `luo-trace report` says why";
+        Failure::bad_input(why)
+    })?;
+    Ok(text::render_chain(run))
 }
 
 /// A matrix in this form.
@@ -112,19 +145,28 @@ fn table(matrix: &Matrix, format: Format) -> anyhow::Result<String> {
     }
 }
 
-impl Options {
+impl Format {
     /// What was asked for, or what the name of the output says.
-    fn format(&self) -> Format {
-        let extension = self.to.output.as_ref().and_then(|path| path.extension());
+    pub(super) fn of(asked: Option<Self>, output: Option<&Path>) -> Self {
+        let extension = output.and_then(Path::extension);
         let named = match extension.and_then(|extension| extension.to_str()) {
-            Some("md") => Format::Markdown,
-            Some("html" | "htm") => Format::Html,
-            Some("svg") => Format::Svg,
-            Some("png") => Format::Png,
-            Some("json") => Format::Json,
-            _ => Format::Text,
+            Some("md") => Self::Markdown,
+            Some("html" | "htm") => Self::Html,
+            Some("svg") => Self::Svg,
+            Some("png") => Self::Png,
+            Some("json") => Self::Json,
+            _ => Self::Text,
         };
-        self.format.unwrap_or(named)
+        asked.unwrap_or(named)
+    }
+
+    /// Refuses dots where characters are shown.
+    pub(super) fn check_terminal(self, output: &Opened) -> anyhow::Result<()> {
+        if self == Self::Png && output.is_terminal() {
+            let why = "refusing to write a PNG to a terminal: give -o FILE";
+            return Err(Failure::bad_input(why));
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod item;
 mod setup;
+mod track;
 mod verdict;
 
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub use item::{Item, Kind, calls};
 pub use setup::Setup;
+pub use track::{Track, Tracks};
 pub use verdict::Verdict;
 
 use crate::files::set::Set;
@@ -63,6 +65,8 @@ pub struct Options {
     pub absolute_ns: Option<i64>,
     /// Fewest runs a side.
     pub fewest: usize,
+    /// Whether all calls are put on one time axis, too.
+    pub tracks: bool,
 }
 
 impl Default for Options {
@@ -75,6 +79,7 @@ impl Default for Options {
             relative: None,
             absolute_ns: None,
             fewest: FEWEST_RUNS,
+            tracks: false,
         }
     }
 }
@@ -165,6 +170,9 @@ pub struct Compared {
     pub floor: Floor,
     /// What a reader should know.
     pub notes: Vec<String>,
+    /// Both sets on one time axis, where that was asked for.
+    #[serde(skip)]
+    pub tracks: Tracks,
 }
 
 impl Compared {
@@ -200,6 +208,11 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
             notes.push(format!("{side} leaves out {count} of its files: {first}"));
         }
     }
+    let tracks = if options.tracks {
+        Tracks::of(base, head, &rows, options, floor)
+    } else {
+        Tracks::default()
+    };
     Ok(Compared {
         base: setups.0,
         head: setups.1,
@@ -207,6 +220,7 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
         alpha,
         floor,
         notes,
+        tracks,
     })
 }
 
@@ -276,15 +290,23 @@ fn measure(item: Item, base: &Set, head: &Set, options: &Options) -> Row {
         let lengths = set.runs.iter().filter_map(|run| item.length(run));
         lengths.collect()
     };
+    let gated = options.gates(&item);
     let (base, head) = (lengths(base), lengths(head));
-    Row {
-        kind: item.kind(),
-        gated: options.gates(&item),
-        item,
-        base: Summary::of(&base),
-        head: Summary::of(&head),
-        test: tests::samples(&base, &head),
-        adjusted_p: None,
-        verdict: Verdict::Same,
+    Row::of(item, gated, &base, &head)
+}
+
+impl Row {
+    /// The row of two samples, ns, before its verdict.
+    fn of(item: Item, gated: bool, base: &[i64], head: &[i64]) -> Self {
+        Self {
+            kind: item.kind(),
+            gated,
+            item,
+            base: Summary::of(base),
+            head: Summary::of(head),
+            test: tests::samples(base, head),
+            adjusted_p: None,
+            verdict: Verdict::Same,
+        }
     }
 }

@@ -56,6 +56,11 @@ pub(crate) fn provenance(run: &Run) -> Vec<Fact> {
     let old = run.old_kernel.as_ref();
     facts.extend(old.map(|kernel| Fact::new("old command line", &*kernel.cmdline)));
     facts.push(Fact::new("new command line", &*run.new_kernel.cmdline));
+    let words = [("old ABI", old), ("new ABI", Some(&run.new_kernel))];
+    facts.extend(words.into_iter().filter_map(|(side, kernel)| {
+        let abi = &kernel?.abi;
+        (!abi.is_empty()).then(|| Fact::new(side, abi.join(", ")))
+    }));
     facts.extend(evidence(run));
     facts
 }

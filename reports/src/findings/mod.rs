@@ -2,12 +2,17 @@
 //! data. Text, Markdown and HTML only lay it out.
 
 mod calls;
+mod chain;
+pub(crate) mod compare;
 mod evidence;
 mod guests;
 pub(crate) mod matrix;
 mod run;
 mod set;
 
+use crate::stats::tree::Known;
+
+pub(crate) use chain::of_chain;
 pub(crate) use evidence::provenance;
 pub(crate) use run::of_run;
 pub(crate) use set::{of_group, of_skipped, quoted};
@@ -81,6 +86,8 @@ pub(crate) struct Column {
     pub(crate) align: Align,
     /// Whether it is only there to stand in for a drawing.
     pub(crate) only_mail: bool,
+    /// Whether a name that is too long for it stands above its line instead of being cut.
+    pub(crate) above: bool,
 }
 
 /// The side to which cells are set.
@@ -109,8 +116,26 @@ pub(crate) enum Cell {
     /// The error of the figure before it, as a share of it.
     Spread(f64),
     Count(u64),
-    /// A bar from and to, as shares of the column, and whether it is derived.
-    Bar(f64, f64, bool),
+    /// A bar from and to, as shares of the column, and how well it is known.
+    Bar(f64, f64, Known),
+    /// How much longer it got, ns, and whether that is sure.
+    Shift(i64, bool),
+    /// The interval of a shift, ns.
+    Interval(i64, i64),
+    /// Two sets in one place, as shares of the column.
+    Overlay(Overlay),
+    /// A shift as a share of the largest, which fills half the column, and whether it is sure.
+    Sway(f64, bool),
+}
+
+/// Where something lies before and after a change, as shares of a column.
+#[derive(Clone, Copy)]
+pub(crate) struct Overlay {
+    pub(crate) base: Option<(f64, f64)>,
+    pub(crate) head: Option<(f64, f64)>,
+    /// Whether they differ for sure; else only one is drawn.
+    pub(crate) sure: bool,
+    pub(crate) known: Known,
 }
 
 impl Fact {
@@ -159,8 +184,8 @@ impl TableLine {
 }
 
 impl Column {
-    /// From its title, side and width, as `title <12`: `<` for words, `>` for figures, `~`
-    /// for sentences, `#` for bars.
+    /// From its title, side and width, as `title <12`: `<` for words, `^` for names that may
+    /// stand above their line, `>` for figures, `~` for sentences, `#` for bars.
     fn of(text: &str) -> Self {
         let (title, form) = text.trim().rsplit_once(' ').unwrap_or(("", text.trim()));
         let (side, width) = form.split_at(1);
@@ -173,6 +198,7 @@ impl Column {
                 _ => Align::Left,
             },
             only_mail: side == "#",
+            above: side == "^",
         }
     }
 }

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::calls::Forest;
+use super::chain;
 use super::evidence::{evidence, holes_and_advice, self_cost, setting};
 use super::guests;
+use super::set::long_pole;
 use super::{Body, Cell, Fact, Findings, Role, Section, TableLine};
 use crate::model::phase::{SERVICE, WORKLOAD};
 use crate::model::{
     DEFAULT_WINDOW, GUEST, KernelSide, Outcome, Phase, Run, Source, Span, Window, Witness,
 };
 use crate::stats::ratio;
-use crate::units::{brief, bytes, column, count, exact};
+use crate::stats::tree::Known;
+use crate::units::{brief, bytes, column, count, exact, within};
 
 /// Marks that are listed.
 const MARKS: usize = 20;
@@ -28,6 +31,9 @@ pub(crate) fn of_run(run: &Run, top: usize) -> Findings {
         windows(run),
         phases(&run.phases, run.default_window()),
         derived(run),
+    ];
+    sections.extend(chain::in_report(run));
+    sections.extend([
         forest.inside_phases(run, top),
         shutdown(run, top),
         stages(run),
@@ -41,24 +47,29 @@ pub(crate) fn of_run(run: &Run, top: usize) -> Findings {
         Section::new("evidence", Role::Detail, evidence),
         unseen,
         advice,
-    ];
+    ]);
     sections.retain(|section| !section.is_empty());
+    Findings {
+        headline: headline(run),
+        about: about(run),
+        sections,
+    }
+}
+
+/// The figure to quote, or why there is none.
+pub(super) fn headline(run: &Run) -> String {
     let headline = match run.default_window() {
         None => format!("{DEFAULT_WINDOW} not measured: {}", why_missing(run)),
         Some(window) => {
-            let (length, error) = (brief(window.duration_ns), brief(window.error_ns));
-            format!("{DEFAULT_WINDOW} {length}, error at most {error}")
+            let length = within(window.duration_ns, window.error_ns);
+            let error = brief(window.error_ns);
+            format!("{DEFAULT_WINDOW} {length} +-{error} (n=1)")
         }
     };
     let ended = run.outcome.as_ref().map(|ended| ended.outcome);
-    let headline = match ended.filter(|outcome| *outcome != Outcome::Done) {
+    match ended.filter(|outcome| *outcome != Outcome::Done) {
         Some(outcome) => format!("outcome {}; {headline}", outcome.as_str()),
         None => headline,
-    };
-    Findings {
-        headline,
-        about: about(run),
-        sections,
     }
 }
 
@@ -72,15 +83,26 @@ pub(super) fn why_missing(run: &Run) -> String {
     }
 }
 
-fn about(run: &Run) -> Vec<Fact> {
+/// What ran where.
+pub(super) fn about(run: &Run) -> Vec<Fact> {
     let kexecs = run.kexec_count;
     let kexecs = kexecs.map(|n| format!(", kexec {n} since the cold boot"));
     let id = short_id(&run.id) + &kexecs.unwrap_or_default();
-    let mut facts = vec![
+    let mut facts = setting(run);
+    let window = run.default_window();
+    let share = |phase: &Phase| window.and_then(|window| window.share(phase));
+    let phases = run
+        .phases
+        .iter()
+        .filter_map(|phase| Some((phase, share(phase)?)));
+    let longest = phases.max_by(|(_, a), (_, b)| a.total_cmp(b));
+    if let Some((pole, share)) = longest {
+        facts.insert(1, long_pole(&pole.id, share, 1));
+    }
+    facts.extend([
         Fact::new("run", id),
         Fact::new("captured", &*run.captured_at),
-    ];
-    facts.extend(setting(run));
+    ]);
     facts.extend(run.lab.as_ref().map(|lab| {
         let files = usize::try_from(lab.verified_files).unwrap_or(usize::MAX);
         let (files, size) = (count(files, "file"), bytes(lab.verified_bytes));
@@ -106,7 +128,7 @@ fn witnessed(run: &Run, witness: &Witness) -> String {
 }
 
 /// The id, its middle left out when it is two whole boot ids long.
-fn short_id(id: &str) -> String {
+pub(super) fn short_id(id: &str) -> String {
     let ends = || Some((id.get(..8)?, id.get(id.len().checked_sub(16)?..)?));
     match ends() {
         Some((head, tail)) if id.len() > 40 => format!("{head}..{tail}"),
@@ -158,7 +180,7 @@ fn phases(phases: &[Phase], window: Option<&Window>) -> Section {
             Cell::length(phase.duration_ns),
             Cell::known(share, Cell::Share),
             Cell::text(phase.source.as_str()),
-            Cell::Bar(place(start), place(end), phase.source == Source::Derived),
+            Cell::Bar(place(start), place(end), Known::from(phase.source)),
         ])
     };
     let mut lines: Vec<TableLine> = phases.iter().map(line).collect();

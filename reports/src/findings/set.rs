@@ -12,15 +12,16 @@ use crate::stats::functions::{AFTER, BEFORE, Function, costliest};
 use crate::stats::group::Group;
 use crate::stats::overview::SetupFigures;
 use crate::stats::table::Quantity;
+use crate::stats::tree::Known;
 use crate::stats::{FEWEST_FOR_INTERVAL, Percentile, Summary, median_ratio};
-use crate::units::{brief, count, exact, percent};
+use crate::units::{brief, count, exact, percent, within};
 
 /// Most bins of the histogram in characters.
 const BINS: usize = 12;
 
 /// The report of runs of one setup, with the `top` costliest functions of each
-/// phase; nothing of nothing.
-pub(crate) fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
+/// phase, and where `chain` says so the critical chain; nothing of nothing.
+pub(crate) fn of_group(group: &Group<'_>, top: usize, chain: bool) -> Option<Findings> {
     let figures = SetupFigures::of(group)?;
     let runs = group.runs.as_slice();
     let windows = runs.iter().filter_map(|run| run.default_window());
@@ -30,15 +31,20 @@ pub(crate) fn of_group(group: &Group<'_>, top: usize) -> Option<Findings> {
         look(runs, &figures),
         percentiles(&figures),
         histogram(&lengths),
+    ];
+    if chain {
+        sections.extend(super::chain::in_set(group));
+    }
+    sections.extend([
         functions(&figures, top),
         evidence(runs),
         notes(runs, &figures, lengths.len()),
         advice(runs),
-    ];
+    ]);
     sections.retain(|section| !section.is_empty());
     Some(Findings {
         headline: headline(runs, &lengths),
-        about: about(runs),
+        about: about(runs, &figures),
         sections,
     })
 }
@@ -63,13 +69,33 @@ fn headline(runs: &[&Run], lengths: &[i64]) -> String {
 
 /// A length as lists quote it: `577 ms +-0.7 % (n=6)`.
 pub(crate) fn quoted(summary: &Summary) -> String {
-    let error = summary.relative_error();
-    let error = error.map_or(String::new(), |error| format!(" +-{}", percent(error)));
-    format!("{}{error} (n={})", brief(summary.median), summary.n)
+    let n = summary.n;
+    match summary.relative_error() {
+        None => format!("{} (n={n})", brief(summary.median)),
+        Some(error) => {
+            let median = within(summary.median, summary.error().unsigned_abs());
+            format!("{median} +-{} (n={n})", percent(error))
+        }
+    }
 }
 
-fn about(runs: &[&Run]) -> Vec<Fact> {
-    let mut facts = runs.first().map_or(Vec::new(), |run| setting(run));
+fn about(runs: &[&Run], figures: &SetupFigures) -> Vec<Fact> {
+    let without = tally(runs, |run| {
+        let missing = run.default_window().is_none();
+        missing.then(|| why_missing(run)).into_iter()
+    });
+    let without = without.iter();
+    let without = without.map(|(why, n)| format!(", {n} without {DEFAULT_WINDOW} ({why})"));
+    let text = count(runs.len(), "run") + &without.collect::<String>();
+    let mut facts = vec![Fact::new("n", text)];
+    let mut phases = figures.phases.iter();
+    let longest = phases.find(|p| Some(&p.name) == figures.long_pole.as_ref());
+    facts.extend(longest.and_then(|pole| Some(long_pole(&pole.name, pole.share?, runs.len()))));
+    if let Some(first) = runs.first() {
+        let mut of_first = setting(first);
+        facts.insert(0, of_first.remove(0));
+        facts.extend(of_first);
+    }
     let captured = || runs.iter().map(|run| run.captured_at.as_str());
     if let (Some(earliest), Some(latest)) = (captured().min(), captured().max()) {
         let text = if earliest == latest {
@@ -79,15 +105,14 @@ fn about(runs: &[&Run]) -> Vec<Fact> {
         };
         facts.push(Fact::new("captured", text));
     }
-    let without = tally(runs, |run| {
-        let missing = run.default_window().is_none();
-        missing.then(|| why_missing(run)).into_iter()
-    });
-    let without = without.iter();
-    let without = without.map(|(why, n)| format!(", {n} without {DEFAULT_WINDOW} ({why})"));
-    let text = count(runs.len(), "run") + &without.collect::<String>();
-    facts.push(Fact::new("n", text));
     facts
+}
+
+/// The longest phase.
+pub(super) fn long_pole(name: &str, share: f64, runs: usize) -> Fact {
+    let median = if runs > 1 { ", by the median" } else { "" };
+    let text = format!("{name}, {} of {DEFAULT_WINDOW}{median}", percent(share));
+    Fact::new("long pole", text)
 }
 
 /// Windows, then phases: median, interval, range and share.
@@ -127,18 +152,10 @@ fn table(figures: &SetupFigures) -> Section {
     Section::table("", Role::Lead, columns, groups)
 }
 
-/// What to look at first: the longest phase, what makes the slow runs slow, and
-/// the worst run where no percentile says how bad it gets.
+/// What to look at first: what makes the slow runs slow, and the worst run where no
+/// percentile says how bad it gets.
 fn look(runs: &[&Run], figures: &SetupFigures) -> Section {
     let mut facts = guests::of_set(runs);
-    let mut phases = figures.phases.iter();
-    let longest = phases.find(|p| Some(&p.name) == figures.long_pole.as_ref());
-    if let Some((name, share)) = longest.and_then(|pole| Some((&pole.name, pole.share?))) {
-        let several = figures.runs.len() > 1;
-        let median = if several { ", by the median" } else { "" };
-        let text = format!("{name}, {} of {DEFAULT_WINDOW}{median}", percent(share));
-        facts.push(Fact::new("long pole", text));
-    }
     let slow = figures.slow_phase();
     let slow = slow.and_then(|slow| Some((&slow.name, slow.spread_share?, slow.rank_correlation?)));
     if let Some((name, share, rank)) = slow {
@@ -190,7 +207,7 @@ fn histogram(lengths: &[i64]) -> Section {
         let most = counts.iter().copied().max().unwrap_or(1);
         lines.extend(counts.into_iter().enumerate().map(|(place, count)| {
             let from = i128::from(min) + span * place as i128 / bins as i128;
-            let bar = Cell::Bar(0.0, f64::from(count) / f64::from(most), false);
+            let bar = Cell::Bar(0.0, f64::from(count) / f64::from(most), Known::Measured);
             TableLine::new(1, [Cell::Length(from), Cell::Count(count.into()), bar])
         }));
     }

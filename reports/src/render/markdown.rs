@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use super::text::{TOP_OF_RUN, render_run as text_of_run, several_setups};
 use super::{heading, signs, words};
+use crate::compare::Compared;
 use crate::escape::{markdown, markdown_code as code};
 use crate::files::set::Set;
+use crate::findings::compare::of_compared;
 use crate::findings::matrix::of_matrix;
 use crate::findings::{
     Align, Body, Cell, Column, Fact, Findings, Role, Section, Table, of_group, of_run, of_skipped,
@@ -41,7 +43,7 @@ pub fn render_set(set: &Set) -> String {
     if groups.len() > 1 {
         parts.push(several_setups(set, groups.len()) + ".\n");
     }
-    let setups = groups.iter().filter_map(|group| of_group(group, TOP));
+    let setups = groups.iter().filter_map(|group| of_group(group, TOP, true));
     parts.extend(setups.map(|findings| page(&findings)));
     let mut skipped = String::new();
     section(&mut skipped, &of_skipped(set));
@@ -54,6 +56,12 @@ pub fn render_set(set: &Set) -> String {
 #[must_use]
 pub fn render_matrix(matrix: &Matrix) -> String {
     page(&of_matrix(matrix))
+}
+
+/// Two sets side by side, and where they differ.
+#[must_use]
+pub fn render_comparison(compared: &Compared) -> String {
+    page(&of_compared(compared))
 }
 
 fn page(findings: &Findings) -> String {
@@ -132,6 +140,7 @@ fn table(page: &mut String, table: &Table) {
 fn text(cell: &Cell) -> String {
     match cell {
         Cell::Name(name) | Cell::Phase(name) => code(name),
+        Cell::Shift(_, true) => format!("**{}**", literal(&words(cell))),
         other => literal(&words(other)),
     }
 }

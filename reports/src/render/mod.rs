@@ -7,7 +7,7 @@ pub mod picture;
 pub mod text;
 
 use crate::findings::{Body, Cell, Section};
-use crate::units::{exact, percent};
+use crate::units::{between, exact, percent, signed};
 
 /// A cell in words; the bars of mail have none.
 fn words(cell: &Cell) -> String {
@@ -19,7 +19,9 @@ fn words(cell: &Cell) -> String {
         Cell::Share(part) => percent(*part),
         Cell::Spread(part) => format!("+-{}", percent(*part)),
         Cell::Count(n) => n.to_string(),
-        Cell::Bar(..) => String::new(),
+        Cell::Shift(ns, _) => signed(*ns),
+        Cell::Interval(low, high) => between(*low, *high),
+        Cell::Bar(..) | Cell::Overlay(_) | Cell::Sway(..) => String::new(),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod overview;
 mod ranks;
 mod rng;
 pub mod table;
+pub mod tree;
 
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
@@ -93,19 +94,22 @@ impl Summary {
     /// counting: the `0.007` of "577 ms +- 0.7 %". Nothing where one value or a
     /// median of zero leaves it without a meaning.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a share needs few digits")]
     pub fn relative_error(&self) -> Option<f64> {
-        if self.n < 2 || self.median <= 0 {
-            return None;
-        }
+        let known = self.n > 1 && self.median > 0;
+        known.then(|| ratio(self.error(), self.median))
+    }
+
+    /// Half the median's interval, the longer side counting, ns.
+    #[must_use]
+    pub fn error(&self) -> i64 {
         let below = self.median.saturating_sub(self.ci_low);
         let above = self.ci_high.saturating_sub(self.median);
-        Some(below.max(above) as f64 / self.median as f64)
+        below.max(above)
     }
 }
 
 /// Median of values in ascending order.
-fn median_of_sorted<T: Copy>(sorted: &[T], midpoint: fn(T, T) -> T) -> Option<T> {
+pub(crate) fn median_of_sorted<T: Copy>(sorted: &[T], midpoint: fn(T, T) -> T) -> Option<T> {
     let upper = *sorted.get(sorted.len() / 2)?;
     if sorted.len() % 2 == 1 {
         return Some(upper);

@@ -96,7 +96,7 @@ fn setups_and_skipped_files_are_named() {
     for said in [
         "<title>luo-trace: 4 runs of 2 setups</title>",
         "are not comparable",
-        "<h2>Setup 2: restore 471 ms",
+        "<h2>Setup 2: restore 471.2 ms",
         "1 file skipped",
         "runs/6.run.json: empty; luo-trace writes",
     ] {

@@ -1,5 +1,6 @@
 //! The crate as its callers use it.
 
+mod chain;
 mod check;
 mod compare;
 mod file;
@@ -19,4 +20,5 @@ mod schema;
 mod scipy;
 mod set;
 mod text;
+mod tracks;
 mod whatever;

@@ -32,7 +32,7 @@ fn one_run_begins_with_its_figures_and_folds_the_rest() {
     let page = markdown::render_run(&full_run());
     let (figures, rest) = page.split_once("<details>").unwrap();
     insta::assert_snapshot!(figures);
-    assert!(rest.contains("luo-trace: restore 470 ms"));
+    assert!(rest.contains("luo-trace: restore 470.00 ms"));
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use reports::model::Run;
-use reports::render::picture::{Picture, PictureError, png, svg};
+use reports::model::{KernelSide, Run};
+use reports::render::picture::{Change, Picture, PictureError, png, svg, svg_of_change};
 use resvg::usvg::{self, Node, Options, Rect, Tree, fontdb};
 
-use crate::made::{full_run, run, run_without_carrier, spread};
+use crate::made::{MS, full_run, run, run_without_carrier, span, spread};
 use crate::recorded::{recorded, recorded_set};
+use crate::tracks::{compared, with_initcalls};
 
 fn refs(runs: &[Run]) -> Vec<&Run> {
     runs.iter().collect()
@@ -43,6 +44,11 @@ fn all_pictures() -> Vec<(String, String)> {
             let text = svg(picture, &refs(&runs)).unwrap();
             pictures.push((format!("{picture} of {name}"), text));
         }
+    }
+    for change in Change::ALL {
+        let compared = compared(&with_initcalls("base", 0), &with_initcalls("head", 5 * MS));
+        let text = svg_of_change(change, &compared).unwrap();
+        pictures.push((format!("{change:?} of a change"), text));
     }
     pictures
 }
@@ -162,6 +168,104 @@ fn the_gap_is_hatched_and_called_derived_and_nothing_else_is() {
     measured.phases[3].source = reports::model::Source::Probe;
     let text = svg(Picture::Waterfall, &[&measured]).unwrap();
     assert_eq!(text.matches(grey).count(), 0);
+}
+
+/// The widths of the bars of one colour, in points.
+fn widths(svg: &str, colour: &str) -> Vec<f64> {
+    let document = roxmltree::Document::parse(svg).unwrap();
+    let bars = document
+        .descendants()
+        .filter(|node| node.has_tag_name("rect") && node.attribute("fill") == Some(colour));
+    // Those of the legend are in its last 30 points.
+    let height: f64 = document
+        .root_element()
+        .attribute("height")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let number = |node: &roxmltree::Node<'_, '_>, name| {
+        node.attribute(name).unwrap().parse::<f64>().unwrap()
+    };
+    let bars = bars.filter(|bar| number(bar, "y") < height - 30.0);
+    bars.map(|bar| number(&bar, "width")).collect()
+}
+
+#[test]
+fn a_bar_of_an_icicle_is_as_wide_as_its_mean() {
+    // The second of two runs lacks the call, so its mean is half as long.
+    let mut runs = vec![run(0), run(0)];
+    let start = runs[0].phases[5].start_t;
+    runs[0].spans = vec![span(
+        0,
+        None,
+        "initcall:a",
+        KernelSide::New,
+        start,
+        100 * MS,
+    )];
+    let text = svg(Picture::Icicle, &refs(&runs)).unwrap();
+    let whole: i64 = runs[0].phases.iter().map(|phase| phase.duration_ns).sum();
+    #[expect(clippy::cast_precision_loss, reason = "points")]
+    let points = |ns: i64| ns as f64 / whole as f64 * 760.0;
+    let phase = widths(&text, "#0072B2");
+    assert!(
+        (phase[0] - points(runs[0].phases[5].duration_ns)).abs() <= 2.0,
+        "{phase:?}"
+    );
+    // A sixth of the way to white.
+    let call = widths(&text, "#2989BE");
+    assert!((call[0] - points(50 * MS)).abs() <= 2.0, "{call:?}");
+}
+
+#[test]
+fn an_icicle_of_a_change_is_red_where_it_is_longer_for_sure_and_blue_where_it_is_shorter() {
+    let (short, long) = (with_initcalls("base", 0), with_initcalls("head", 5 * MS));
+    let drawn = |compared| svg_of_change(Change::Icicle, &compared).unwrap();
+    let (red, blue) = ("#C0392B", "#0072B2");
+    let slower = drawn(compared(&short, &long));
+    assert_eq!(
+        (widths(&slower, red).len(), widths(&slower, blue).len()),
+        (2, 0)
+    );
+    let faster = drawn(compared(&long, &short));
+    assert_eq!(
+        (widths(&faster, red).len(), widths(&faster, blue).len()),
+        (0, 2)
+    );
+}
+
+#[test]
+fn ink_says_how_well_a_length_is_known_in_every_picture() {
+    let mut unseen = full_run();
+    unseen.phases[3].error_ns = 20_000_000;
+    unseen.phases[1].source = reports::model::Source::Derived;
+    let restart = unseen
+        .spans
+        .iter_mut()
+        .find(|s| s.name == "kernel_restart_prepare");
+    restart.unwrap().duration_ns = None;
+    for picture in [Picture::Waterfall, Picture::Phases, Picture::Icicle] {
+        let text = svg(picture, &[&unseen]).unwrap();
+        let hatched = text.matches("stroke=\"#D55E00\"").count();
+        assert!(
+            hatched > 1,
+            "{picture}: old.shutdown is derived, so hatched: {hatched}"
+        );
+    }
+    for picture in [Picture::Waterfall, Picture::Icicle] {
+        let text = svg(picture, &[&unseen]).unwrap();
+        for word in ["measured", "derived", "its end not seen"] {
+            assert!(
+                text.contains(&format!("\n{word}\n")),
+                "{picture} lacks {word}"
+            );
+        }
+    }
+    let text = svg(Picture::Waterfall, &[&unseen]).unwrap();
+    assert!(
+        text.contains("\nat most "),
+        "what did not return lasted that long at most"
+    );
 }
 
 #[test]

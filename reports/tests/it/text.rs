@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use reports::compare::Options;
 use reports::files::file::Fault;
 use reports::files::set::Set;
 use reports::model::Run;
-use reports::render::text::{TOP_OF_RUN, render_run, render_set};
+use reports::render::text::{TOP_OF_RUN, render_comparison, render_run, render_set};
 
+use crate::compare;
 use crate::made::{full_run, kernel, run, run_without_carrier};
 
 fn set(runs: Vec<Run>) -> Set {
@@ -149,4 +151,46 @@ fn a_set_that_supports_percentiles() {
     let text = render_set(&set((0..60).map(run).collect()));
     let from = text.find("percentiles").unwrap();
     insta::assert_snapshot!(&text[from..]);
+}
+
+/// What one pastes into a thread: nothing below the tenth line is needed to understand it.
+#[test]
+fn the_first_ten_lines_are_the_mail() {
+    let set_of_five = set((0..5).map(run).collect());
+    let (base, head) = (compare::set("base", 0..8), compare::set("head", 50..58));
+    let compared = reports::compare::compare(&base, &head, &Options::default()).unwrap();
+    let setup = ["7.2.0-made-up -> 7.3.0-made-up", "memfd=500x1M", "x86_64"];
+    for (text, says) in [
+        (
+            render_run(&full_run(), TOP_OF_RUN),
+            &[
+                "restore 470.00 ms +-12.3 us (n=1)",
+                "long pole   new.initcalls",
+            ][..],
+        ),
+        (
+            render_set(&set_of_five),
+            &[
+                "restore 470.9 ms +-0.2 % (n=5)",
+                "long pole   new.initcalls",
+            ],
+        ),
+        (
+            render_comparison(&compared),
+            &[
+                "+23.5 ms (+5.0 %), 95 %\n           interval +4.7 % to +5.3 %",
+                "p 0.0002",
+                "n=8",
+                "long pole   new.initcalls",
+                "moved most  new.initcalls, +11.1 ms, p 0.0012",
+            ],
+        ),
+    ] {
+        let ten: Vec<&str> = text.lines().take(10).collect();
+        let ten = ten.join("\n");
+        let said = |words: &&&str| !ten.contains(**words);
+        let missing: Vec<_> = setup.iter().chain(says).filter(said).collect();
+        assert!(missing.is_empty(), "{missing:?} is not in\n{ten}");
+        assert!(ten.lines().all(|line| line.len() <= 72));
+    }
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{headline, sentence};
 use crate::compare::{Compared, Row};
 use crate::escape;
+use crate::findings::compare::sentence as row_sentence;
 use crate::gate::{Check, Report, Subject};
-use crate::render::text::compare::sentence as row_sentence;
 use crate::stats::Summary;
 
 /// The schema of a verdict: family, then major version.

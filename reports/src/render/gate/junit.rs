@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::{SUITE, sentence};
 use crate::escape::xml;
+use crate::findings::compare::method;
 use crate::gate::{Outcome, Report};
-use crate::render::text::compare::method;
 
 /// The verdict as `JUnit` XML, by the schema of Jenkins' xUnit plugin.
 #[must_use]

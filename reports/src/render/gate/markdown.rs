@@ -3,8 +3,8 @@
 use super::{headline, sentence};
 use crate::compare::Row;
 use crate::escape::markdown as escape;
+use crate::findings::compare::{facts, remarks};
 use crate::gate::{Outcome, Report};
-use crate::render::text::compare::{facts, remarks};
 use crate::units::{brief, p_value, relative, signed};
 
 /// The verdict as Markdown.
@@ -25,11 +25,12 @@ pub fn render_markdown(report: &Report) -> String {
     lines.push("| --- | ---: | ---: | ---: | ---: | :---: | ---: | --- |".to_owned());
     lines.extend(report.compared.rows.iter().map(line));
     lines.push(String::new());
-    let facts = facts(&report.compared).map(|(label, fact)| match label {
-        "method" => fact,
-        side => format!("{side}: {fact}"),
+    let facts = facts(&report.compared).into_iter();
+    let facts = facts.map(|fact| match &*fact.label {
+        "method" => fact.text,
+        label => format!("{label}: {}", fact.text),
     });
-    let facts = facts.into_iter().chain(remarks(&report.compared));
+    let facts = facts.chain(remarks(&report.compared));
     lines.extend(facts.map(|fact| format!("- {}", escape(&fact))));
     lines.join("\n") + "\n"
 }

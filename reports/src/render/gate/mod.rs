@@ -13,7 +13,7 @@ pub use junit::render_junit;
 pub use ktap::render_ktap;
 pub use markdown::render_markdown;
 
-use super::text::compare::sentence as row_sentence;
+use crate::findings::compare::sentence as row_sentence;
 use crate::gate::{Check, Measured, Outcome, Report, Subject, Unit};
 use crate::units::{count, exact};
 

@@ -35,6 +35,9 @@ pub(super) struct Data<'a> {
     /// Every string of the runs, once.
     words: Vec<String>,
     runs: Vec<RunData<'a>>,
+    /// Calls that are kept of each run.
+    #[serde(skip)]
+    pub(super) most: usize,
 }
 
 /// A kept span: name, kernel (0 old), start, length or -1, depth, process,
@@ -107,6 +110,7 @@ impl<'a> Data<'a> {
             dark: dark(),
             words: words.list,
             runs,
+            most,
         }
     }
 

@@ -9,17 +9,22 @@ pub use data::KEEP;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::picture::{Change, Picture, PictureError};
 use super::text::several_setups;
 use super::{heading, micro, signs, words};
+use crate::compare::Compared;
 use crate::escape;
 use crate::files::set::Set;
+use crate::findings::compare::of_compared;
 use crate::findings::matrix::of_matrix;
 use crate::findings::{
     Align, Body, Cell, Fact, Findings, Role, Section, Table, of_group, of_skipped,
 };
 use crate::matrix::Matrix;
 use crate::model::PhaseId;
-use crate::stats::group::groups;
+use crate::model::calls::Calls;
+use crate::model::phase::PhaseSide;
+use crate::stats::group::{Group, groups};
 use crate::units::count;
 
 const STYLE: &str = include_str!("report.css");
@@ -41,7 +46,9 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
     let data = data::Data::of(&groups);
     // `<` in JSON is only found in strings; escaped, no string ends the element.
     let json = escape::json(&serde_json::to_string(&data)?).replace('<', "\\u003c");
-    let setups = groups.iter().filter_map(|group| of_group(group, TOP));
+    let setups = groups
+        .iter()
+        .filter_map(|group| of_group(group, TOP, whole(group, data.most)));
     let setups: Vec<Findings> = setups.collect();
     let runs = count(set.runs.len(), "run");
     let title = match setups.as_slice() {
@@ -55,6 +62,7 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
         }
         @for (number, findings) in setups.iter().enumerate() {
             (setup(number, findings, setups.len() > 1))
+            @if let Some(group) = groups.get(number) { (icicle(group, data.most)) }
         }
         (section(&of_skipped(set)))
         (PreEscaped(DETAIL))
@@ -76,6 +84,51 @@ pub fn render_matrix(matrix: &Matrix) -> String {
         @for part in &findings.sections { (section(part)) }
     };
     page(&title, &body, "", &script(THEME))
+}
+
+/// Two sets side by side, and where they differ: the same picture as the SVG, and its
+/// figures as a table.
+pub fn render_comparison(compared: &Compared) -> Result<String, PictureError> {
+    let findings = of_compared(compared);
+    let title = format!("luo-trace: {}", findings.headline);
+    let mut pictures = Vec::new();
+    for change in Change::ALL
+        .into_iter()
+        .filter(|_| !compared.tracks.all.is_empty())
+    {
+        pictures.push(figure(&change.draw(compared)?));
+    }
+    let body = html! {
+        (facts(&findings.about))
+        @for picture in &pictures { (picture) }
+        @for part in &findings.sections { (section(part)) }
+    };
+    Ok(page(&title, &body, "", &script(THEME)))
+}
+
+/// Whether every call of every run is in the page.
+fn whole(group: &Group<'_>, most: usize) -> bool {
+    let calls = |calls: &[Calls]| calls.iter().map(|function| function.count).sum::<usize>();
+    group.calls.iter().all(|of| calls(of) <= most)
+}
+
+/// Calls within calls, where every call of every run is in the page.
+fn icicle(group: &Group<'_>, most: usize) -> Markup {
+    if !whole(group, most) {
+        return html! {};
+    }
+    // Runs without the window have nothing to draw.
+    let drawing = Picture::Icicle.draw(&group.runs);
+    drawing.map_or(html! {}, |drawing| figure(&drawing))
+}
+
+/// A picture, on paper of its own: its colours are those of white paper.
+fn figure((drawing, about): &(String, String)) -> Markup {
+    html! {
+        figure.drawing.scroll tabindex="0" role="img" aria-label=(escape::plain(about)) {
+            (PreEscaped(drawing.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)))
+        }
+    }
 }
 
 fn script(text: &str) -> Markup {
@@ -120,7 +173,19 @@ fn colours() -> String {
         PhaseId::ALL.map(colour).concat()
     };
     let (light, dark) = (all(|p| p.facts().light), all(|p| p.facts().dark));
-    format!(":root {{{light} }}\n:root[data-theme=\"dark\"] {{{dark} }}\n")
+    let swatch = |phase: PhaseId| {
+        let (id, name) = (phase.as_str(), phase.as_str().replace('.', "-"));
+        // The gap is hatched, as in pictures: it is derived wherever it is known.
+        let ink = match phase.facts().side {
+            PhaseSide::Gap => format!(
+                "repeating-linear-gradient(135deg, var(--{name}) 0 2px, var(--grid) 2px 4px)"
+            ),
+            PhaseSide::Old | PhaseSide::New => format!("var(--{name})"),
+        };
+        format!(".swatch[data-phase=\"{id}\"] {{ background: {ink}; }}\n")
+    };
+    let swatches = PhaseId::ALL.map(swatch).concat();
+    format!(":root {{{light} }}\n:root[data-theme=\"dark\"] {{{dark} }}\n{swatches}")
 }
 
 /// One setup; its charts stand where text has charts of characters.
@@ -182,7 +247,7 @@ fn section(section: &Section) -> Markup {
         @match &section.body {
             Body::Facts(all) => (facts(all)),
             Body::Items(items) => ul { @for item in items { li { (text(item)) } } },
-            Body::Table(all) => (table(all)),
+            Body::Table(all) => (table(all, !section.title.is_empty())),
         }
     };
     let title = heading(section);
@@ -202,14 +267,15 @@ fn facts(facts: &[Fact]) -> Markup {
     }
 }
 
-fn table(table: &Table) -> Markup {
+/// A table; without a heading of its own its first column's title is that.
+fn table(table: &Table, headed: bool) -> Markup {
     let columns = || table.columns.iter().filter(|column| !column.only_mail);
     let width = columns().count();
     html! {
         div.scroll tabindex="0" role="region" aria-label="Table" {
             table {
                 thead { tr { @for (place, column) in columns().enumerate() {
-                    th scope="col" { @if place > 0 { (text(&column.title)) } }
+                    th.left[column.align != Align::Right] scope="col" { @if headed || place > 0 { (text(&column.title)) } }
                 } } }
                 @for group in &table.groups {
                     tbody {
@@ -217,9 +283,9 @@ fn table(table: &Table) -> Markup {
                             tr { th.group scope="rowgroup" colspan=(width) { (text(title)) } }
                         }
                         @for line in &group.lines { tr {
-                            @for (cell, column) in line.cells.iter().zip(&table.columns) {
+                            @for (place, (cell, column)) in line.cells.iter().zip(&table.columns).enumerate() {
                                 @if !column.only_mail {
-                                    td.left[column.align != Align::Right] { (shown(cell)) }
+                                    td.left[column.align != Align::Right] data-depth=[(place == 0 && line.depth > 0).then_some(line.depth)] { (shown(cell)) }
                                 }
                             }
                         } }
@@ -231,6 +297,10 @@ fn table(table: &Table) -> Markup {
 }
 
 fn shown(cell: &Cell) -> Markup {
+    if let Cell::Shift(ns, true) = cell {
+        let way = if *ns < 0 { "shorter" } else { "longer" };
+        return html! { strong class=(way) { (text(&words(cell))) } };
+    }
     html! {
         @if let Cell::Phase(id) = cell { i.swatch data-phase=(escape::plain(id)) {} }
         (text(&words(cell)))

@@ -72,9 +72,6 @@ function charts() {
     if (box.place !== undefined) select(box, number, box.place);
     box.choose = choose;
   }
-  for (const swatch of document.querySelectorAll(".swatch[data-phase]")) {
-    swatch.style.background = fill(swatch.dataset.phase, swatch.dataset.phase.startsWith("gap."));
-  }
   if (waterfall.run) waterfall.draw();
 }
 

@@ -5,9 +5,10 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
-use super::colour::{Fill, GRID, INK, MUTED, PAPER};
+use super::colour::{Fill, GRID, INK, MUTED, PAPER, ink as ink_of};
 use super::font::{self, FAMILY};
 use super::{Drawn, Fallible};
+use crate::stats::tree::Known;
 
 /// Points of a label.
 pub(super) const LABEL: i32 = 12;
@@ -17,6 +18,8 @@ const TITLE: i32 = 17;
 pub(super) const MARGIN: i32 = 20;
 /// Points of the head.
 pub(super) const TOP: i32 = 62;
+/// Points of the legend at the foot of a picture that has one.
+pub(super) const LEGEND: i32 = 26;
 /// Points of the whole width.
 pub(super) const WIDTH: i32 = 800;
 
@@ -141,6 +144,10 @@ impl<'a> Frame<'a> {
                 }
                 rectangle(colour.stroke_width(1))?;
             }
+            Fill::Empty(colour) => {
+                rectangle(PAPER.filled())?;
+                rectangle(colour.stroke_width(1))?;
+            }
         }
         Ok(())
     }
@@ -149,6 +156,44 @@ impl<'a> Frame<'a> {
     pub(super) fn lines(&self, points: &[Point], colour: RGBColor, wide: u32) -> Drawn {
         let path = PathElement::new(points, colour.stroke_width(wide));
         Ok(self.area.draw(&path)?)
+    }
+
+    /// Draws a whisker: from one column to another, in the middle of a row.
+    pub(super) fn whisker(&self, from: i32, to: i32, middle: i32, colour: RGBColor) -> Drawn {
+        // A line of no length is none.
+        if from < to {
+            self.lines(&[(from, middle), (to, middle)], colour, 1)?;
+        }
+        for end in [from, to] {
+            self.lines(&[(end, middle - 3), (end, middle + 4)], colour, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Says at the foot, in the height of [`LEGEND`], what the ink and whiskers mean, and
+    /// what else there is to say: a colour and its word each.
+    pub(super) fn legend(&self, more: &[(RGBColor, &str)], whisker: Option<&str>) -> Drawn {
+        let middle = self.height - LEGEND / 2 - 2;
+        let pen = Pen::label(MUTED);
+        let ink = [
+            (Known::Measured, "measured"),
+            (Known::Derived, "derived"),
+            (Known::Unknown, "its end not seen"),
+        ];
+        let ink = ink.map(|(known, word)| (Some(ink_of(MUTED, known)), word));
+        let more = more
+            .iter()
+            .map(|(colour, word)| (Some(Fill::Solid(*colour)), *word));
+        let mut x = MARGIN;
+        for (fill, word) in more.chain(ink).chain(whisker.map(|word| (None, word))) {
+            match fill {
+                Some(fill) => self.bar((x, middle - 6), (x + 20, middle + 6), fill)?,
+                None => self.whisker(x, x + 20, middle, INK)?,
+            }
+            self.write(word, (x + 26, middle), HPos::Left, pen)?;
+            x += 26 + pen.width(word) + 18;
+        }
+        Ok(())
     }
 
     /// All that is left below the head.

@@ -1,6 +1,5 @@
 //! How many runs took how long, and how many took how long in each phase.
 
-use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
 
 use super::Drawn;
@@ -12,6 +11,7 @@ use crate::model::{DEFAULT_WINDOW, Run};
 use crate::render::{micro, signs};
 use crate::stats::Summary;
 use crate::stats::table::{self, Quantity};
+use crate::stats::tree::Known;
 use crate::units::{brief, count};
 
 /// Points of a panel of a phase.
@@ -33,7 +33,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, runs: &[&Run]) -> Drawn {
     let title = format!("Blackout by length, window {DEFAULT_WINDOW}");
     let figure = micro(&signs(&quoted(&window.summary)));
     frame.head(&title, &format!("median {figure}"))?;
-    panel(frame, frame.rest(), window, ACCENT, DEFAULT_WINDOW)
+    panel(
+        frame,
+        frame.rest(),
+        window,
+        Fill::Solid(ACCENT),
+        DEFAULT_WINDOW,
+    )
 }
 
 /// Points of the picture of the phases of these runs.
@@ -46,20 +52,19 @@ pub(super) fn draw_phases(frame: &mut Frame<'_>, runs: &[&Run]) -> Drawn {
     let below = count(runs.len(), "run") + "; every phase has a scale of its own";
     frame.head("Phases of the blackout by length", &below)?;
     for (place, phase) in table::phases(runs).iter().enumerate() {
-        let (id, colour) = (&phase.name, colour::of_phase(&phase.name));
+        let id = &phase.name;
+        let phases = runs.iter().filter_map(|run| run.phase(id));
+        let known = phases.map(|phase| Known::from(phase.source)).max();
+        let fill = colour::ink(colour::of_phase(id), known.unwrap_or(Known::Unknown));
         let left = (place % 2) as i32 * PANEL.0;
         let top = TOP + (place / 2) as i32 * PANEL.1;
-        frame.bar(
-            (left + 20, top + 3),
-            (left + 32, top + 15),
-            Fill::Solid(colour),
-        )?;
+        frame.bar((left + 20, top + 3), (left + 32, top + 15), fill)?;
         let pen = Pen::label(INK).bold();
         let median = micro(&brief(phase.summary.median));
         let title = pen.fit(&format!("{id}, {median}"), PANEL.0 - 50);
         frame.write(&title, (left + 38, top + 9), HPos::Left, pen)?;
         let area = ((left, top + 24), (left + PANEL.0, top + PANEL.1 - 6));
-        panel(frame, area, phase, colour, "")?;
+        panel(frame, area, phase, fill, "")?;
     }
     Ok(())
 }
@@ -69,7 +74,7 @@ fn panel(
     frame: &Frame<'_>,
     area: (Point, Point),
     row: &Quantity,
-    colour: RGBColor,
+    fill: Fill,
     title: &str,
 ) -> Drawn {
     let Some(bins) = Bins::of(&row.lengths) else {
@@ -91,7 +96,7 @@ fn panel(
     for (bin, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let (from, to) = (plot.x(bins.start(bin)), plot.x(bins.start(bin + 1)));
         let corner = (from + 1, plot.y(*count as f64));
-        frame.bar(corner, (to - 1, plot.bottom), Fill::Solid(colour))?;
+        frame.bar(corner, (to - 1, plot.bottom), fill)?;
     }
     let line_of = |line: usize| plot.top + line as i32 * MARK_LINE;
     for (line, (_, value)) in marks.iter().enumerate() {

@@ -1,13 +1,15 @@
 //! One run on the time axis.
 
+use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
 
 use super::Drawn;
 use super::axis::Axis;
 use super::colour::{self, Fill, GRID, INK, MUTED, PAPER};
-use super::frame::{Frame, LABEL, MARGIN, Pen, Plot, WIDTH};
-use crate::model::{DEFAULT_WINDOW, Phase, PhaseId, Run, Source, Span};
+use super::frame::{Frame, LABEL, LEGEND, MARGIN, Pen, Plot, WIDTH};
+use crate::model::{DEFAULT_WINDOW, KernelSide, Phase, PhaseId, Run, Source, Span};
 use crate::render::micro;
+use crate::stats::tree::Known;
 use crate::units::{brief, percent};
 
 /// Functions that are shown, the costliest in the window.
@@ -15,7 +17,7 @@ const FUNCTIONS: usize = 12;
 /// Points of a row.
 const ROW: i32 = 22;
 /// Points of the head and the axis.
-const AROUND: i32 = 140;
+const AROUND: i32 = 140 + LEGEND;
 /// Points for the names of the rows.
 const NAMES: i32 = 190;
 
@@ -33,8 +35,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
     let (new, at) = (&run.new_kernel.release, &run.captured_at);
     let length = micro(&brief(window.duration_ns));
     let title = format!("{DEFAULT_WINDOW} {length}: where it went");
-    let below =
-        format!("kernel {old} to {new}, run of {at}; hatched: derived, no clock runs there");
+    let below = format!("kernel {old} to {new}, run of {at}");
     frame.head(&title, &below)?;
     let starts = run.phases.iter().map(|phase| phase.start_t);
     let from = starts.fold(window.start, i64::min) as f64;
@@ -42,13 +43,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
     let to = to.fold(window.end, i64::max) as f64;
     let origin = PhaseId::OldPause.facts().until;
     let x = Axis::time(&format!("since {origin}"), from, to, 7.0);
-    let ((_, top), corner) = frame.rest();
-    let area = ((NAMES - MARGIN - 8, top), corner);
+    let ((_, top), (right, bottom)) = frame.rest();
+    let area = ((NAMES - MARGIN - 8, top), (right, bottom - LEGEND));
     let plot = frame.axes(area, &x, &Axis::whole("", (0.0, 1.0), 0..0))?;
     for (value, _) in &x.ticks {
         let at = plot.x(*value);
         frame.lines(&[(at, plot.top), (at, plot.bottom)], GRID, 1)?;
     }
+    frame.legend(&[], Some("error at most"))?;
     let mut rows = Rows {
         top: plot.top,
         frame,
@@ -64,9 +66,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
         let share = window.share(phase);
         let share = share.map_or_else(String::new, |share| format!(", {}", percent(share)));
         let text = format!("{length}{share}{derived}");
-        let (pen, fill) = (Pen::label(INK), colour::fill(phase));
-        let ends = [(phase.start_t, phase.end_t())];
-        rows.row(&phase.id, pen, &ends, fill, &text)?;
+        let colour = colour::of_phase(&phase.id);
+        let bar = (phase.start_t, phase.end_t(), phase.source.into());
+        rows.row(
+            &phase.id,
+            Pen::label(INK),
+            colour,
+            &[bar],
+            phase.error_ns,
+            &text,
+        )?;
     }
     rows.top += 10;
     for calls in &functions(run) {
@@ -74,12 +83,15 @@ pub(super) fn draw(frame: &mut Frame<'_>, run: &Run) -> Drawn {
             [one] => one.name.clone(),
             several => format!("{} ×{}", several[0].name, several.len()),
         };
-        let ends = |call: &&Span| (call.start_t, call.end_t().unwrap_or(call.start_t));
-        let ends: Vec<(i64, i64)> = calls.iter().map(ends).collect();
+        let bar = |call: &&Span| (call.start_t, end(call, run), known(call));
+        let bars: Vec<(i64, i64, Known)> = calls.iter().map(bar).collect();
         let colour = colour::of_phase(PhaseId::of_calls(calls[0].kernel).as_str());
-        let (pen, fill) = (Pen::label(MUTED), Fill::Solid(colour));
-        let length = micro(&brief(total(calls)));
-        rows.row(&name, pen, &ends, fill, &length)?;
+        let length = micro(&brief(total(calls, run)));
+        let length = match calls.iter().map(|call| known(call)).max() {
+            Some(Known::Unknown) => format!("at most {length}"),
+            _ => length,
+        };
+        rows.row(&name, Pen::label(MUTED), colour, &bars, 0, &length)?;
     }
     Ok(())
 }
@@ -92,8 +104,7 @@ fn functions(run: &Run) -> Vec<Vec<&Span>> {
     };
     let mut functions: Vec<Vec<&Span>> = Vec::new();
     let inside = |span: &&Span| {
-        let end = span.end_t();
-        end.is_some_and(|end| end >= window.start && span.start_t <= window.end)
+        end(span, run) > window.start.max(span.start_t) && span.start_t <= window.end
     };
     for span in run.spans.iter().filter(inside) {
         let same = |calls: &&mut Vec<&Span>| {
@@ -104,16 +115,34 @@ fn functions(run: &Run) -> Vec<Vec<&Span>> {
             None => functions.push(vec![span]),
         }
     }
-    functions.sort_by_key(|calls| std::cmp::Reverse(total(calls)));
+    functions.sort_by_key(|calls| std::cmp::Reverse(total(calls, run)));
     functions.truncate(FUNCTIONS);
     functions.sort_by_key(|calls| (calls[0].start_t, calls[0].id));
     functions
 }
 
 /// Time inside the calls, ns.
-fn total(calls: &[&Span]) -> i64 {
-    let lengths = calls.iter().filter_map(|call| call.duration_ns);
+fn total(calls: &[&Span], run: &Run) -> i64 {
+    let lengths = calls.iter().map(|call| end(call, run) - call.start_t);
     lengths.fold(0, i64::saturating_add)
+}
+
+/// Where a call ends, ns; one that did not return, with its kernel at the latest.
+fn end(call: &Span, run: &Run) -> i64 {
+    let gap = run.phase(PhaseId::GapHandoff.as_str());
+    let last = match call.kernel {
+        KernelSide::Old => gap.map(|gap| gap.start_t),
+        KernelSide::New => run.phases.last().map(Phase::end_t),
+    };
+    let end = call.end_t().or(last);
+    end.map_or(call.start_t, |end| end.max(call.start_t))
+}
+
+fn known(call: &Span) -> Known {
+    match call.duration_ns {
+        Some(_) => Known::Measured,
+        None => Known::Unknown,
+    }
 }
 
 struct Rows<'f, 'a> {
@@ -124,8 +153,17 @@ struct Rows<'f, 'a> {
 }
 
 impl Rows<'_, '_> {
-    /// Draws a row: its name, its bars, and what they come to.
-    fn row(&mut self, name: &str, pen: Pen, ends: &[(i64, i64)], fill: Fill, text: &str) -> Drawn {
+    /// Draws a row: its name, its bars, the error of where the last ends, and what they come
+    /// to.
+    fn row(
+        &mut self,
+        name: &str,
+        pen: Pen,
+        colour: RGBColor,
+        bars: &[(i64, i64, Known)],
+        error_ns: u64,
+        text: &str,
+    ) -> Drawn {
         // Functions are thinner than phases.
         let half = if pen.colour == INK { 8 } else { 5 };
         let Self { frame, plot, top } = self;
@@ -133,12 +171,21 @@ impl Rows<'_, '_> {
         let name = pen.fit(name, NAMES - MARGIN - 8);
         frame.write(&name, (NAMES - 8, middle), HPos::Right, pen)?;
         let (mut first, mut last) = (i32::MAX, i32::MIN);
-        for (from, to) in ends {
+        for (start, end, known) in bars {
             // At least two points wide.
-            let from = plot.x(*from as f64).clamp(plot.left, plot.right - 2);
-            let to = plot.x(*to as f64).min(plot.right).max(from + 2);
+            let from = plot.x(*start as f64).clamp(plot.left, plot.right - 2);
+            let to = plot.x(*end as f64).min(plot.right).max(from + 2);
+            let fill = colour::ink(colour, *known);
             frame.bar((from, middle - half), (to, middle + half), fill)?;
             (first, last) = (first.min(from), last.max(to));
+            let error = error_ns as f64;
+            let ends = [*end as f64 - error, *end as f64 + error].map(|t| plot.x(t));
+            // An error of less than a point is none that could be seen.
+            if ends[1] - ends[0] >= 2 {
+                let (low, high) = (ends[0].max(plot.left), ends[1].min(plot.right));
+                frame.whisker(low, high, middle, INK)?;
+                last = last.max(high);
+            }
         }
         *top += ROW;
         self.beside(text, first, last, middle)

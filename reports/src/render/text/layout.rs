@@ -1,12 +1,18 @@
 //! Findings as lines of characters.
 
 use super::page::{Page, ascii, fit};
-use crate::findings::{Align, Body, Cell, Column, Fact, Findings, Section, Table};
-use crate::units::{column, share};
+use crate::findings::{Align, Body, Cell, Column, Fact, Findings, Overlay, Section, Table};
+use crate::stats::tree::Known;
+use crate::units::{between, column, plus, share};
 
 /// Writes all findings, the headline after `label`.
 pub(super) fn findings(page: &mut Page, label: &str, findings: &Findings) {
     page.wrapped(label, 11, &findings.headline);
+    body(page, findings);
+}
+
+/// The same without the headline.
+pub(super) fn body(page: &mut Page, findings: &Findings) {
     page.gap();
     facts(page, &findings.about);
     for part in &findings.sections {
@@ -61,6 +67,9 @@ fn table(page: &mut Page, table: &Table) {
             if columns[0].align == Align::Left && !texts.is_empty() {
                 texts[0].insert_str(0, &"  ".repeat(line.depth));
             }
+            if columns[0].above && texts[0].len() > columns[0].width {
+                page.line(&std::mem::take(&mut texts[0]));
+            }
             let wraps = columns
                 .last()
                 .is_some_and(|column| column.align == Align::Wrap);
@@ -100,7 +109,11 @@ fn text(cell: &Cell, of: &Column) -> String {
         Cell::Share(part) => share(*part),
         Cell::Spread(part) => spread(*part),
         Cell::Count(n) => n.to_string(),
-        Cell::Bar(from, to, derived) => bar(*from, *to, *derived, of.width),
+        Cell::Bar(from, to, known) => bar(*from, *to, *known, of.width),
+        Cell::Shift(ns, _) => plus(*ns, column(*ns)),
+        Cell::Interval(low, high) => between(*low, *high),
+        Cell::Overlay(both) => overlay(both, of.width),
+        Cell::Sway(share, sure) => sway(*share, *sure, of.width),
     }
 }
 
@@ -112,31 +125,113 @@ fn spread(part: f64) -> String {
     }
 }
 
-/// `#` for what was measured and `~` for what was derived, `.` around a bar that
-/// does not begin at the left. A length of time has at least one column.
+/// The ink of characters, as pictures have solid, hatched and empty.
+fn ink(known: Known) -> char {
+    match known {
+        Known::Measured => '#',
+        Known::Derived => '~',
+        Known::Unknown => '?',
+    }
+}
+
+/// The columns from and to, of a part of a line; a length of time has at least one column.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "columns of a line: few, and rounded on purpose"
 )]
-fn bar(from: f64, to: f64, derived: bool, width: usize) -> String {
-    let columns = |share: f64| share.clamp(0.0, 1.0) * width as f64;
-    let column = |share: f64| (columns(share).round() as usize).min(width);
-    let mark = if derived { "~" } else { "#" };
-    let (start, end) = (column(from).min(width - 1), column(to));
+fn columns(from: f64, to: f64, width: usize) -> std::ops::Range<usize> {
+    let column = |share: f64| ((share.clamp(0.0, 1.0) * width as f64).round() as usize).min(width);
+    let start = column(from).min(width - 1);
+    start..column(to).max(start + 1)
+}
+
+/// A bar in the ink of what is known, `.` around one that does not begin at the left.
+#[expect(clippy::cast_precision_loss, reason = "columns of a line: few")]
+fn bar(from: f64, to: f64, known: Known, width: usize) -> String {
     if width > 30 {
         // A histogram: what is there is seen, and nothing is nothing.
-        return mark.repeat(columns(to).ceil() as usize);
+        let there = |at: &usize| (*at as f64) < to * width as f64;
+        return (0..width).take_while(there).map(|_| ink(known)).collect();
     }
-    let end = end.max(start + 1);
-    let (before, after) = (".".repeat(start), ".".repeat(width - end));
-    format!("{before}{}{after}", mark.repeat(end - start))
+    let there = columns(from, to, width);
+    let mark = |at| if there.contains(&at) { ink(known) } else { '.' };
+    (0..width).map(mark).collect()
+}
+
+/// Both sets in one line: `+` where only the later one is, `-` where only the earlier one
+/// was, as far as that is sure.
+fn overlay(both: &Overlay, width: usize) -> String {
+    let place = |ends: Option<(f64, f64)>| ends.map(|(from, to)| columns(from, to, width));
+    let (base, head) = match (both.sure, both.base, both.head) {
+        (true, base, head) => (place(base), place(head)),
+        // What only one side has is no shift.
+        (false, base, head) => (place(head.or(base)), place(head.or(base))),
+    };
+    let is_in =
+        |of: &Option<std::ops::Range<usize>>, at| of.as_ref().is_some_and(|r| r.contains(&at));
+    let mark = |at| match (is_in(&base, at), is_in(&head, at)) {
+        (true, true) => ink(both.known),
+        (false, true) => '+',
+        (true, false) => '-',
+        (false, false) => '.',
+    };
+    (0..width).map(mark).collect()
+}
+
+/// A shift to the left or the right of the middle; one that is not sure is dotted.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "columns of a line: few, and rounded on purpose"
+)]
+fn sway(share: f64, sure: bool, width: usize) -> String {
+    let half = (width - 1) / 2;
+    let long = ((share.abs() * half as f64).round() as usize).min(half);
+    let mark = match (sure, share < 0.0) {
+        (false, _) => ":",
+        (true, true) => "-",
+        (true, false) => "+",
+    };
+    // What is sure is seen, however short.
+    let bar = mark.repeat(long.max(usize::from(sure)));
+    if share < 0.0 {
+        format!("{bar:>half$}|")
+    } else {
+        format!("{:half$}|{bar}", "")
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_moved_for_sure_is_told_from_what_did_not() {
+        let both = Overlay {
+            base: Some((0.2, 0.6)),
+            head: Some((0.3, 0.8)),
+            sure: true,
+            known: Known::Measured,
+        };
+        assert_eq!(overlay(&both, 10), "..-###++..");
+        let noise = Overlay {
+            sure: false,
+            ..both
+        };
+        assert_eq!(overlay(&noise, 10), "...#####..");
+        let new = Overlay {
+            base: None,
+            ..noise
+        };
+        assert_eq!(overlay(&new, 10), "...#####..");
+        assert_eq!(sway(-1.0, true, 9), "----|");
+        assert_eq!(sway(0.5, false, 9), "    |::");
+        assert_eq!(sway(0.001, true, 9), "    |+");
+        assert_eq!(sway(0.001, false, 9), "    |");
+    }
 
     #[test]
     fn an_error_never_outgrows_its_column() {

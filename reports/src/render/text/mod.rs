@@ -8,7 +8,7 @@ mod page;
 
 use crate::files::set::Set;
 use crate::findings::matrix::of_matrix;
-use crate::findings::{Findings, of_group, of_run, of_skipped};
+use crate::findings::{Findings, of_chain, of_group, of_run, of_skipped};
 use crate::matrix::Matrix;
 use crate::model::Run;
 use crate::stats::group::groups;
@@ -32,6 +32,12 @@ pub fn render_run(run: &Run, top: usize) -> String {
     whole(&of_run(run, top))
 }
 
+/// The critical chain of a run with all links, what ran beside it, and what could be gained.
+#[must_use]
+pub fn render_chain(run: &Run) -> String {
+    whole(&of_chain(run, usize::MAX))
+}
+
 fn whole(findings: &Findings) -> String {
     let mut page = page::Page::default();
     layout::findings(&mut page, "luo-trace:", findings);
@@ -48,7 +54,9 @@ pub fn render_set(set: &Set) -> String {
     if several {
         page.wrapped("luo-trace:", 11, &several_setups(set, groups.len()));
     }
-    for (number, findings) in (1..).zip(groups.iter().filter_map(|group| of_group(group, TOP))) {
+    for (number, findings) in
+        (1..).zip(groups.iter().filter_map(|group| of_group(group, TOP, true)))
+    {
         if several {
             page.section(&"-".repeat(page::WIDTH));
             layout::findings(&mut page, &format!("setup {number}:"), &findings);
