@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+use crate::draw::Draw;
 use crate::kernel::{self, Flavor};
 use crate::lab;
 use crate::packages::Purpose;
@@ -350,7 +351,7 @@ impl Lab {
         ));
         let base = self.update((0, 0), false, n)?;
         let heads = self.all(&from, 1, false, n)?;
-        let mut draw = Draw(0x9e37_79b9_7f4a_7c15);
+        let mut draw = Draw::new(0x9e37_79b9_7f4a_7c15);
         let mut named = BTreeMap::new();
         for (case, head) in heads {
             let mut hits = 0;
@@ -415,30 +416,6 @@ fn pick(pool: &Path, to: &Path, numbers: &[usize]) -> Result<()> {
         fs::write(to.join(&name), serde_json::to_vec(&run)?)?;
     }
     Ok(())
-}
-
-/// A generator of numbers (splitmix64), the same ones each time.
-struct Draw(u64);
-
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// So many different numbers below `of`.
-    fn some(&mut self, of: usize, many: usize) -> Vec<usize> {
-        let mut all: Vec<usize> = (0..of).collect();
-        for i in 0..many.min(of) {
-            let left = u64::try_from(of - i).unwrap_or(1);
-            let other = usize::try_from(self.next() % left).unwrap_or(0);
-            all.swap(i, i + other);
-        }
-        all.truncate(many);
-        all
-    }
 }
 
 fn lengths(path: &Path) -> Result<Lengths> {

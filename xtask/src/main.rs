@@ -4,6 +4,7 @@
 mod answers;
 mod apt;
 mod dist;
+mod draw;
 mod ebpf;
 mod fuzz;
 mod host;
@@ -14,6 +15,7 @@ mod packages;
 mod probes;
 mod progress;
 mod setup;
+mod torture;
 mod verify;
 
 use std::path::PathBuf;
@@ -54,6 +56,8 @@ enum Chore {
     Demo(lab::Demo),
     /// Put delays of known length into updates, and write what luo-trace made of them.
     KnownAnswers(answers::Options),
+    /// Break live updates in every way that is known, and check what luo-trace promises.
+    Torture(torture::Options),
     /// Check everything: format, lints, unit tests, fuzz targets, the lab.
     Test(verify::Options),
 }
@@ -100,6 +104,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Man(options) => man::run(&options),
         Chore::Demo(demo) => lab::demo(&demo),
         Chore::KnownAnswers(options) => answers::run(&options),
+        Chore::Torture(options) => torture::run(&options),
         Chore::Test(options) => verify::run(&options),
     }
 }

@@ -17,6 +17,7 @@ use crate::packages::Purpose;
 use crate::probes;
 use crate::progress::{human, say};
 use crate::setup;
+use crate::torture;
 use crate::workspace;
 
 /// What to check; everything unless one part is asked for.
@@ -32,6 +33,9 @@ pub struct Options {
     /// Only the fuzz targets.
     #[arg(long)]
     fuzz: bool,
+    /// Only the fixed list of updates with faults.
+    #[arg(long, conflicts_with_all = ["unit", "lab", "fuzz"])]
+    torture: bool,
     /// Also the tests on real kernels that take many minutes.
     #[arg(long)]
     long: bool,
@@ -43,8 +47,13 @@ pub struct Options {
 /// Runs the checks that are asked for.
 pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
-    let all = !(options.unit || options.lab || options.fuzz);
+    let all = !(options.unit || options.lab || options.fuzz || options.torture);
     let in_lab = all || options.lab;
+    if options.torture {
+        setup::run(&[Purpose::Binary, Purpose::Kernel, Purpose::Lab])?;
+        let quick = kernel::ensure(&kernel::Options::of(Flavor::Quick))?;
+        return torture::fixed(quick, lab::binary()?);
+    }
     setup::run(match (in_lab, all) {
         (_, true) => &Purpose::ALL,
         (true, false) => &[

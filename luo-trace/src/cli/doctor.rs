@@ -199,7 +199,7 @@ fn clock() -> Check {
 }
 
 fn boot_trace() -> Check {
-    if boot_trace::watches_luo() {
+    if boot_trace::watches_luo() || boot_trace::is_left_on() {
         let text = format!(
             "initcalls and calls on LUO; it is still recording, which slows down every system call, until \
              `luo-trace collect` or `luo-trace {GUARD} </dev/null` ends it"

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
 use crate::lab::guest::agent::{self, Restore};
-use crate::lab::guest::{self, machines, provoke};
+use crate::lab::guest::{self, faults, inject, machines, provoke};
 use crate::lab::host::tied;
 use crate::lab::witness;
 use crate::lab::workload::Workload;
@@ -117,6 +117,29 @@ enum Task {
     Hold,
     /// Make system calls until the kernel records them no more
     Flood,
+    /// Become the program with these arguments, and have it fail or be killed
+    Inject {
+        #[command(flatten)]
+        fault: inject::Fault,
+        /// Its arguments
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Change bytes of the carrier that a running `record` holds
+    Tear(faults::Tear),
+    /// Break something of the machine
+    Spoil {
+        /// What
+        what: String,
+    },
+    /// Make events in numbers
+    Storm {
+        /// For how long
+        #[arg(value_parser = super::duration)]
+        long: Duration,
+    },
+    /// Print what luo-trace may have left behind, as JSON
+    Leftovers,
     /// Wait
     Sleep {
         /// How long
@@ -185,6 +208,11 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
         Task::FullDisk { at } => agent::full_disk(at),
         Task::Hold => agent::hold(ready),
         Task::Flood => agent::flood(),
+        Task::Inject { fault, args } => inject::exec(fault, args),
+        Task::Tear(tear) => faults::tear(tear),
+        Task::Spoil { what } => faults::spoil(what),
+        Task::Storm { long } => faults::storm(*long),
+        Task::Leftovers => Ok(faults::leftovers()),
         Task::Sleep { long } => {
             std::thread::sleep(*long);
             Ok(Exit::Success)

@@ -197,6 +197,9 @@ fn run<C: Subcommand>(dispatch: fn(C, Started) -> anyhow::Result<Exit>) -> ExitC
         }
     };
     log_to_stderr(cli.quiet, cli.verbose);
+    // Beyond a limit of file sizes a write is to fail, which is told, and not to kill. Without the
+    // handler nothing else is lost.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default());
     match dispatch(cli.command, started) {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -91,6 +91,19 @@ impl BootEvents {
         }
     }
 
+    /// Ends it where it could not be read, as somebody has changed the trace's clock.
+    pub(super) fn end_unread() {
+        if !boot_trace::is_left_on() {
+            return;
+        }
+        match boot_trace::stop() {
+            Ok(()) => log::warn!(
+                "the boot trace was on another clock and could not be read; it is ended now"
+            ),
+            Err(error) => still_on(&error),
+        }
+    }
+
     /// Whether the guard has ended it, as it is half full.
     pub(super) fn was_ended() -> bool {
         boot_trace::is_off()
@@ -120,13 +133,17 @@ impl Done {
     }
 }
 
+fn still_on(error: &io::Error) {
+    log::warn!(
+        "cannot stop system call tracing, which slows down every system call: {error}; run \
+         `luo-trace {GUARD} </dev/null`"
+    );
+}
+
 impl Drop for BootEvents {
     fn drop(&mut self) {
         if let Err(error) = boot_trace::stop() {
-            log::warn!(
-                "cannot stop system call tracing, which slows down every system call: {error}; run \
-                 `luo-trace {GUARD} </dev/null`"
-            );
+            still_on(&error);
         }
         if let Some(mut guard) = self.guard.take() {
             drop(guard.stdin.take());

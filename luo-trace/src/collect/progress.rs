@@ -117,7 +117,7 @@ impl Progress {
         if expected - files.len() < done.files {
             let left = expected.saturating_sub(done.files);
             let text = format!(
-                "{left} of {expected} preserved files were not retrieved before {what}, as \
+                "{left} of {expected} preserved files were not seen to be retrieved before {what}, as \
                  counted by the boot trace; which ones is not known"
             );
             return (left > 0).then(|| join::hole("new.restore", text));
@@ -129,7 +129,7 @@ impl Progress {
             return Some(join::hole(
                 "new.restore",
                 format!(
-                    "{} preserved files were not retrieved before {what}, of: {}",
+                    "{} preserved files were not seen to be retrieved before {what}, of: {}",
                     files.len(),
                     sessions.join(", ")
                 ),

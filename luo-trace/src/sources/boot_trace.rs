@@ -46,11 +46,34 @@ pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
     Some(boot)
 }
 
-/// Whether it records system calls on LUO.
+/// Whether it records system calls on LUO. Where a file is there and cannot be read it may: what
+/// is taken to be off would never be ended.
 #[must_use]
 pub fn watches_luo() -> bool {
-    let on = |event: &str| fs::read_to_string(switch(event)?).map(|text| text.starts_with('1'));
-    is_on_our_clock() && COMMANDS.iter().all(|event| on(event).unwrap_or(false))
+    may_say(tracefs::file("trace_clock"), is_ours) && are_on()
+}
+
+/// Whether our own events are on, on whatever clock somebody has put the trace meanwhile.
+#[must_use]
+pub fn is_left_on() -> bool {
+    let filter = tracefs::file(&format!("events/syscalls/{}/filter", COMMANDS[0]));
+    let filter = filter.and_then(fs::read_to_string);
+    // The kernel gives a filter to the first read alone (`event_filter_read`,
+    // kernel/trace/trace_events.c, v7.3), and that of this is short.
+    filter.is_ok_and(|text| text.starts_with(LUO_COMMANDS)) && are_on()
+}
+
+fn are_on() -> bool {
+    let on = |text: &str| text.starts_with('1');
+    COMMANDS.iter().all(|event| may_say(switch(event), on))
+}
+
+/// Whether a file says so, or cannot be read though it is there.
+fn may_say(file: io::Result<PathBuf>, so: impl Fn(&str) -> bool) -> bool {
+    match file.and_then(fs::read_to_string) {
+        Ok(text) => so(&text),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// Whether it records them no more, as far as can be seen.
@@ -168,7 +191,12 @@ fn switch(event: &str) -> io::Result<PathBuf> {
 /// Whether its stamps are of the clock that it should be on.
 fn is_on_our_clock() -> bool {
     let clock = tracefs::file("trace_clock").and_then(fs::read_to_string);
-    clock.is_ok_and(|clock| clock.contains(&format!("[{}]", TRACE_CLOCK.name())))
+    clock.is_ok_and(|clock| is_ours(&clock))
+}
+
+/// Whether this list of clocks has ours chosen.
+fn is_ours(clocks: &str) -> bool {
+    clocks.contains(&format!("[{}]", TRACE_CLOCK.name()))
 }
 
 fn lines() -> Option<impl Iterator<Item = String>> {

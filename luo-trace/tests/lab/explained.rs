@@ -118,7 +118,11 @@ fn an_agent_that_died_before_the_kexec_is_named() {
     let lint = run.lints.iter().find(|l| l.id == "session.closed");
     let text = &lint.expect("a lint").text;
     assert!(text.contains("lab-0 was closed by lab-agent") && text.contains("its 4 preserved"));
-    assert!(holes(&run).contains("nobody opened"), "{}", holes(&run));
+    assert!(
+        holes(&run).contains("nobody was seen to open"),
+        "{}",
+        holes(&run)
+    );
 }
 
 #[test]
@@ -126,7 +130,7 @@ fn an_agent_that_died_before_the_kexec_is_named() {
 fn files_that_stay_behind_are_counted_by_session() {
     let half = scenario("half-retrieved", "--detail");
     assert!(
-        holes(&half).contains("2 preserved files were not retrieved"),
+        holes(&half).contains("2 preserved files were not seen to be retrieved"),
         "{}",
         holes(&half)
     );

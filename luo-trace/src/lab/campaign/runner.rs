@@ -218,6 +218,7 @@ impl<'a> Runner<'a> {
         let heard = witness::heard(&fs::read_to_string(&heard).unwrap_or_default());
         let host_hz = witness::host_hz(&anchors);
         let cut = received.cut.clone();
+        vm.heard.clone_from(&heard);
         self.keep(received, &heard, host_hz, vm)?;
         let console = ended?;
         if let Some(why) = cut {
@@ -293,6 +294,10 @@ impl<'a> Runner<'a> {
                 if let Some(report) = files.get(&name) {
                     felt::testify(&mut run, &serde_json::from_slice(report).context(name)?);
                 }
+            }
+            let broken = run.check();
+            if !broken.is_empty() {
+                vm.broken.insert(number, broken);
             }
             if let Some(beyond) = witness::disagreement(&run) {
                 vm.disputed.insert(number, beyond);

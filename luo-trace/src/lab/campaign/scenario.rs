@@ -123,7 +123,11 @@ const ON_HOST: [(&str, &str); 3] = [
 /// The one of which no run comes.
 const UNWATCHED: &str = "host-disabled";
 
-/// One of [`SCRIPTS`] or [`ON_HOST`], by its name.
+/// What separates the boots of a script that is written out.
+const BOOT: char = '|';
+
+/// One of [`SCRIPTS`] or [`ON_HOST`], by its name; or a script itself, its boots separated
+/// by `|`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scenario(pub(super) String);
 
@@ -132,6 +136,10 @@ impl FromStr for Scenario {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let scenario = Self(name.to_owned());
+        if scenario.is_written_out() {
+            let bad = scenario.boots().into_iter().flat_map(steps).find_map(fault);
+            return bad.map_or(Ok(scenario.clone()), Err);
+        }
         let known = SCRIPTS.lines().any(|line| line == name) || scenario.on_host().is_some();
         known
             .then_some(scenario)
@@ -140,20 +148,33 @@ impl FromStr for Scenario {
 }
 
 impl Scenario {
+    fn is_written_out(&self) -> bool {
+        self.0.contains(BOOT)
+    }
+
+    /// The steps of each boot.
+    pub(super) fn boots(&self) -> Vec<&str> {
+        if self.is_written_out() {
+            return self.0.split(BOOT).map(str::trim).collect();
+        }
+        boots(&self.0).collect()
+    }
+
     /// Whether all comes back, only in another order.
     pub(super) fn is_whole(&self) -> bool {
-        [
-            "many-files",
-            "finished",
-            "freeze-refused",
-            "restored-first",
-            "switched-root",
-            "unarmed",
-            "flooded",
-            "host-restarted",
-            "host-killed",
-        ]
-        .contains(&self.0.as_str())
+        self.is_written_out()
+            || [
+                "many-files",
+                "finished",
+                "freeze-refused",
+                "restored-first",
+                "switched-root",
+                "unarmed",
+                "flooded",
+                "host-restarted",
+                "host-killed",
+            ]
+            .contains(&self.0.as_str())
     }
 
     /// The command that a host runs before its update, if this is one of a host.
@@ -173,8 +194,62 @@ impl Scenario {
     }
 }
 
+/// The steps of one boot.
+pub(super) fn steps(line: &str) -> impl Iterator<Item = &str> {
+    line.split(';')
+        .map(str::trim)
+        .filter(|step| !step.is_empty())
+}
+
+/// What is wrong with a step, if anything.
+fn fault(step: &str) -> Option<String> {
+    let mut words = step.split_whitespace();
+    let verb = words.next().unwrap_or_default();
+    let needed = match VERBS.iter().find(|(known, _)| *known == verb) {
+        Some((_, needed)) => *needed,
+        None => return Some(format!("'{verb}' is no step; steps are {}", verbs())),
+    };
+    (words.count() < needed).then(|| format!("'{step}' is cut short: {verb} needs a name"))
+}
+
+fn verbs() -> String {
+    VERBS.map(|(verb, _)| verb).join(", ")
+}
+
+/// Verbs of a script, and how many words each needs at least.
+const VERBS: [(&str, usize); 28] = [
+    ("start", 2),
+    ("try", 2),
+    ("beside", 2),
+    ("run", 2),
+    ("ensure", 2),
+    ("wait", 1),
+    ("kill", 1),
+    ("end", 1),
+    ("jump", 2),
+    ("attempt", 2),
+    ("pack", 0),
+    ("switch-root", 0),
+    ("plain-kexec", 0),
+    ("refused-kexec", 0),
+    ("record", 0),
+    ("preserve", 0),
+    ("machines", 0),
+    ("carry", 1),
+    ("pause", 0),
+    ("resume", 0),
+    ("looked", 0),
+    ("load", 0),
+    ("jump-loaded", 0),
+    ("kexec", 0),
+    ("try-kexec", 0),
+    ("watch", 0),
+    ("collect", 0),
+    ("restore", 0),
+];
+
 /// The lines of a script, one for each boot.
-pub(super) fn boots(script: &str) -> impl Iterator<Item = &'static str> + Clone {
+fn boots(script: &str) -> impl Iterator<Item = &'static str> + Clone {
     let start = SCRIPTS.lines().position(|line| line == script);
     let boots = SCRIPTS
         .lines()
@@ -187,4 +262,36 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     SCRIPTS
         .lines()
         .filter(|line| line.starts_with(char::is_alphabetic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_of_every_script_is_known() {
+        for name in names() {
+            for line in boots(name) {
+                assert_eq!(steps(line).find_map(fault), None, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_script_can_be_written_out_and_is_checked_before_any_machine_starts() {
+        let given: Scenario = "record; kexec | collect;restore; wait collect"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            given.boots(),
+            ["record; kexec", "collect;restore; wait collect"]
+        );
+        let refused = |text: &str| text.parse::<Scenario>().unwrap_err();
+        assert_eq!(refused("updaet"), "'updaet' is no scenario");
+        assert!(refused("record | explode").starts_with("'explode' is no step; steps are start, "));
+        assert_eq!(
+            refused("run x | restore"),
+            "'run x' is cut short: run needs a name"
+        );
+    }
 }

@@ -58,21 +58,23 @@ fn on_host(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
 }
 
 fn stages(campaign: &Campaign, first: u32) -> Vec<Vec<Step>> {
-    let script = match &campaign.scenario {
-        Some(Scenario(name)) => name,
-        None if campaign.machine.no_trace => "untraced",
-        None if campaign.machine.workload.machines.count > 0 => "machines",
-        None => "update",
-    };
-    let boots = scenario::boots(script);
+    let plain = Scenario(
+        match () {
+            () if campaign.machine.no_trace => "untraced",
+            () if campaign.machine.workload.machines.count > 0 => "machines",
+            () => "update",
+        }
+        .to_owned(),
+    );
+    let boots = campaign.scenario.as_ref().unwrap_or(&plain).boots();
     let mut stages: Vec<Vec<Step>> = vec![Vec::new()];
     for number in first..first + campaign.chain {
-        for (boot, line) in boots.clone().enumerate() {
+        for (boot, line) in boots.iter().enumerate() {
             // An update begins in the boot that the one before it ended in.
             if boot > 0 {
                 stages.push(Vec::new());
             }
-            let words = line.split("; ").flat_map(|text| each(campaign, text));
+            let words = scenario::steps(line).flat_map(|text| each(campaign, text));
             let steps = words.map(|text| step(campaign, number, &text));
             stages.last_mut().unwrap_or(&mut Vec::new()).extend(steps);
         }
@@ -98,6 +100,8 @@ fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
     let all = luo_trace_ebpf::PROBES.iter();
     let unprobed: String = all.flat_map(|probe| [" --without ", probe.name]).collect();
     let text = spelt_out(campaign, number, text)
+        .replace("{kexec}", &kexec_words(campaign, ""))
+        .replace("{collect}", &collect_words(campaign, number, ""))
         .replace("{n}", &n)
         .replace("{unprobed}", &unprobed);
     let mut words = text.split(' ').filter(|word| !word.is_empty());
@@ -115,6 +119,7 @@ fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
     };
     match verb {
         "start" => Step::Start { name, args },
+        "try" => Step::Try { name, args },
         "beside" => Step::Beside { name, args },
         "run" => status(None),
         "ensure" => status(Some(0)),
@@ -125,12 +130,45 @@ fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
         "kill" => stop(Signal::KILL),
         "end" => stop(Signal::TERM),
         "jump" => Step::Kexec { name, args },
+        "attempt" => Step::TryKexec { name, args },
         "pack" => Step::Pack,
         "switch-root" => Step::SwitchRoot,
         "plain-kexec" => Step::PlainKexec,
         "refused-kexec" => Step::RefusedKexec,
+        // A script is checked when it is read.
         other => unreachable!("no step is called {other}"),
     }
+}
+
+/// `kexec` with the arguments that it has in every update.
+fn kexec_words(campaign: &Campaign, more: &str) -> String {
+    let (kernel, initrd) = (Image::KERNEL, NEXT_INITRAMFS);
+    let cmdline = campaign.new_cmdline().replace(' ', BLANK);
+    let traced = match campaign.machine.boot_trace {
+        BootTrace::Off => "--no-boot-trace",
+        BootTrace::Calls => "",
+        BootTrace::Detail => "--boot-detail",
+    };
+    format!("kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced} {more}")
+}
+
+/// `collect` with the arguments that it has in every update.
+fn collect_words(campaign: &Campaign, number: u32, more: &str) -> String {
+    let machine = &campaign.machine;
+    let keep = if machine.keep_carriers {
+        "--keep-carrier /run/out/{n}.carrier"
+    } else {
+        ""
+    };
+    let detail = if machine.detail { "--detail" } else { "" };
+    let (run, without) = (run_file(number), left_out(campaign));
+    format!("collect -o {OUT}/{run} {more} {keep} {detail}{without}")
+}
+
+/// The probes that are left out, as arguments.
+fn left_out(campaign: &Campaign) -> String {
+    let without = campaign.machine.without.iter();
+    without.flat_map(|probe| [" --without ", probe]).collect()
 }
 
 /// The same step with the arguments that it has in every update, if it is one of these.
@@ -138,8 +176,7 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
     let machine = &campaign.machine;
     let (verb, more) = text.split_once(' ').unwrap_or((text, ""));
     let workload = format!("--workload {}", machine.workload);
-    let left_out = |probe: &String| [" --without ", probe].concat();
-    let without: String = machine.without.iter().map(left_out).collect();
+    let without = left_out(campaign);
     let flag = |given, flag: &'static str| if given { flag } else { "" };
     match verb {
         "record" => format!("start record record {more}{without}"),
@@ -156,29 +193,18 @@ fn spelt_out(campaign: &Campaign, number: u32, text: &str) -> String {
         }
         "jump-loaded" => "jump kexec kexec".to_owned(),
         "kexec" | "try-kexec" | "load" => {
-            let (kernel, initrd) = (Image::KERNEL, NEXT_INITRAMFS);
-            let cmdline = campaign.new_cmdline().replace(' ', BLANK);
-            let traced = match machine.boot_trace {
-                BootTrace::Off => "--no-boot-trace",
-                BootTrace::Calls => "",
-                BootTrace::Detail => "--boot-detail",
-            };
             let (step, more) = match verb {
                 "kexec" => ("jump kexec", ""),
                 "load" => ("ensure load", "--load-only"),
                 _ => ("run tried", ""),
             };
-            format!(
-                "{step} kexec --kernel {kernel} --initrd {initrd} --cmdline {cmdline} {traced} {more}"
-            )
+            format!("{step} {}", kexec_words(campaign, more))
         }
         "collect" | "watch" => {
-            let keep = flag(machine.keep_carriers, "--keep-carrier /run/out/{n}.carrier");
-            let (run, detail) = (run_file(number), flag(machine.detail, "--detail"));
             // With the boot trace nobody has to wait for it.
             let beside = verb == "watch" && machine.boot_trace != BootTrace::Off && !machine.detail;
             let start = if beside { "beside" } else { "start" };
-            format!("{start} collect collect -o {OUT}/{run} {more} {keep} {detail}{without}")
+            format!("{start} collect {}", collect_words(campaign, number, more))
         }
         "restore" => {
             let name = verify_name(number);

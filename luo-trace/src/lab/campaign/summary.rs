@@ -40,6 +40,12 @@ pub struct VmSummary {
     /// By how much run and witness disagree beyond their errors, ns, by the
     /// update's number.
     pub disputed: BTreeMap<u32, u64>,
+    /// What its own check has against a run, by the update's number.
+    #[serde(default)]
+    pub broken: BTreeMap<u32, Vec<String>>,
+    /// When the witness's bytes came, by the host's clock, ns since 1970.
+    #[serde(default)]
+    pub heard: Vec<i64>,
     /// What the kernel died of in a first try that QEMU's threads spoiled; all else is
     /// of the second, on one thread.
     pub slipped: Option<String>,

@@ -1,10 +1,13 @@
 //! The program as init of a lab VM: acts out its stage of the plan.
 
 pub mod agent;
+pub mod faults;
 pub mod host;
+pub mod inject;
 pub mod machines;
 mod processes;
 pub mod provoke;
+mod ptrace;
 mod refusal;
 
 use std::fmt::Display;
@@ -134,6 +137,17 @@ impl Stage {
                 }
                 (None, None)
             }
+            Step::Try { name, args } => {
+                let records = records(args);
+                if records {
+                    wait_for_steady_clock();
+                }
+                let ended = processes.attempt(name, args)?;
+                if plan.witness && records {
+                    testify();
+                }
+                (ended, None)
+            }
             Step::Beside { name, args } => {
                 processes.beside(name, args)?;
                 (None, None)
@@ -160,6 +174,13 @@ impl Stage {
                 self.ship()?;
                 let ended = processes.run(name, args)?;
                 return Err(processes.unexpected(name, ended, "where a kexec was expected"));
+            }
+            Step::TryKexec { name, args } => {
+                if plan.witness {
+                    testify();
+                }
+                self.ship()?;
+                (Some(processes.run(name, args)?), None)
             }
             Step::PlainKexec => {
                 image::load(

@@ -20,6 +20,9 @@ const LOG_TAIL: usize = 8;
 /// How often a process that is waited for is listened to.
 const LISTEN: Duration = Duration::from_secs(5);
 
+/// How long a program that may fail has to be ready.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A process ended otherwise than the plan has it.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: ended ({ended}) {instead_of}\n{log}")]
@@ -38,6 +41,8 @@ pub struct Processes {
     logs: PathBuf,
     timeout: Duration,
     running: BTreeMap<String, Child>,
+    /// Those that may end before their time, and did.
+    ended: BTreeMap<String, Ended>,
 }
 
 impl Processes {
@@ -48,22 +53,49 @@ impl Processes {
             logs: logs.to_owned(),
             timeout,
             running: BTreeMap::new(),
+            ended: BTreeMap::new(),
         }
     }
 
     /// Starts a process and waits until it writes `READY=1` to the descriptor
     /// that its argument `--ready-fd` names.
     pub fn start(&mut self, name: &str, args: &[String]) -> Result<()> {
+        match self.until_ready(name, args)? {
+            None => Ok(()),
+            Some(ended) => Err(self.unexpected(name, ended, "before it was ready")),
+        }
+    }
+
+    /// The same, but a process that ends before it is ready is no error: how it ended. One that
+    /// is not ready in time is left alone, as an administrator with a date for the update would.
+    pub fn attempt(&mut self, name: &str, args: &[String]) -> Result<Option<Ended>> {
+        let whole = self.timeout;
+        self.timeout = PATIENCE.min(whole);
+        let ready = self.until_ready(name, args);
+        self.timeout = whole;
+        let ended = match ready {
+            Err(error) if self.running.contains_key(name) => {
+                super::say(error);
+                return Ok(None);
+            }
+            ready => ready?,
+        };
+        if let Some(ended) = ended {
+            self.ended.insert(name.to_owned(), ended);
+        }
+        Ok(ended)
+    }
+
+    fn until_ready(&mut self, name: &str, args: &[String]) -> Result<Option<Ended>> {
         // Not close-on-exec: the child is to have it under the same number.
         let (ours, theirs) = rustix::pipe::pipe()?;
         let ready_fd = theirs.as_raw_fd().to_string();
         self.spawn(name, &[args, &["--ready-fd".to_owned(), ready_fd]].concat())?;
         drop(theirs);
         if self.is_ready(name, ours)? {
-            return Ok(());
+            return Ok(None);
         }
-        let ended = self.end(name)?;
-        Err(self.unexpected(name, ended, "before it was ready"))
+        self.end(name).map(Some)
     }
 
     /// Starts a process that gets what others leave of the CPUs, as a service manager
@@ -81,6 +113,9 @@ impl Processes {
 
     /// Waits for the end of a process, and takes it off the list.
     pub fn end(&mut self, name: &str) -> Result<Ended> {
+        if let Some(ended) = self.ended.get(name) {
+            return Ok(*ended);
+        }
         let pidfd = pidfd_open(self.pid(name)?, PidfdFlags::empty())?;
         self.readable(name, "has not ended", &pidfd)?;
         let mut child = self.running.remove(name).context("it was there")?;
@@ -90,6 +125,9 @@ impl Processes {
     /// Sends a process a signal and waits for its end.
     pub fn stop(&mut self, name: &str, signal: i32) -> Result<Ended> {
         let signal = Signal::from_named_raw(signal).context("the plan names no signal")?;
+        if self.ended.contains_key(name) {
+            return self.end(name);
+        }
         kill_process(self.pid(name)?, signal).with_context(|| name.to_owned())?;
         self.end(name)
     }

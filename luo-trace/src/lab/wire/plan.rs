@@ -25,6 +25,8 @@ pub struct Plan {
 pub enum Step {
     /// Start this program with `--ready-fd N` and go on when it says that it is ready.
     Start { name: String, args: Vec<String> },
+    /// The same, but go on, too, when it ends before that.
+    Try { name: String, args: Vec<String> },
     /// Start this program beside the next steps, which come first.
     Beside { name: String, args: Vec<String> },
     /// Run this program to its end.
@@ -48,6 +50,8 @@ pub enum Step {
     Pack,
     /// Run this program, which is to kexec: that it returns is a failure.
     Kexec { name: String, args: Vec<String> },
+    /// The same, but go on where it returns.
+    TryKexec { name: String, args: Vec<String> },
     /// Move to another root, as an initial file system does.
     SwitchRoot,
     /// Load the next kernel and kexec without the help of another process.
@@ -59,11 +63,13 @@ impl Step {
     pub fn name(&self) -> &str {
         match self {
             Self::Start { name, .. }
+            | Self::Try { name, .. }
             | Self::Beside { name, .. }
             | Self::Run { name, .. }
             | Self::Wait { name, .. }
             | Self::Stop { name, .. }
-            | Self::Kexec { name, .. } => name,
+            | Self::Kexec { name, .. }
+            | Self::TryKexec { name, .. } => name,
             Self::Pack => "pack",
             Self::SwitchRoot => "switch-root",
             Self::PlainKexec => "plain-kexec",

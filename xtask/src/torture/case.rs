@@ -1,0 +1,242 @@
+//! A case: an update, and what goes wrong in it; drawn from a seed.
+
+use std::fmt;
+
+use super::kinds;
+use crate::draw::Draw;
+
+/// Programs that a fault may be put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Record,
+    Kexec,
+    Collect,
+}
+
+impl Who {
+    pub const ALL: [&'static Self; 3] = [&Self::Record, &Self::Kexec, &Self::Collect];
+
+    /// Its name in a script and in the names of logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Kexec => "kexec",
+            Self::Collect => "collect",
+        }
+    }
+}
+
+/// Where steps are put into an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Before `record` is started.
+    OldStart,
+    /// `record` is ready; nothing is preserved yet.
+    Recorded,
+    /// All is preserved, and the kexec is next.
+    Preserved,
+    /// Before `collect` is started.
+    NewStart,
+    /// `collect` is ready; nothing is restored yet.
+    Collected,
+}
+
+/// How a fault changes an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// One more step.
+    Step(At, String),
+    /// Options of the lab's `inject`, for this program.
+    Inject(Who, String),
+    /// Other arguments of this program.
+    Args(Who, String),
+    /// Words on the command line of the new kernel.
+    Append(String),
+    /// Two updates, one after the other.
+    Chain,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The row of the table that it counts in.
+    pub kind: &'static str,
+    pub edits: Vec<Edit>,
+}
+
+/// An update and what goes wrong in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub seed: u64,
+    pub faults: Vec<Fault>,
+}
+
+impl Case {
+    /// The case of this seed. Kinds take turns, so that a row of seeds has each of them; one
+    /// case in four has two faults.
+    pub fn of(seed: u64) -> Self {
+        let mut draw = Draw::new(seed);
+        let turn = usize::try_from(seed % kinds::KINDS.len() as u64).unwrap_or(0);
+        let mut faults = vec![kinds::KINDS[turn].fault(&mut draw)];
+        if draw.below(4) == 0 {
+            let other = usize::try_from(draw.below(kinds::KINDS.len() as u64)).unwrap_or(0);
+            if other != turn {
+                faults.push(kinds::KINDS[other].fault(&mut draw));
+            }
+        }
+        Self { seed, faults }
+    }
+
+    /// All that its faults change.
+    pub fn edits(&self) -> impl Iterator<Item = &Edit> {
+        self.faults.iter().flat_map(|fault| &fault.edits)
+    }
+
+    /// Updates in the machine.
+    pub fn updates(&self) -> u32 {
+        1 + u32::from(self.edits().any(|edit| *edit == Edit::Chain))
+    }
+
+    /// What every update carries …
+    pub const WORKLOAD: &'static str = "memfd=4x64K";
+    /// … in files …
+    pub const FILES: u64 = 4;
+    /// … and bytes.
+    pub const BYTES: u64 = 4 << 16;
+
+    /// Words for the new kernel's command line.
+    pub fn append(&self) -> Option<String> {
+        let words = self.edits().filter_map(|edit| match edit {
+            Edit::Append(words) => Some(words.as_str()),
+            _ => None,
+        });
+        let words: Vec<_> = words.collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+
+    fn steps(&self, wanted: At) -> Vec<String> {
+        let steps = self.edits().filter_map(|edit| match edit {
+            Edit::Step(at, step) if *at == wanted => Some(step.clone()),
+            _ => None,
+        });
+        steps.collect()
+    }
+
+    /// What is injected into a program; with two faults, the first counts.
+    pub fn injected(&self, into: Who) -> Option<&str> {
+        self.edits().find_map(|edit| match edit {
+            Edit::Inject(who, options) if *who == into => Some(options.as_str()),
+            _ => None,
+        })
+    }
+
+    fn program(&self, who: Who, plain: &str) -> String {
+        let args = self.edits().find_map(|edit| match edit {
+            Edit::Args(whose, args) if *whose == who => Some(args.as_str()),
+            _ => None,
+        });
+        let command = args.unwrap_or(plain);
+        match self.injected(who) {
+            Some(options) => format!("lab-agent inject {options} -- {command}"),
+            None => command.to_owned(),
+        }
+    }
+
+    /// The script, as `lab run --scenario` takes it.
+    pub fn script(&self) -> String {
+        let record = self.program(Who::Record, "record");
+        let kexec = self.program(Who::Kexec, "{kexec}");
+        let collect = self.program(Who::Collect, "{collect} --timeout 6s");
+        let old = [
+            self.steps(At::OldStart),
+            vec![format!("try record {record}")],
+            self.steps(At::Recorded),
+            vec!["preserve".to_owned(), "pack".to_owned()],
+            self.steps(At::Preserved),
+            vec![format!("attempt kexec {kexec}"), "plain-kexec".to_owned()],
+        ];
+        let new = [
+            self.steps(At::NewStart),
+            vec![format!("try collect {collect}")],
+            self.steps(At::Collected),
+            vec!["restore".to_owned()],
+            [
+                "wait collect",
+                "run left lab-agent leftovers",
+                "run doctor doctor",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        ];
+        format!("{} | {}", old.concat().join("; "), new.concat().join("; "))
+    }
+
+    /// Smaller cases, one fault less each.
+    pub fn smaller(&self) -> Vec<Self> {
+        let one_less = |without: usize| {
+            let mut smaller = self.clone();
+            smaller.faults.remove(without);
+            smaller
+        };
+        (0..self.faults.len()).map(one_less).collect()
+    }
+
+    /// The kinds of its faults.
+    pub fn kinds(&self) -> String {
+        let kinds: Vec<_> = self.faults.iter().map(|fault| fault.kind).collect();
+        kinds.join(" + ")
+    }
+}
+
+/// On one line: what is put into the update.
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let edits = self.edits().map(|edit| match edit {
+            Edit::Step(at, step) => format!("{at:?}: {step}"),
+            Edit::Inject(who, options) => format!("{} {options}", who.name()),
+            Edit::Args(who, args) => format!("{}: {args}", who.name()),
+            Edit::Append(words) => format!("new kernel: {words}"),
+            Edit::Chain => "two updates".to_owned(),
+        });
+        f.write_str(&edits.collect::<Vec<_>>().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_case_each_time_and_a_row_of_seeds_every_kind() {
+        let kinds = kinds::KINDS.len() as u64;
+        let row: Vec<_> = (0..kinds).map(Case::of).collect();
+        assert_eq!(row, (0..kinds).map(Case::of).collect::<Vec<_>>());
+        for (case, kind) in row.iter().zip(&kinds::KINDS) {
+            assert_eq!(case.faults[0].kind, kind.name);
+        }
+        assert_ne!(Case::of(1).script(), Case::of(1 + kinds).script());
+    }
+
+    #[test]
+    fn a_script_has_its_faults_where_they_belong() {
+        let fault = |edit| Fault {
+            kind: "x",
+            edits: vec![edit],
+        };
+        let case = Case {
+            seed: 0,
+            faults: vec![
+                fault(Edit::Inject(Who::Collect, "--signal 9".to_owned())),
+                fault(Edit::Step(At::Preserved, "run a b".to_owned())),
+            ],
+        };
+        assert_eq!(
+            case.script(),
+            "try record record; preserve; pack; run a b; attempt kexec {kexec}; plain-kexec | \
+             try collect lab-agent inject --signal 9 -- {collect} --timeout 6s; restore; \
+             wait collect; run left lab-agent leftovers; run doctor doctor"
+        );
+        assert_eq!(case.smaller().len(), 2);
+        assert!(!case.smaller()[1].script().contains("run a b"));
+    }
+}

@@ -1,0 +1,149 @@
+//! The page of faults.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::kinds::KINDS;
+use crate::progress::say;
+
+const HEAD: &str = "\
+# Faults
+
+<!-- Written by `cargo xtask torture --page`. -->
+
+A profiler of live updates must never be what breaks one. `cargo xtask torture` tries to make it
+so: each case is a real live update in a virtual machine, with one or two faults drawn from a seed.
+The same seed gives the same faults (not the same instants: the machine's clock is real).
+
+## What luo-trace promises
+
+1. **The update arrives.** Whatever happens to luo-trace, no update fails, hangs or loses data
+   because of it. Checked: every boot comes to its end, and the agent verifies every byte of the
+   workload.
+2. **What is measured is true.** A window holds the host's own measurement within the printed
+   errors, or the run names the hole and its reason. Checked: the host's clock, by bytes that the
+   machine writes at both ends; the run's own consistency check.
+3. **Every command ends properly.** It exits with a documented status, says why in one sentence,
+   and leaves nothing behind. Checked: exit statuses and logs; eBPF programs, maps and links,
+   enabled events, trace instances, sessions and temporary files in the new kernel. After SIGKILL
+   `doctor` says what still runs and how to end it.
+4. **Nothing foreign is believed.** A trace that was damaged, replayed or left by another boot is
+   refused, or read in part with the loss told. Checked: the window against bounds by the host's
+   clock alone, beside promise 2.
+
+`cargo xtask torture --case SEED` repeats a case. A case that breaks a promise is reduced to the
+fewest faults that still break it, and its machine's files are kept in `target/torture`.
+";
+
+const LIMITS: &str = "
+## Limits
+
+- A case does not end with the same instruction each time: a failure at a random instant may need
+  several tries to be seen again.
+- Where the witness has too few bytes or marks (a killed `record`, a torn trace), the window is held
+  against bounds by the host's clock only: an eighth of the time between the last byte before the
+  kexec and the first after the restore, and that time itself.
+- Not covered: lockdown (the lab's kernel lacks it), suspend, a panic of the new kernel, the OOM
+  killer, a carrier of another machine or build.
+";
+
+/// Cases of a kind.
+#[derive(Default)]
+struct Row {
+    cases: usize,
+    struck: usize,
+    held: usize,
+    outcomes: BTreeMap<String, usize>,
+}
+
+/// Writes the page from all cases that were run.
+pub fn write(cases: &Path) -> Result<()> {
+    let lines = fs::read_to_string(cases).with_context(|| cases.display().to_string())?;
+    // The newest of each seed.
+    let mut newest = BTreeMap::new();
+    for line in lines.lines() {
+        let case: Value = serde_json::from_str(line)?;
+        newest.insert(case["seed"].as_u64(), case);
+    }
+    let cases: Vec<Value> = newest.into_values().collect();
+    let path = crate::workspace().join("luo-trace/docs/faults.md");
+    fs::write(&path, text(&cases)?)?;
+    say(&format!("written: {}", path.display()));
+    Ok(())
+}
+
+fn text(cases: &[Value]) -> Result<String> {
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    for case in cases {
+        for kind in case["kinds"].as_array().into_iter().flatten() {
+            let row = rows.entry(kind.as_str().unwrap_or_default()).or_default();
+            row.cases += 1;
+            row.struck += usize::from(case["struck"] == true);
+            row.held += usize::from(case["held"] == true);
+            let outcome = case["outcome"].as_str().unwrap_or_default().to_owned();
+            *row.outcomes.entry(outcome).or_default() += 1;
+        }
+    }
+    let count = |what: &str| cases.iter().filter(|case| case[what] == true).count();
+    let (held, struck) = (count("held"), count("struck"));
+    let seconds: f64 = cases
+        .iter()
+        .filter_map(|case| case["seconds"].as_f64())
+        .sum();
+    let mut page = HEAD.to_owned();
+    write!(
+        page,
+        "\n## What happened\n\n{} cases, {held} held, {:.1} hours of virtual machines. In {struck} cases all \
+         faults struck; in the others a program ended before its instant, or never made the call that was to \
+         fail. A case with two faults counts in both rows.\n\n",
+        cases.len(),
+        seconds / 3600.0
+    )?;
+    page += "| fault | cases | struck | held | what came of the trace |\n| --- | ---: | ---: | ---: | --- |\n";
+    for kind in &KINDS {
+        let Some(row) = rows.get(kind.name) else {
+            continue;
+        };
+        let mut outcomes: Vec<_> = row.outcomes.iter().collect();
+        outcomes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let outcomes: Vec<_> = outcomes
+            .iter()
+            .map(|(outcome, count)| format!("{count}× {outcome}"))
+            .collect();
+        writeln!(
+            page,
+            "| {} | {} | {} | {} | {} |",
+            kind.name,
+            row.cases,
+            row.struck,
+            row.held,
+            outcomes.join("; ")
+        )?;
+    }
+    page += LIMITS;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_page_counts_cases_and_what_came_of_them_by_kind() {
+        let case = |held: bool, outcome: &str| {
+            json!({"kinds": [KINDS[0].name, KINDS[1].name], "held": held, "struck": held,
+                   "outcome": outcome, "seconds": 1800.0})
+        };
+        let page = text(&[case(true, "a"), case(false, "b"), case(true, "b")]).unwrap();
+        assert!(page.contains("3 cases, 2 held, 1.5 hours"), "{page}");
+        let row = format!("| {} | 3 | 2 | 2 | 2× b; 1× a |", KINDS[0].name);
+        assert!(page.contains(&row), "{page}");
+    }
+}
