@@ -329,3 +329,48 @@ fn metrics_are_for_other_users_and_runs_are_not() {
         assert_eq!(meta.permissions().mode() & 0o777, mode, "{format}");
     }
 }
+
+#[test]
+fn what_a_form_cannot_show_is_refused_and_not_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.run.json"), run(1)).unwrap();
+    for (arguments, why) in [
+        (
+            &["report", "a.run.json", "--chain", "-o", "x.json"][..],
+            "--chain prints text or markdown",
+        ),
+        (
+            &["report", "a.run.json", "--chain", "-o", "x.png"],
+            "--chain prints text or markdown",
+        ),
+        (
+            &["report", "a.run.json", "--picture", "icicle"],
+            "--picture is for images",
+        ),
+        (
+            &[
+                "compare",
+                "a.run.json",
+                "a.run.json",
+                "--picture",
+                "icicle",
+                "-o",
+                "x.html",
+            ],
+            "--picture is for images",
+        ),
+    ] {
+        let done = luo_trace(directory.path(), arguments);
+        let told = String::from_utf8(done.stderr).unwrap();
+        assert_eq!(done.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(why), "{arguments:?}: {told}");
+    }
+    assert_eq!(names(directory.path()), ["a.run.json"]);
+    let done = luo_trace(
+        directory.path(),
+        &["report", "a.run.json", "--chain", "-o", "x.md"],
+    );
+    assert!(done.status.success());
+    let text = fs::read_to_string(directory.path().join("x.md")).unwrap();
+    assert!(text.contains("what could be gained"), "{text}");
+}

@@ -57,6 +57,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     } else {
         Format::of(options.format, options.to.output.as_deref())
     };
+    format.check_picture(options.picture.is_some())?;
     let sets = [options.base.clone(), options.head.clone()];
     let output = options.to.open(&sets, Output::create)?;
     format.check_terminal(&output)?;
@@ -65,7 +66,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let asked = compare::Options {
         spans: options.spans.clone(),
         alpha: options.alpha,
-        tracks: format != Format::Json,
+        tracks: true,
         ..compare::Options::default()
     };
     let compared = compare::compare(&base, &head, &asked).map_err(Failure::bad_input)?;

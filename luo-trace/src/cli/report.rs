@@ -35,7 +35,7 @@ pub(super) struct Options {
     #[arg(long, value_parser = named(&PICTURES))]
     picture: Option<Picture>,
     /// The critical chain with all its links; of several runs, that of the one nearest the median
-    #[arg(long, conflicts_with_all = ["format", "picture"])]
+    #[arg(long, conflicts_with = "picture")]
     chain: bool,
     #[command(flatten)]
     strict: Strict,
@@ -82,7 +82,13 @@ fn matrix_in(runs: &[PathBuf]) -> Option<PathBuf> {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
     let format = Format::of(options.format, options.to.output.as_deref());
+    format.check_picture(options.picture.is_some())?;
     let matrix = matrix_in(&options.runs);
+    if options.chain && (matrix.is_some() || !matches!(format, Format::Text | Format::Markdown)) {
+        return Err(Failure::bad_input(
+            "--chain prints text or markdown of runs; name the output .txt or .md, or leave --chain out",
+        ));
+    }
     let inputs = [&options.runs[..], matrix.as_slice()].concat();
     let output = options.to.open(&inputs, Output::create)?;
     let bytes = if let Some(path) = matrix {
@@ -93,12 +99,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
             Format::Html => html::KEEP,
             Format::Svg | Format::Png => Keep::All,
             // With all calls of a run, its critical chain can be told.
-            Format::Text | Format::Markdown if options.chain || few(&options.runs) => Keep::All,
+            _ if options.chain => Keep::All,
+            Format::Text | Format::Markdown if few(&options.runs) => Keep::All,
             _ => Keep::Figures,
         };
         let set = options.strict.read(&options.runs, keep)?;
         if options.chain {
-            chain(&set)?.into_bytes()
+            chain(&set, format)?.into_bytes()
         } else {
             render(options, format, &set)?
         }
@@ -120,7 +127,7 @@ fn few(paths: &[PathBuf]) -> bool {
 }
 
 /// The critical chain of the run that stands for the set.
-fn chain(set: &Set) -> anyhow::Result<String> {
+fn chain(set: &Set, format: Format) -> anyhow::Result<String> {
     warn_of_skipped(set);
     let runs = one_setup(set)?;
     let run = typical(&runs).ok_or_else(|| {
@@ -128,7 +135,10 @@ fn chain(set: &Set) -> anyhow::Result<String> {
             "no run has the window restore, so there is no chain; `luo-trace report` says why";
         Failure::bad_input(why)
     })?;
-    Ok(text::render_chain(run))
+    Ok(match format {
+        Format::Markdown => markdown::render_chain(run),
+        _ => text::render_chain(run),
+    })
 }
 
 /// A matrix in this form.
@@ -158,6 +168,15 @@ impl Format {
             _ => Self::Text,
         };
         asked.unwrap_or(named)
+    }
+
+    /// Refuses a choice of picture where none is drawn.
+    pub(super) fn check_picture(self, chosen: bool) -> anyhow::Result<()> {
+        if chosen && !matches!(self, Self::Svg | Self::Png) {
+            let why = "--picture is for images; add --format svg or png, or -o FILE.svg";
+            return Err(Failure::bad_input(why));
+        }
+        Ok(())
     }
 
     /// Refuses dots where characters are shown.

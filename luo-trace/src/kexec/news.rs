@@ -66,6 +66,7 @@ mod tests {
         Message {
             seq,
             level,
+            by_kernel: true,
             stamp_us: seq,
             text: text.to_owned(),
         }

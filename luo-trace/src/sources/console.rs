@@ -65,6 +65,7 @@ mod tests {
         let line = |level, text: &str| Message {
             seq: 0,
             level,
+            by_kernel: true,
             stamp_us: 0,
             text: text.to_owned(),
         };

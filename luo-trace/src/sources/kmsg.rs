@@ -27,6 +27,9 @@ pub struct Message {
     pub seq: u64,
     /// Its level: 0 emergency to 7 debug.
     pub level: u8,
+    /// Whether the kernel wrote it: what a program writes to /dev/kmsg has another facility
+    /// (`devkmsg_write`, kernel/printk/printk.c, v7.3).
+    pub by_kernel: bool,
     /// The kernel's own stamp, us.
     pub stamp_us: u64,
     /// The message without its stamp and level.
@@ -82,6 +85,7 @@ impl Log {
         let (at, hz) = lines
             .iter()
             .enumerate()
+            .filter(|(_, l)| l.by_kernel)
             .find_map(|(at, l)| Some((at, arch::refined_hz(&l.text)?)))?;
         let switch = lines[at..].iter().find(|l| l.text.starts_with(SWITCHED))?;
         if switch.text.strip_prefix(SWITCHED) != Some(arch::COUNTER) {
@@ -100,7 +104,8 @@ impl Log {
     #[must_use]
     pub fn lost(&self) -> Option<Lost> {
         let lines = self.placeable();
-        let (at, ahead) = lines.iter().enumerate().find_map(|(at, l)| {
+        let mut kernels = lines.iter().enumerate().filter(|(_, l)| l.by_kernel);
+        let (at, ahead) = kernels.find_map(|(at, l)| {
             let rest = l.text.strip_prefix("sched_clock: Marking stable ")?;
             let (_, ahead) = rest.strip_suffix(')')?.rsplit_once(", ")?;
             Some((at, ahead.parse::<i64>().ok()?))
@@ -114,11 +119,16 @@ impl Log {
         })
     }
 
+    /// What the kernel itself wrote.
+    fn kernels(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(|line| line.by_kernel)
+    }
+
     /// Release of the kernel before this one and the count of kexecs, by KHO
     /// (`kernel/liveupdate/kexec_handover.c`, v7.3): `KHO: exec from: 7.3.4 (count 1)`.
     #[must_use]
     pub fn exec_from(&self) -> Option<(&str, u64)> {
-        self.messages.iter().find_map(|line| {
+        self.kernels().find_map(|line| {
             let told = line.text.strip_prefix("KHO: exec from: ")?;
             let (release, rest) = told.split_once(" (count ")?;
             Some((release, rest.strip_suffix(')')?.parse().ok()?))
@@ -226,7 +236,7 @@ impl Log {
 
     /// Why the sessions of the kernel before could not be read, if they could not.
     fn refusals(&self) -> impl Iterator<Item = &str> {
-        let texts = self.messages.iter().map(|message| message.text.as_str());
+        let texts = self.kernels().map(|message| message.text.as_str());
         texts.filter(|text| REFUSALS.iter().any(|begin| text.starts_with(begin)))
     }
 
@@ -264,12 +274,13 @@ impl Log {
                 "the kernel log has lost its beginning: boot with a larger log_buf_len",
             ));
         }
-        for message in messages {
+        let kernels = || messages.iter().filter(|message| message.by_kernel);
+        for message in kernels() {
             if let Some(name) = stage(&message.text) {
                 boot.stages.push((name.to_owned(), stamp(message)));
             }
         }
-        let init = messages.iter().find(|m| is_exec_init(&m.text));
+        let init = kernels().find(|message| is_exec_init(&message.text));
         boot.exec_init = init.map(&stamp);
         boot
     }
@@ -349,6 +360,7 @@ pub fn parse(record: &str) -> Option<Message> {
     let level = (priority & 7) as u8;
     Some(Message {
         level,
+        by_kernel: priority >> 3 == 0,
         seq: fields.next()?.parse().ok()?,
         stamp_us: fields.next()?.parse().ok()?,
         text: text.lines().next().unwrap_or_default().to_owned(),
@@ -363,6 +375,7 @@ mod tests {
         Message {
             seq: 0,
             level: 6,
+            by_kernel: true,
             stamp_us,
             text: text.to_owned(),
         }
@@ -375,6 +388,7 @@ mod tests {
             Some(Message {
                 seq: 339,
                 level: 6,
+                by_kernel: true,
                 stamp_us: 5_140_900,
                 text: "NET: Registered".into()
             })
@@ -450,6 +464,19 @@ mod tests {
         assert_eq!(stage("Run /init as init process"), Some("init.exec"));
         assert_eq!(stage("Run /init"), None);
         assert_eq!(stage("pci 0000:00:01.0"), None);
+    }
+
+    #[test]
+    fn what_a_program_wrote_is_not_taken_for_the_kernels_word() {
+        let by_program = "14,9,5,-;luo: No registered handler for compatible 'x'";
+        let by_kernel = "3,9,5,-;luo: No registered handler for compatible 'x'";
+        let refusals = |record| {
+            let messages = parse(record).into_iter().collect();
+            Log { messages }.unplaced().refusals.len()
+        };
+        assert_eq!((refusals(by_program), refusals(by_kernel)), (0, 1));
+        let messages = vec![parse("14,9,5,-;KHO: exec from: 6.1 (count 7)").unwrap()];
+        assert_eq!(Log { messages }.exec_from(), None);
     }
 
     #[test]

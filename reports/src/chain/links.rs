@@ -143,9 +143,13 @@ impl<'a> Part<'a> {
     fn thread(&self, threads: &Threads<'_>, links: &mut Vec<Link>) {
         let calls = self.calls(threads);
         let Some(first) = calls.first() else {
-            return self.untraced(self.from, self.to, "", None, links);
+            return self.untraced(threads, (self.from, self.to), &Gap::default(), links);
         };
-        let (mut at, mut after, who) = (self.from, String::new(), who(first));
+        let (mut at, who) = (self.from, who(first));
+        let mut gap = Gap {
+            who: Some(who.clone()),
+            ..Gap::default()
+        };
         for call in calls {
             let end = call.end_t().unwrap_or(self.to).min(self.to);
             // What overlaps is no step of one thread; the earlier holds the time.
@@ -153,23 +157,25 @@ impl<'a> Part<'a> {
             if end <= start {
                 continue;
             }
-            self.untraced(at, start, &after, Some(&who), links);
+            gap.until = Some(source(call));
+            self.untraced(threads, (at, start), &gap, links);
             let inside = threads.deepest(call);
             let what = What::Call(call.name.clone(), inside);
-            links.extend(link(start, end, what, Some(&who), source(call, self.phase)));
-            (at, after) = (end, format!("after {}", call.name));
+            links.extend(link(start, end, what, Some(&who), source(call)));
+            (at, gap.after) = (end, Some(call.name.clone()));
         }
-        self.untraced(at, self.to, &after, Some(&who), links);
+        gap.until = None;
+        self.untraced(threads, (at, self.to), &gap, links);
     }
 
     /// From init to the first call of the agent: nobody saw who waited for whom.
     fn until_the_agent(&self, threads: &Threads<'_>, links: &mut Vec<Link>) {
         let Some((pid, first)) = threads.agent.filter(|(_, first)| *first <= self.to) else {
-            let why = "who ended the window was not seen before".to_owned();
+            let until = "until the end: who ended the window made no call here".to_owned();
             links.extend(link(
                 self.from,
                 self.to,
-                What::Unknown(why),
+                What::Unknown(until),
                 None,
                 self.phase.source,
             ));
@@ -180,6 +186,7 @@ impl<'a> Part<'a> {
             .spans
             .iter()
             .find(|s| s.pid == pid && s.start_t == first);
+        let by = agent.map_or(self.phase.source, source);
         let agent = agent.map_or_else(|| pid.to_string(), who);
         let first = first.clamp(self.from, self.to);
         // A mark proves that it ran, and splits what it did before its first call.
@@ -187,12 +194,12 @@ impl<'a> Part<'a> {
         let marks = marks.filter(|mark| self.from < mark.t && mark.t < first);
         let mut at = self.from;
         for mark in marks {
-            let why = format!("until {agent} wrote the mark {:?}", mark.text);
-            links.extend(link(at, mark.t, What::Unknown(why), None, Source::Mark));
+            let until = What::Unknown(format!("until the mark {:?} of {agent}", mark.text));
+            links.extend(link(at, mark.t, until, None, Source::Mark));
             at = mark.t;
         }
-        let why = format!("until the first call of {agent}; what it waited for is not recorded");
-        links.extend(link(at, first, What::Unknown(why), None, Source::Probe));
+        let until = What::Unknown(format!("until the first call of {agent}"));
+        links.extend(link(at, first, until, None, by));
         let rest = Part {
             from: first,
             ..*self
@@ -217,7 +224,14 @@ impl<'a> Part<'a> {
     }
 
     /// What no call explains, split where the kernel told how far its boot was.
-    fn untraced(&self, from: i64, to: i64, after: &str, who: Option<&str>, links: &mut Vec<Link>) {
+    fn untraced(
+        &self,
+        threads: &Threads<'_>,
+        (from, to): (i64, i64),
+        gap: &Gap,
+        links: &mut Vec<Link>,
+    ) {
+        let who = gap.who.as_deref();
         let boot = [PhaseId::NewEarly, PhaseId::NewInitcalls].map(Some);
         let is_boot = boot.contains(&self.phase.known());
         let stages = self.run.stages.iter().filter(|_| is_boot);
@@ -227,22 +241,59 @@ impl<'a> Part<'a> {
             links.extend(link(at, stage.t, what, who, stage.source));
             at = stage.t;
         }
-        let what = match (after.is_empty(), at > from) {
-            (_, true) => What::Boot(format!("until the end of {}", self.phase.id)),
-            (true, _) if from == self.from && to == self.to => What::Phase(self.phase.id.clone()),
-            (true, _) => What::Untraced(format!("at the start of {}", self.phase.id)),
-            (false, _) => What::Untraced(after.to_owned()),
+        let until = gap.until.unwrap_or(self.phase.source);
+        let what = |end: i64| match &gap.after {
+            _ if at > from && end == self.to => {
+                What::Boot(format!("until the end of {}", self.phase.id))
+            }
+            _ if at > from => What::Boot("until the next call".to_owned()),
+            None if from == self.from && end == self.to => What::Phase(self.phase.id.clone()),
+            None => What::Untraced(format!("at the start of {}", self.phase.id)),
+            Some(call) => What::Untraced(format!("after {call}")),
         };
-        links.extend(link(at, to, what, who, self.phase.source));
+        let Some(call) = self.unended(threads, at, to) else {
+            return links.extend(link(at, to, what(to), who, until));
+        };
+        links.extend(link(
+            at,
+            call.start_t,
+            what(call.start_t),
+            who,
+            source(call),
+        ));
+        let unended = What::Unended(call.name.clone());
+        links.extend(link(call.start_t, to, unended, who, until));
+    }
+
+    /// The last call of the chain's thread that starts here and whose end was not seen. The one
+    /// that the window begins with has none, and explains nothing.
+    fn unended(&self, threads: &Threads<'_>, from: i64, to: i64) -> Option<&'a Span> {
+        let here = |span: &&Span| {
+            let starts = from <= span.start_t && span.start_t < to;
+            starts && span.duration_ns.is_none() && threads.have(span) && !is_kexec(span)
+        };
+        self.run.spans.iter().rfind(here)
     }
 }
 
-/// Where a call's length comes from.
-fn source(call: &Span, phase: &Phase) -> Source {
-    match (call.kernel, call.name.starts_with("initcall:")) {
-        (KernelSide::New, true) => Source::Ftrace,
-        (KernelSide::New, false) => Source::Probe,
-        (KernelSide::Old, _) => phase.source,
+/// A stretch between two calls of a thread.
+#[derive(Default)]
+struct Gap {
+    /// The call before it.
+    after: Option<String>,
+    /// Whose time it is.
+    who: Option<String>,
+    /// Where the stamp comes from that it ends with, where that is a call's.
+    until: Option<Source>,
+}
+
+/// Where a call's stamps come from: what no probe saw says so in its name.
+fn source(call: &Span) -> Source {
+    match (call.kernel, call.name.split_once(':')) {
+        (_, Some(("initcall" | "syscall", _))) => Source::Ftrace,
+        (_, Some(("systemd", _))) => Source::Manager,
+        (KernelSide::Old, _) => Source::Tail,
+        (KernelSide::New, _) => Source::Probe,
     }
 }
 

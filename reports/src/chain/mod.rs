@@ -43,11 +43,13 @@ pub enum What {
     Call(String, Option<(String, i64)>),
     /// Between calls: what the thread did there was not traced; after what it was.
     Untraced(String),
+    /// From a call whose end was not seen up to the next.
+    Unended(String),
     /// A piece of the boot, up to a moment that the kernel told.
     Boot(String),
     /// A phase in which no call was traced.
     Phase(String),
-    /// What the thread waited for is not recorded, in words.
+    /// What the thread waited for is not recorded; until when, in words.
     Unknown(String),
 }
 
@@ -69,8 +71,8 @@ pub struct Beside {
 pub struct Gain {
     /// At most, ns: all of the link.
     pub most_ns: i64,
-    /// If all that was seen to run beside it has to end before what follows, ns; nothing where
-    /// the link is a wait and nobody saw for what.
+    /// If all that was seen to run beside it has to end before what follows, ns: from the latest
+    /// of these ends to its own. Nothing for what is no call: what it waited for was not seen.
     pub bounded_ns: Option<i64>,
 }
 
@@ -111,7 +113,7 @@ impl Chain {
         let until = at_once.map(|(_, to)| (*to).min(end)).max();
         Gain {
             most_ns: link.duration_ns,
-            bounded_ns: (!matches!(link.what, What::Unknown(_)))
+            bounded_ns: matches!(link.what, What::Call(..))
                 .then(|| end.saturating_sub(until.unwrap_or(start))),
         }
     }
@@ -199,10 +201,11 @@ impl What {
             Self::Call(name, Some((inside, ns))) => {
                 format!("{name} ({} of it in {inside})", crate::units::exact(*ns))
             }
-            Self::Untraced(after) => format!("not traced, {after}"),
+            Self::Untraced(after) => format!("no call traced, {after}"),
+            Self::Unended(name) => format!("{name}, whose end was not seen"),
             Self::Boot(until) => format!("boot, {until}"),
             Self::Phase(id) => format!("{id}, no call in it traced"),
-            Self::Unknown(why) => format!("not known: {why}"),
+            Self::Unknown(until) => format!("unknown wait, {until}"),
         }
     }
 }

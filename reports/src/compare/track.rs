@@ -60,11 +60,22 @@ impl Track {
         Some(self.row.as_ref()?.test.as_ref()?.shift)
     }
 
+    /// What became of it, in a word or two.
+    #[must_use]
+    pub fn verdict(&self) -> &'static str {
+        match (&self.row, self.base, self.head) {
+            (_, Some(_), None) => "only base",
+            (_, None, Some(_)) => "only head",
+            (Some(row), ..) => row.verdict.as_str(),
+            (None, ..) => "untested",
+        }
+    }
+
     /// By how much it draws the eye.
     fn size(&self) -> u64 {
         match (self.shift(), self.base, self.head) {
             (Some(shift), ..) => shift.unsigned_abs(),
-            // On one side alone: all of it is new, or gone.
+            // On one side alone: all of it.
             (None, Some((_, ns)), None) | (None, None, Some((_, ns))) => ns.unsigned_abs(),
             _ => 0,
         }
@@ -103,7 +114,7 @@ impl Tracks {
         let calls = nodes.iter().zip(&found).filter(|(node, _)| is_call(node));
         let mut judged: Vec<Row> = calls.filter_map(|(_, row)| row.clone()).collect();
         verdict::decide(&mut judged, options, floor);
-        let tested = judged.len();
+        let tested = judged.iter().filter(|row| row.test.is_some()).count();
         let mut judged = judged.into_iter();
         let tracks = nodes.iter().zip(found).map(|(node, row)| {
             let row = match row {

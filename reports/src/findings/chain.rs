@@ -73,9 +73,11 @@ fn links(chain: &Chain, most: usize) -> Section {
             }
             several => {
                 let longest = several.iter().max_by_key(|link| link.duration_ns);
-                let longest = longest.map_or_else(String::new, |link| link.what.words());
+                let longest = longest.map_or_else(String::new, |link| {
+                    format!("{}, {}", link.what.words(), exact(link.duration_ns))
+                });
                 let short = count(several.len(), "shorter link");
-                (format!("({short}, the longest {longest})"), "")
+                (format!("({short}, longest: {longest})"), "")
             }
         };
         lines.push(TableLine::of([
@@ -109,7 +111,7 @@ fn beside(chain: &Chain) -> Section {
         let (calls, total) = (count(beside.calls, "call"), exact(beside.total_ns()));
         let at = beside.ends.first().map_or(0, |(from, _)| *from);
         format!(
-            "{}: {calls}, {total}, from @{} on; the longest {}",
+            "{}: {calls}, {total} in all, from @{} on; longest: {}",
             beside.who,
             exact(at),
             beside.longest
@@ -138,11 +140,11 @@ fn gains(chain: &Chain) -> Section {
         ])
     };
     let lines = chain.ranked().into_iter().take(RANKED).map(line).collect();
-    let title = "could be gained: at most, or bounded by what was seen beside it";
+    let title = "what could be gained by removing a link";
     Section::lines(
         title,
         Role::Lead,
-        "at most >9 | share >7 | bounded >8 | without ~44",
+        "at most >9 | share >7 | bounded >8 | link ~44",
         lines,
     )
 }

@@ -187,12 +187,7 @@ fn moved(track: &Track, (from, to): (i64, i64), most: i64) -> TableLine {
     };
     let test = track.row.as_ref().and_then(|row| row.test.as_ref());
     let interval = test.and_then(|test| test.interval);
-    let verdict = match (&track.row, track.base, track.head) {
-        (_, None, _) => "is new",
-        (_, _, None) => "is gone",
-        (Some(row), ..) => row.verdict.as_str(),
-        (None, ..) => "not tested",
-    };
+    let verdict = track.verdict();
     let shift = match test {
         Some(test) => Cell::Shift(test.shift, sure),
         None => Cell::text(verdict),
@@ -222,7 +217,16 @@ fn legend(tracks: &Tracks) -> Vec<String> {
         exact(tracks.ends.1),
     );
     let shown = !tracks.all.is_empty();
-    shown.then_some(text).into_iter().collect()
+    let one = tracks
+        .shown()
+        .0
+        .iter()
+        .any(|track| track.base.is_none() || track.head.is_none());
+    let one = one.then(|| {
+        "only base, only head: no run of the other set shows it; its probe may be missing there"
+            .to_owned()
+    });
+    shown.then_some(text).into_iter().chain(one).collect()
 }
 
 /// What was tested, and what is left out.

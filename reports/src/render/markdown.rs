@@ -10,7 +10,8 @@ use crate::files::set::Set;
 use crate::findings::compare::of_compared;
 use crate::findings::matrix::of_matrix;
 use crate::findings::{
-    Align, Body, Cell, Column, Fact, Findings, Role, Section, Table, of_group, of_run, of_skipped,
+    Align, Body, Cell, Column, Fact, Findings, Role, Section, Table, of_chain, of_group, of_run,
+    of_skipped,
 };
 use crate::matrix::Matrix;
 use crate::model::Run;
@@ -56,6 +57,12 @@ pub fn render_set(set: &Set) -> String {
 #[must_use]
 pub fn render_matrix(matrix: &Matrix) -> String {
     page(&of_matrix(matrix))
+}
+
+/// The critical chain of a run with all links, what ran beside it, and what could be gained.
+#[must_use]
+pub fn render_chain(run: &Run) -> String {
+    page(&of_chain(run, usize::MAX))
 }
 
 /// Two sets side by side, and where they differ.

@@ -1,4 +1,5 @@
-//! Where the time of runs went: the phases, the calls in each, and the calls inside these.
+//! Where the time of the default window went: its phases, the calls in each, and the calls
+//! inside these. Of a run without that window, all of its phases.
 //!
 //! A call belongs to the phase in which it starts and ends with it at the latest, so that
 //! the one that never returns, `kernel_kexec`, does not hold all that follows. Calls of one
@@ -8,7 +9,7 @@ use std::collections::HashMap;
 
 use super::{median_of_sorted, ratio};
 use crate::model::calls::Place;
-use crate::model::{KernelSide, Run, Source, Span};
+use crate::model::{KernelSide, Phase, Run, Source, Span};
 
 /// A phase, or all calls of one function inside the node above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,8 +118,16 @@ struct Growing {
 
 impl Growing {
     fn add(&mut self, run: usize, of: &Run) {
+        let window = of.default_window();
+        let is_in = |phase: &Phase| {
+            window.is_none_or(|window| phase.start_t < window.end && phase.end_t() > window.start)
+        };
         let mut phases = Vec::with_capacity(of.phases.len());
         for phase in &of.phases {
+            if !is_in(phase) {
+                phases.push(None);
+                continue;
+            }
             let place = self.place(None, None, &phase.id);
             let spot = Spot {
                 start_t: phase.start_t,
@@ -128,18 +137,21 @@ impl Growing {
                 error_ns: phase.error_ns,
             };
             self.put(place, run, spot);
-            phases.push(place);
+            phases.push(Some(place));
         }
         let mut seen = HashMap::<u32, (usize, Place)>::new();
         for span in &of.spans {
             let zone = Place::of(span.start_t, span.kernel, &of.phases);
             let Place::Phase(number) = zone else { continue };
+            let Some(phase) = phases[number] else {
+                continue;
+            };
             let parent = span.parent.and_then(|parent| seen.get(&parent));
             let above = parent.filter(|(_, there)| *there == zone);
-            let above = above.map_or(phases[number], |(place, _)| *place);
+            let above = above.map_or(phase, |(place, _)| *place);
             let place = self.place(Some(above), Some(span.kernel), &span.name);
             seen.insert(span.id, (place, zone));
-            self.put(place, run, spot(span, of.phases[number].end_t()));
+            self.put(place, run, spot(span, &of.phases[number]));
         }
     }
 
@@ -195,14 +207,17 @@ impl Growing {
     }
 }
 
-/// A call in the phase that ends at `until`.
-fn spot(span: &Span, until: i64) -> Spot {
+/// A call in its phase.
+fn spot(span: &Span, phase: &Phase) -> Spot {
+    let until = phase.end_t();
     let end = span.end_t().unwrap_or(until).min(until);
     Spot {
         start_t: span.start_t,
         length: end.saturating_sub(span.start_t).max(0),
         calls: 1,
         known: match span.duration_ns {
+            // Cut where its phase ends, it is known as well as that.
+            Some(_) if span.end_t() > Some(until) => phase.source.into(),
             Some(_) => Known::Measured,
             None => Known::Unknown,
         },

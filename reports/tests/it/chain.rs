@@ -206,6 +206,26 @@ fn what_an_agent_waited_for_is_not_known_but_its_marks_split_it() {
 }
 
 #[test]
+fn a_call_whose_end_was_not_seen_holds_the_time_up_to_the_next() {
+    let mut run = booted();
+    let lost = &mut run.spans[2];
+    assert_eq!(lost.name, "luo_open");
+    lost.name = "syscall:openat".to_owned();
+    lost.duration_ns = None;
+    holds_together(&run);
+    let start = run.phase("new.restore").unwrap().start_t;
+    let chain = chain(&run);
+    let link = chain.links.iter().find(|link| link.start_t == start);
+    let link = link.unwrap();
+    assert_eq!(link.what, What::Unended("syscall:openat".to_owned()));
+    assert_eq!(link.duration_ns, 4 * MS);
+    assert_eq!(chain.gain(link).bounded_ns, None);
+    // What came before it ends with its stamp, which is not a probe's.
+    let before = chain.links.iter().find(|link| link.end_t() == start);
+    assert_eq!(before.unwrap().source, Source::Ftrace);
+}
+
+#[test]
 fn the_kernels_own_moments_split_the_boot() {
     let mut run = booted();
     let early = run.phase("new.early").unwrap().clone();

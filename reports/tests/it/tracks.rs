@@ -81,7 +81,7 @@ fn what_only_one_side_has_is_no_shift() {
         new.row.as_ref().unwrap().verdict,
         Verdict::Inconclusive(_)
     ));
-    assert!(render_comparison(&compared).contains("is new"));
+    assert!(render_comparison(&compared).contains("only head"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{headline, sentence};
-use crate::compare::{Compared, Row};
+use crate::compare::{Compared, Row, Track};
 use crate::escape;
 use crate::findings::compare::sentence as row_sentence;
 use crate::gate::{Check, Report, Subject};
@@ -52,7 +52,33 @@ fn check(check: &Check) -> Value {
 fn comparison(compared: &Compared) -> Value {
     let mut value = json!(compared);
     value["rows"] = compared.rows.iter().map(row).collect();
+    if !compared.tracks.all.is_empty() {
+        let tracks = &compared.tracks;
+        value["tracks"] = json!({
+            "tested": tracks.tested,
+            "least_ns": tracks.least_ns,
+            "all": tracks.all.iter().map(track).collect::<Vec<_>>(),
+        });
+    }
     value
+}
+
+/// A phase (depth 0), or the calls of one function in what stands before it less deep.
+fn track(track: &Track) -> Value {
+    let side = |side: Option<(i64, i64)>| {
+        side.map(|(start_t, median)| json!({ "start_t": start_t, "median": median }))
+    };
+    let tested = track.row.as_ref().and_then(|row| row.test.as_ref());
+    json!({
+        "depth": track.depth,
+        "name": track.name,
+        "kernel": track.kernel,
+        "base": side(track.base),
+        "head": side(track.head),
+        "test": tested,
+        "adjusted_p": track.row.as_ref().and_then(|row| row.adjusted_p),
+        "verdict": track.verdict(),
+    })
 }
 
 fn row(row: &Row) -> Value {

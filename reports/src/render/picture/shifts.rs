@@ -154,12 +154,7 @@ fn shift(frame: &Frame<'_>, plot: &Plot, track: &Track, middle: i32) -> Drawn {
     let pen = Pen::label(if track.is_sure() { INK } else { MUTED });
     let at = (WIDTH - MARGIN, middle);
     let Some(test) = track.row.as_ref().and_then(|row| row.test.as_ref()) else {
-        let side = if track.base.is_none() {
-            "is new"
-        } else {
-            "is gone"
-        };
-        return frame.write(side, at, HPos::Right, pen);
+        return frame.write(track.verdict(), at, HPos::Right, pen);
     };
     let place = |ns: i64| plot.x(ns as f64).clamp(plot.left, plot.right);
     if let Some((low, high)) = test.interval {
