@@ -1,9 +1,9 @@
 //! The judge is given broken promises, and has to say so.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::torture::case::{At, Edit, Fault};
+use crate::torture::case::{At, Edit, Fault, Who};
 
 fn case(edits: Vec<Edit>) -> Case {
     let kind = "x";

@@ -1,0 +1,149 @@
+//! Whether an update with faults kept the promises.
+
+use self::truth::window;
+use super::case::{Case, Edit};
+
+pub use self::evidence::Evidence;
+
+mod ending;
+mod evidence;
+mod truth;
+
+/// What was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// The update arrives whole.
+    Update = 1,
+    /// What is measured is true.
+    Truth = 2,
+    /// Commands end with a sentence, and leave nothing behind.
+    Ending = 3,
+    /// Nothing foreign is believed.
+    Foreign = 4,
+}
+
+/// A promise that was broken, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub promise: Promise,
+    pub how: String,
+}
+
+/// All that was broken.
+pub fn judge(case: &Case, evidence: &Evidence) -> Vec<Broken> {
+    let mut verdict = Verdict {
+        case,
+        evidence,
+        broken: Vec::new(),
+    };
+    verdict.update();
+    for number in 1..=case.updates() {
+        verdict.truth(number);
+    }
+    verdict.endings();
+    verdict.left_behind();
+    verdict.broken
+}
+
+struct Verdict<'a> {
+    case: &'a Case,
+    evidence: &'a Evidence,
+    broken: Vec<Broken>,
+}
+
+impl Verdict<'_> {
+    fn say(&mut self, promise: Promise, how: impl Into<String>) {
+        let how = how.into();
+        self.broken.push(Broken { promise, how });
+    }
+
+    /// Each boot came to its end, and the workload is whole.
+    fn update(&mut self) {
+        let stages = self.evidence.vm["stages"].as_array().cloned();
+        let stages = stages.unwrap_or_default();
+        for stage in &stages {
+            if let Some(error) = stage["error"].as_str() {
+                let line = error.lines().next().unwrap_or_default();
+                self.say(Promise::Update, format!("boot {}: {line}", stage["stage"]));
+            }
+        }
+        let boots = 1 + self.case.updates() as usize;
+        if stages.len() != boots {
+            let error = self.evidence.vm["error"].as_str().unwrap_or_default();
+            let line = error.lines().next().unwrap_or_default();
+            let how = format!(
+                "{} of {boots} boots came to their end: {line}",
+                stages.len()
+            );
+            self.say(Promise::Update, how);
+        }
+        for number in 1..=self.case.updates() {
+            let verified = &self.evidence.vm["verified"][number.to_string()];
+            let whole = verified["files"] == Case::FILES
+                && verified["bytes"] == Case::BYTES
+                && verified["mismatches"] == 0;
+            if !whole {
+                self.say(
+                    Promise::Update,
+                    format!("update {number}: verified {verified}"),
+                );
+            }
+        }
+    }
+}
+
+/// Whether all faults of a case surely came about: a program may have ended before its instant,
+/// or never make the call that was to fail.
+pub fn struck(case: &Case, evidence: &Evidence) -> bool {
+    /// What the lab's injector says.
+    const STRUCK: &str = "lab-agent: the fault struck";
+    let logs = |step: &str| {
+        let suffix = format!("-{step}");
+        let logs = evidence.logs.iter();
+        logs.filter(move |(name, _)| name.ends_with(&suffix))
+    };
+    case.edits().all(|edit| match edit {
+        Edit::Inject(who, options)
+            if ["--signal", "--error"].iter().any(|o| options.contains(o)) =>
+        {
+            logs(who.name()).any(|(_, log)| log.contains(STRUCK))
+        }
+        Edit::Step(_, step) => match step.strip_prefix("run ").and_then(|s| s.split_once(' ')) {
+            // A second program may be refused, which is the fault.
+            Some((name, args)) if args.starts_with("lab-agent ") => {
+                let suffix = format!("-{name}");
+                let mut ends = evidence.ends().filter(|(step, _)| step.ends_with(&suffix));
+                ends.any(|(_, end)| end["exit"] == 0)
+            }
+            _ => true,
+        },
+        _ => true,
+    })
+}
+
+/// What luo-trace made of a case, in few words.
+pub fn outcome(evidence: &Evidence) -> String {
+    let end = evidence.end("0001-collect");
+    let ended = match end {
+        Some(end) if end["signal"].is_i64() => "collect was killed".to_owned(),
+        Some(end) => format!("collect exits {}", end["exit"]),
+        None => "collect did not end".to_owned(),
+    };
+    let run = match evidence.runs.get(&1) {
+        None => "no run",
+        Some(run) if run["old_kernel"].is_null() => "run without the old kernel",
+        Some(run) if window(run, "restore").is_none() => "run without the window",
+        Some(_) => "run with the window",
+    };
+    // A VM that QEMU's threads seem to have spoiled is run again: what hangs because of a fault
+    // must not hide there.
+    let again = if evidence.vm["slipped"].is_null() {
+        ""
+    } else {
+        ", at the second try"
+    };
+    format!("{run}, {ended}{again}")
+}
+
+#[cfg(test)]
+mod tests;
