@@ -1,5 +1,6 @@
 //! Faults in the machine around the program, and what is left behind after them.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -7,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use luo_trace_ebpf::Event;
 use rustix::mount::{MountFlags, mount};
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::carrier::{self as format, Contents};
 use crate::exit::Exit;
 
 /// First bytes of a carrier.
@@ -116,14 +119,16 @@ pub struct Tear {
     replay: Option<PathBuf>,
 }
 
-/// Changes bytes of the carrier that a running `record` holds.
+/// Changes bytes of the carrier that a running `record` holds, and says what it has lost by that.
+/// Without a change it exits with `Partial`.
 pub fn tear(tear: &Tear) -> Result<Exit> {
     let carrier = carrier().context("nobody holds a carrier")?;
     if let Some(file) = &tear.replay {
-        match fs::read(file) {
-            Ok(old) => carrier.write_all_at(&old, 0)?,
-            Err(_) => println!("nothing to replay"),
-        }
+        let Ok(old) = fs::read(file) else {
+            println!("nothing to replay");
+            return Ok(Exit::Partial);
+        };
+        carrier.write_all_at(&old, 0)?;
         return Ok(Exit::Success);
     }
     let mut draw = Draw(tear.seed);
@@ -138,6 +143,7 @@ pub fn tear(tear: &Tear) -> Result<Exit> {
     let at = start + draw.next() % room.saturating_sub(bytes).max(1);
     let mut buffer = vec![0; usize::try_from(bytes)?];
     carrier.read_exact_at(&mut buffer, at)?;
+    let whole = buffer.clone();
     for byte in &mut buffer {
         #[expect(clippy::cast_possible_truncation, reason = "eight of its bits")]
         let random = draw.next() as u8;
@@ -149,9 +155,35 @@ pub fn tear(tear: &Tear) -> Result<Exit> {
             other => bail!("'{other}' is no way to tear"),
         }
     }
+    if buffer == whole {
+        println!("{bytes} bytes at {at}, in {}, are as they were", tear.part);
+        return Ok(Exit::Partial);
+    }
+    let before = contents(&carrier);
     carrier.write_all_at(&buffer, at)?;
-    println!("{bytes} bytes at {at}, in {}", tear.part);
+    let lost = told(before, contents(&carrier));
+    println!("{bytes} bytes at {at}, in {}: {lost}", tear.part);
     Ok(Exit::Success)
+}
+
+/// What is in a carrier, if it can be read.
+fn contents(carrier: &File) -> Option<Contents> {
+    format::read(&format::read_fd(carrier).ok()?).ok()
+}
+
+/// What is said of a carrier that no reader takes.
+const UNREADABLE: &str = "the carrier cannot be read now";
+
+/// What a carrier has lost. `record` goes on adding to it.
+fn told(before: Option<Contents>, after: Option<Contents>) -> String {
+    let Some(after) = after else {
+        return UNREADABLE.to_owned();
+    };
+    let records = |of: Contents| [of.events, of.tail].concat();
+    let left: HashSet<_> = records(after).iter().map(Event::to_bytes).collect();
+    let had = before.map(records).unwrap_or_default();
+    let gone = had.iter().filter(|e| !left.contains(&e.to_bytes()));
+    format!("{} records are gone", gone.count())
 }
 
 /// Start and length of a part.
@@ -218,70 +250,145 @@ pub fn storm(long: Duration) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Prints what luo-trace may have left switched on or lying about, as JSON.
+/// Prints what luo-trace may have left switched on or lying about, as JSON; null for what cannot
+/// be read.
 pub fn leftovers() -> Exit {
-    let hidden = |name: &str| name.starts_with('.') || name.contains(".tmp");
-    let files = [
-        names("/run", |name| {
-            name.starts_with("luo-trace-") || hidden(name)
-        }),
-        names("/tmp", |_| true),
-        names(super::OUT, hidden),
-    ]
-    .concat();
+    let tracing = |file: &str| lines(&format!("/sys/kernel/tracing/{file}"));
     let found = json!({
-        "programs": named(aya::programs::loaded_programs().flatten().map(|p| {
-            p.name_as_str().unwrap_or_default().to_owned()
-        })),
-        "maps": named(aya::maps::loaded_maps().flatten().map(|m| {
-            m.name_as_str().unwrap_or_default().to_owned()
-        })),
-        "links": aya::programs::loaded_links().flatten().count(),
-        "clock": lines("/sys/kernel/tracing/trace_clock"),
-        "filter": lines("/sys/kernel/tracing/events/syscalls/sys_enter_ioctl/filter"),
-        "events": lines("/sys/kernel/tracing/set_event"),
-        "probes": lines("/sys/kernel/tracing/dynamic_events"),
+        "programs": listed(|| aya::programs::loaded_programs().map(|p| {
+            Some(String::from_utf8_lossy(p.ok()?.name()).into_owned())
+        }).collect()),
+        "maps": listed(|| aya::maps::loaded_maps().map(|m| {
+            Some(String::from_utf8_lossy(m.ok()?.name()).into_owned())
+        }).collect()),
+        "links": listed(|| aya::programs::loaded_links().map(|link| {
+            link.is_ok().then(String::new)
+        }).collect()).map(|links| links.len()),
+        "clock": tracing("trace_clock"),
+        "filter": tracing("events/syscalls/sys_enter_ioctl/filter"),
+        "events": tracing("set_event"),
+        "probes": tracing("dynamic_events"),
         "instances": names("/sys/kernel/tracing/instances", |_| true),
         "mounts": lines("/proc/self/mounts"),
-        "files": files,
+        "files": files(),
         "sessions": held(),
     });
     println!("{found}");
     Exit::Success
 }
 
-fn named(all: impl Iterator<Item = String>) -> Vec<String> {
-    all.collect()
+/// What the kernel lists. An entry may go while it is looked at, which is no answer.
+fn listed(list: impl Fn() -> Option<Vec<String>>) -> Option<Vec<String>> {
+    const TRIES: usize = 5;
+    (0..TRIES).find_map(|_| {
+        list().or_else(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            None
+        })
+    })
 }
 
-fn lines(path: &str) -> Vec<String> {
+/// Files that are luo-trace's, or may be.
+fn files() -> Option<Vec<String>> {
+    let hidden = |name: &str| name.starts_with('.') || name.contains(".tmp");
+    let all = [
+        names("/run", |name| {
+            name.starts_with("luo-trace-") || hidden(name)
+        })?,
+        names("/tmp", |_| true)?,
+        names(super::OUT, hidden)?,
+    ];
+    Some(all.concat())
+}
+
+fn lines(path: &str) -> Option<Vec<String>> {
     // In one go: tracefs gives a filter to the first read alone, and that of `fs::read` is short.
     let mut bytes = Vec::with_capacity(1 << 16);
-    let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    let read = read.map_or(0, |length| length);
-    let text = String::from_utf8_lossy(&bytes[..read]);
-    text.lines().map(str::to_owned).collect()
+    File::open(path).ok()?.read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    Some(text.lines().map(str::to_owned).collect())
 }
 
-fn names(directory: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| wanted(name)).collect()
+fn names(directory: &str, wanted: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+    let entries = fs::read_dir(directory).ok()?;
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        Some(entry.ok()?.file_name().to_string_lossy().into_owned())
+    };
+    let mut names = entries.map(name).collect::<Option<Vec<_>>>()?;
+    names.retain(|name| wanted(name));
+    Some(names)
 }
 
 /// Descriptors of live update that a process called `luo-trace` has.
-fn held() -> Vec<Value> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ours = processes.filter(|process| {
-        let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        comm.trim_end() == "luo-trace"
-    });
-    let fds = ours.flat_map(|process| fs::read_dir(process.path().join("fd")));
-    let links = fds.flatten().flatten();
-    let links = links.filter_map(|fd| fs::read_link(fd.path()).ok());
-    let links = links.filter(|link| {
-        let link = link.to_string_lossy();
+fn held() -> Option<Vec<String>> {
+    let mut held = Vec::new();
+    for process in fs::read_dir("/proc").ok()? {
+        let process = process.ok()?.path();
+        let comm = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        if comm.trim_end() != "luo-trace" {
+            continue;
+        }
+        match fs::read_dir(process.join("fd")) {
+            // One may be closed while it is looked at.
+            Ok(fds) => held.extend(fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok())),
+            // It may have ended by now, and holds nothing then.
+            Err(_) if !process.exists() => {}
+            Err(_) => return None,
+        }
+    }
+    let links = held.iter().map(|link| link.to_string_lossy().into_owned());
+    let of_luo = |link: &String| {
         link.contains("luo") && !link.starts_with("/run") || link.contains("liveupdate")
-    });
-    links.map(|link| json!(link)).collect()
+    };
+    Some(links.filter(of_luo).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use luo_trace_ebpf::ProbeId;
+
+    use super::*;
+    use crate::carrier::{Carrier, Plan};
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name).display().to_string();
+        fs::write(path("events"), "a\nb\n").unwrap();
+        assert_eq!(lines(&path("events")).unwrap(), ["a", "b"]);
+        assert_eq!(lines(&path("none")), None);
+        assert_eq!(names(&path(""), |_| true).unwrap(), ["events"]);
+        assert_eq!(names(&path(""), |_| false).unwrap(), [""; 0]);
+        assert_eq!(names(&path("none"), |_| true), None);
+        assert_eq!(listed(|| None), None);
+    }
+
+    #[test]
+    fn records_that_were_torn_out_are_counted() {
+        let event = |n: u32| {
+            let mut event = Event {
+                boot_ns: 1 + u64::from(n),
+                seq: n,
+                probe: ProbeId::LuoOpen as u8,
+                kind: 1,
+                ..Event::default()
+            };
+            event.seal();
+            event
+        };
+        let mut carrier = Carrier::create(c"luo-trace-test", &Plan::for_buffer(1 << 16)).unwrap();
+        carrier.set_meta(b"{}").unwrap();
+        carrier.seal_initialised([9; 16]);
+        (0..3).for_each(|n| carrier.push_event(&event(n)));
+        let bytes = format::read_fd(carrier.fd()).unwrap();
+        let whole = || format::read(&bytes).ok();
+        assert_eq!(told(whole(), whole()), "0 records are gone");
+        let mut torn = bytes.clone();
+        let second = event(1).to_bytes();
+        let at = bytes.windows(second.len()).position(|at| at == second);
+        torn[at.unwrap()..][..second.len()].fill(0);
+        let torn = format::read(&torn).ok();
+        assert_eq!(told(whole(), torn), "1 records are gone");
+        assert_eq!(told(whole(), None), UNREADABLE);
+    }
 }
