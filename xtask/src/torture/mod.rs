@@ -272,7 +272,7 @@ impl Campaign {
         })?;
         Ok(Judged {
             broken: judge::judge(case, &evidence),
-            outcome: judge::outcome(&evidence),
+            outcome: judge::outcome(case, &evidence),
             struck: judge::struck(case, &evidence),
         })
     }

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::torture::case::Case;
+
 /// What an update left on the host: `lab.json`, the runs, and the logs of its programs.
 #[derive(Debug, Default)]
 pub struct Evidence {
@@ -39,19 +41,39 @@ impl Evidence {
         Ok(evidence)
     }
 
-    /// The steps of all boots that have ended: name, and exit status or signal.
-    pub fn ends(&self) -> impl Iterator<Item = (&str, &Value)> {
+    fn steps(&self) -> impl Iterator<Item = (&str, &Value)> {
         let stages = self.vm["stages"].as_array().into_iter().flatten();
         let steps = stages.flat_map(|stage| stage["steps"].as_array().into_iter().flatten());
-        steps.filter_map(|step| Some((step["name"].as_str()?, &step["ended"])))
+        steps.filter_map(|step| Some((step["name"].as_str()?, step)))
+    }
+
+    /// The steps of all boots: name, and exit status or signal, if they have ended.
+    pub fn ends(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.steps().map(|(name, step)| (name, &step["ended"]))
+    }
+
+    fn last(&self, name: &str) -> Option<&Value> {
+        let named = self.steps().filter(|(step, _)| *step == name);
+        let ended = named.filter(|(_, step)| !step["ended"].is_null());
+        ended.last().map(|(_, step)| step)
     }
 
     /// How a step ended, if it did.
     pub fn end(&self, name: &str) -> Option<&Value> {
-        let ends = self
-            .ends()
-            .filter(|(step, end)| *step == name && !end.is_null());
-        ends.last().map(|(_, end)| end)
+        self.last(name).map(|step| &step["ended"])
+    }
+
+    /// The exit status of a step, if it ended with one.
+    pub fn exit(&self, name: &str) -> Option<i64> {
+        self.end(name)?["exit"].as_i64()
+    }
+
+    /// Whether the workload of an update came back whole.
+    pub fn is_whole(&self, number: u32) -> bool {
+        let verified = &self.vm["verified"][number.to_string()];
+        verified["files"] == Case::FILES
+            && verified["bytes"] == Case::BYTES
+            && verified["mismatches"] == 0
     }
 
     pub fn log(&self, name: &str) -> &str {

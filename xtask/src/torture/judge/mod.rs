@@ -78,42 +78,35 @@ impl Verdict<'_> {
             self.say(Promise::Update, how);
         }
         for number in 1..=self.case.updates() {
-            let verified = &self.evidence.vm["verified"][number.to_string()];
-            let whole = verified["files"] == Case::FILES
-                && verified["bytes"] == Case::BYTES
-                && verified["mismatches"] == 0;
-            if !whole {
-                self.say(
-                    Promise::Update,
-                    format!("update {number}: verified {verified}"),
-                );
+            if !self.evidence.is_whole(number) {
+                let verified = &self.evidence.vm["verified"][number.to_string()];
+                let how = format!("update {number}: verified {verified}");
+                self.say(Promise::Update, how);
             }
         }
     }
 }
 
-/// Whether all faults of a case surely came about: a program may have ended before its instant,
-/// or never make the call that was to fail.
+/// What the lab's injector says once its fault has come about.
+const STRUCK: &str = "lab-agent: the fault struck";
+
+/// Whether all faults of a case came about in its last update, of which [`outcome`] tells: a
+/// program may have ended before its instant, or never make the call that was to fail.
 pub fn struck(case: &Case, evidence: &Evidence) -> bool {
-    /// What the lab's injector says.
-    const STRUCK: &str = "lab-agent: the fault struck";
-    let logs = |step: &str| {
-        let suffix = format!("-{step}");
-        let logs = evidence.logs.iter();
-        logs.filter(move |(name, _)| name.ends_with(&suffix))
-    };
+    let number = case.updates();
     case.edits().all(|edit| match edit {
+        // Of two for one program the first counts.
+        Edit::Inject(who, options) if case.injected(*who) != Some(options) => false,
         Edit::Inject(who, options)
             if ["--signal", "--error"].iter().any(|o| options.contains(o)) =>
         {
-            logs(who.name()).any(|(_, log)| log.contains(STRUCK))
+            let step = format!("{number:04}-{}", who.name());
+            evidence.log(&step).contains(STRUCK)
         }
         Edit::Step(_, step) => match step.strip_prefix("run ").and_then(|s| s.split_once(' ')) {
             // A second program may be refused, which is the fault.
             Some((name, args)) if args.starts_with("lab-agent ") => {
-                let suffix = format!("-{name}");
-                let mut ends = evidence.ends().filter(|(step, _)| step.ends_with(&suffix));
-                ends.any(|(_, end)| end["exit"] == 0)
+                evidence.exit(&format!("{number:04}-{name}")) == Some(0)
             }
             _ => true,
         },
@@ -121,15 +114,17 @@ pub fn struck(case: &Case, evidence: &Evidence) -> bool {
     })
 }
 
-/// What luo-trace made of a case, in few words.
-pub fn outcome(evidence: &Evidence) -> String {
-    let end = evidence.end("0001-collect");
+/// What luo-trace made of a case, in few words: of its last update. With a replay it is the only
+/// one with something to replay.
+pub fn outcome(case: &Case, evidence: &Evidence) -> String {
+    let number = case.updates();
+    let end = evidence.end(&format!("{number:04}-collect"));
     let ended = match end {
         Some(end) if end["signal"].is_i64() => "collect was killed".to_owned(),
         Some(end) => format!("collect exits {}", end["exit"]),
         None => "collect did not end".to_owned(),
     };
-    let run = match evidence.runs.get(&1) {
+    let run = match evidence.runs.get(&number) {
         None => "no run",
         Some(run) if run["old_kernel"].is_null() => "run without the old kernel",
         Some(run) if window(run, "restore").is_none() => "run without the window",

@@ -167,25 +167,55 @@ fn a_bad_end_is_seen() {
 
 #[test]
 fn a_fault_that_did_not_strike_is_told_apart() {
-    let strikes = |edit: Edit, change: fn(&mut Evidence)| {
+    let strikes = |edits: Vec<Edit>, change: fn(&mut Evidence)| {
         let mut evidence = good();
         change(&mut evidence);
-        struck(&case(vec![edit]), &evidence)
+        struck(&case(edits), &evidence)
     };
     let inject = |options: &str| Edit::Inject(Who::Collect, options.to_owned());
     let said = |evidence: &mut Evidence| {
-        let said = "lab-agent: the fault struck\n".to_owned();
+        let said = format!("{STRUCK}\n");
         evidence.logs.insert("0001-collect".to_owned(), said);
     };
-    assert!(!strikes(inject("--signal 9 --after 1"), |_| ()));
-    assert!(strikes(inject("--signal 9 --after 1"), said));
-    assert!(strikes(inject("--uid 1000"), |_| ()));
+    assert!(!strikes(vec![inject("--signal 9 --after 1")], |_| ()));
+    assert!(strikes(vec![inject("--signal 9 --after 1")], said));
+    assert!(strikes(vec![inject("--uid 1000")], |_| ()));
+    // What is said is the first one's.
+    let two = vec![
+        inject("--signal 9 --after 1"),
+        inject("--signal 15 --after 1"),
+    ];
+    assert!(!strikes(two, said));
     let spoil = |name: &str| {
         let step = format!("run {name} lab-agent spoil cpu");
-        Edit::Step(At::NewStart, step)
+        vec![Edit::Step(At::NewStart, step)]
     };
     assert!(!strikes(spoil("doctor"), |_| ()), "it exits 3");
     assert!(strikes(spoil("verify"), |_| ()), "it exits 0");
+}
+
+#[test]
+fn of_two_updates_the_last_is_told() {
+    let of_one = "run with the window, collect exits 0";
+    assert_eq!(outcome(&case(Vec::new()), &good()), of_one);
+    let replay = Edit::Step(At::Preserved, "run replay lab-agent tear --replay x".into());
+    let case = case(vec![Edit::Chain, replay]);
+    let with = |first: i32, second: i32| {
+        let mut evidence = good();
+        let step = |name: &str, exit: i32| json!({"name": name, "ended": {"exit": exit}, "ms": 1});
+        let steps = evidence.vm["stages"][1]["steps"].as_array_mut().unwrap();
+        steps.extend([
+            step("0001-replay", first),
+            step("0002-replay", second),
+            step("0002-collect", 3),
+        ]);
+        evidence
+    };
+    // There is something to replay in the second alone.
+    assert!(struck(&case, &with(3, 0)));
+    assert!(!struck(&case, &with(3, 3)));
+    assert!(!struck(&case, &with(0, 3)));
+    assert_eq!(outcome(&case, &with(3, 0)), "no run, collect exits 3");
 }
 
 #[test]
