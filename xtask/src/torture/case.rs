@@ -41,6 +41,13 @@ pub enum At {
     Collected,
 }
 
+impl At {
+    /// Whether that is in the new kernel.
+    fn is_new(self) -> bool {
+        matches!(self, Self::NewStart | Self::Collected)
+    }
+}
+
 /// How a fault changes an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
@@ -95,6 +102,49 @@ impl Case {
     /// Updates in the machine.
     pub fn updates(&self) -> u32 {
         1 + u32::from(self.edits().any(|edit| *edit == Edit::Chain))
+    }
+
+    /// Whether something is done to `collect`, or to the new kernel before `collect` has ended.
+    pub fn touches_new(&self) -> bool {
+        self.edits().any(|edit| match edit {
+            Edit::Step(at, _) => at.is_new(),
+            Edit::Inject(who, _) => *who == Who::Collect,
+            Edit::Append(_) => true,
+            // Where its files go, it sees the same.
+            Edit::Args(..) | Edit::Chain => false,
+        })
+    }
+
+    /// Whether something is done to `record`, `kexec` or the old kernel.
+    pub fn touches_old(&self) -> bool {
+        self.edits().any(|edit| match edit {
+            Edit::Step(at, _) => !at.is_new(),
+            Edit::Inject(who, _) => *who != Who::Collect,
+            Edit::Args(..) | Edit::Append(_) | Edit::Chain => false,
+        })
+    }
+
+    /// Whether this of the new kernel is spoilt.
+    pub fn spoils_new(&self, what: &str) -> bool {
+        let spoils = format!("lab-agent spoil {what}");
+        self.edits().any(|edit| match edit {
+            Edit::Step(at, step) => at.is_new() && step.ends_with(&spoils),
+            _ => false,
+        })
+    }
+
+    /// Whether a program is sent this signal.
+    pub fn sends(&self, to: Who, signal: i64) -> bool {
+        let injected = self.injected(to).unwrap_or_default();
+        injected.contains(&format!("--signal {signal} "))
+    }
+
+    /// Whether somebody else than the agent preserves a file, which nobody takes back.
+    pub fn has_another_session(&self) -> bool {
+        self.edits().any(|edit| match edit {
+            Edit::Step(_, step) => step.contains("record --session other"),
+            _ => false,
+        })
     }
 
     /// What every update carries …
@@ -215,6 +265,32 @@ mod tests {
             assert_eq!(case.faults[0].kind, kind.name);
         }
         assert_ne!(Case::of(1).script(), Case::of(1 + kinds).script());
+    }
+
+    #[test]
+    fn what_a_case_does_to_the_new_kernel_is_known() {
+        let case = |edit| Case {
+            seed: 0,
+            faults: vec![Fault {
+                kind: "x",
+                edits: vec![edit],
+            }],
+        };
+        let step = |at, step: &str| case(Edit::Step(at, step.to_owned()));
+        let spoil = "run spoil lab-agent spoil tracefs";
+        assert!(step(At::Collected, spoil).spoils_new("tracefs"));
+        assert!(!step(At::Collected, spoil).spoils_new("state"));
+        assert!(!step(At::Recorded, spoil).spoils_new("tracefs"));
+        assert!(!step(At::Recorded, spoil).touches_new());
+        assert!(step(At::Recorded, spoil).touches_old());
+        assert!(!step(At::Collected, spoil).touches_old());
+        let other = step(At::Recorded, "try second record --session other");
+        assert!(other.has_another_session() && !other.touches_new());
+        let inject = |who| case(Edit::Inject(who, "--signal 15 --after 1".to_owned()));
+        assert!(inject(Who::Collect).touches_new() && !inject(Who::Kexec).touches_new());
+        assert!(inject(Who::Kexec).sends(Who::Kexec, 15));
+        assert!(!inject(Who::Kexec).sends(Who::Kexec, 1));
+        assert!(!inject(Who::Kexec).sends(Who::Record, 15));
     }
 
     #[test]

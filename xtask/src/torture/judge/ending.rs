@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Broken, Promise, Verdict};
+use super::{Broken, Promise, STRUCK, Verdict};
 use crate::torture::case::Who;
 
 impl Verdict<'_> {
@@ -17,7 +17,7 @@ impl Verdict<'_> {
             }
             let log = self.evidence.log(step).to_owned();
             if let Some(signal) = end["signal"].as_i64() {
-                if !self.is_meant(name, signal) {
+                if !self.is_meant(step, name, signal) {
                     let last = log.lines().next_back().unwrap_or_default();
                     self.say(Promise::Ending, format!("{step}: signal {signal}: {last}"));
                 }
@@ -26,7 +26,7 @@ impl Verdict<'_> {
                 .is_some_and(|exit| (0..=3).contains(&exit))
             {
                 self.say(Promise::Ending, format!("{step}: ended with {end}"));
-            } else if end["exit"] != 0 && !self.is_mute(name) && !has_sentence(&log) {
+            } else if end["exit"] != 0 && !self.is_mute(name) && !says_why(&log, end) {
                 let how = format!("{step}: ended with {end}, and said {log:?}");
                 self.say(Promise::Ending, how);
             }
@@ -66,20 +66,23 @@ impl Verdict<'_> {
 
     /// Whether a program's end by this signal is the fault's doing. Without memory a program
     /// aborts.
-    fn is_meant(&self, name: &str, signal: i64) -> bool {
+    fn is_meant(&self, step: &str, name: &str, signal: i64) -> bool {
         let who = Who::ALL.into_iter().find(|who| who.name() == name);
-        let injected = who
-            .and_then(|who| self.case.injected(*who))
-            .unwrap_or_default();
+        let Some(who) = who.copied() else {
+            return false;
+        };
+        let injected = self.case.injected(who).unwrap_or_default();
         let no_memory = injected.contains("--limit as=") && [6, 11].contains(&signal);
-        injected.contains(&format!("--signal {signal} ")) || no_memory
+        let sent = self.case.sends(who, signal) && self.evidence.log(step).contains(STRUCK);
+        // Who is ready ends in good order by these, or goes on.
+        let caught = [1, 2, 15].contains(&signal) && self.evidence.was_ready(step);
+        sent && !caught || no_memory
     }
 
     /// Nothing stays behind in the new kernel, unless a program was killed: then `doctor` says
     /// what still runs.
     pub(super) fn left_behind(&mut self) {
-        let last = self.case.updates();
-        for number in 1..=last {
+        for number in 1..=self.case.updates() {
             let step = format!("{number:04}-left");
             let log = self.evidence.log(&step);
             let start = log.find('{').unwrap_or(log.len());
@@ -87,68 +90,124 @@ impl Verdict<'_> {
                 self.say(Promise::Ending, format!("{step}: no list of what was left"));
                 continue;
             };
-            // Killed, or called with what it refuses before it begins: a second one may follow.
-            let end = self.evidence.end(&format!("{number:04}-collect"));
-            let early = end.is_some_and(|end| end["signal"].is_i64() || end["exit"] == 2);
-            let doctor = self.evidence.log(&format!("{number:04}-doctor"));
-            let told = early && doctor.contains("still recording");
-            for (what, things) in self.left(&left) {
-                if !(told && what == "events") {
-                    self.say(
-                        Promise::Ending,
-                        format!("{step}: {what}: {}", things.join(", ")),
-                    );
+            let told = self.is_told(number);
+            for (what, in_tracefs) in PLACES {
+                let hidden = in_tracefs && self.case.spoils_new("tracefs");
+                let mut things = match things(&left[what]) {
+                    None if hidden => continue,
+                    None => {
+                        self.say(Promise::Ending, format!("{step}: {what} could not be read"));
+                        continue;
+                    }
+                    Some(things) => things,
+                };
+                let excused = |thing: &String| self.is_others(thing) || told && what == "events";
+                things.retain(|thing| !excused(thing));
+                if !things.is_empty() {
+                    let how = format!("{step}: {what}: {}", things.join(", "));
+                    self.say(Promise::Ending, how);
                 }
             }
         }
     }
 
-    /// What is there that nobody else has put there.
-    fn left(&self, left: &Value) -> Vec<(&'static str, Vec<String>)> {
-        let script = self.case.script() + &self.case.append().unwrap_or_default();
-        let others = |thing: &str| match thing {
-            // By design: that a collect was here; initcalls never come again.
+    /// Whether `doctor` says that the boot trace still runs, after a `collect` that could not
+    /// end it: killed, or called with what it refuses before it begins. A second one may follow.
+    fn is_told(&self, number: u32) -> bool {
+        let end = self.evidence.end(&format!("{number:04}-collect"));
+        let early = end.is_some_and(|end| end["signal"].is_i64() || end["exit"] == 2);
+        let doctor = self.evidence.log(&format!("{number:04}-doctor"));
+        early && doctor.contains(RECORDING)
+    }
+
+    /// Whether somebody else has put it there, or it is there by design.
+    fn is_others(&self, thing: &str) -> bool {
+        let words = self.case.append().unwrap_or_default();
+        match thing {
+            // That a collect was here; and initcalls never come again.
             "luo-trace-collect.lock" => true,
             _ if thing.starts_with("initcall:") => true,
-            _ if thing.starts_with("luo-trace-record-") => script.contains("spoil state"),
-            _ if thing.starts_with("sched:") => {
-                script.contains("sched:") || script.contains("own-events")
-            }
-            _ if thing.starts_with("syscalls:") => script.contains("trace_event=syscalls"),
-            "other" => script.contains("trace_instance=other"),
             // Where a run goes that cannot go where it was meant to.
             _ if thing.ends_with(".run.json") || thing.ends_with(".carrier") => true,
-            _ => thing.contains("other"),
-        };
-        let list = |what: &str| {
-            let all = left[what].as_array().cloned().unwrap_or_default();
-            let names = all.iter().filter_map(Value::as_str).map(str::to_owned);
-            names.filter(|name| !others(name)).collect::<Vec<_>>()
-        };
-        let mut found: Vec<(&'static str, Vec<String>)> = [
-            "programs",
-            "maps",
-            "events",
-            "probes",
-            "instances",
-            "files",
-            "sessions",
-        ]
-        .into_iter()
-        .map(|what| (what, list(what)))
-        .collect();
-        if left["links"].as_u64().is_some_and(|links| links > 0) {
-            found.push(("links", vec![left["links"].to_string()]));
+            _ if thing.starts_with("luo-trace-record-") => self.case.spoils_new("state"),
+            _ if thing.starts_with("sched:") => {
+                words.contains("sched:") || self.case.spoils_new("own-events")
+            }
+            _ if thing.starts_with("syscalls:") => words.contains("trace_event=syscalls"),
+            "other" => words.contains("trace_instance=other"),
+            _ => thing.contains("other") && words.contains("kprobe_event=p:other"),
         }
-        found.retain(|(_, things)| !things.is_empty());
-        found
     }
 }
 
-/// Whether one plain sentence says why.
-fn has_sentence(log: &str) -> bool {
-    let said = log
-        .lines()
-        .filter_map(|line| line.strip_prefix("luo-trace: "));
-    said.clone().any(|line| line.trim().len() > 10) || log.contains("error: ")
+/// What `doctor` says of a boot trace that nobody has ended.
+pub(super) const RECORDING: &str = "still recording";
+
+/// Where something may be left, as the lab lists it, and whether that is in tracefs.
+pub(super) const PLACES: [(&str, bool); 8] = [
+    ("programs", false),
+    ("maps", false),
+    ("links", false),
+    ("events", true),
+    ("probes", true),
+    ("instances", true),
+    ("files", false),
+    ("sessions", false),
+];
+
+/// What is in a place; nothing where that could not be read, or was not looked at.
+fn things(place: &Value) -> Option<Vec<String>> {
+    match place {
+        Value::Array(all) => {
+            let text = |thing: &Value| {
+                thing
+                    .as_str()
+                    .map_or_else(|| thing.to_string(), str::to_owned)
+            };
+            Some(all.iter().map(text).collect())
+        }
+        Value::Number(count) if count.as_u64() == Some(0) => Some(Vec::new()),
+        Value::Number(count) => Some(vec![count.to_string()]),
+        _ => None,
+    }
+}
+
+/// Whether a program that failed says why: in its last line, or where it was done in part, in a
+/// warning.
+fn says_why(log: &str, end: &Value) -> bool {
+    let ours = |line| {
+        ["luo-trace: ", "error: "]
+            .iter()
+            .find_map(|p| str::strip_prefix(line, p))
+    };
+    let mut lines = log.lines().filter_map(ours);
+    if end["exit"] == 3 {
+        return lines
+            .filter_map(|line| line.strip_prefix("warn: "))
+            .any(is_sentence);
+    }
+    lines.next_back().is_some_and(is_sentence)
+}
+
+/// Whether a text is a sentence for people: some words, more than the system's words for an error,
+/// and nothing as only programmers write it.
+pub(super) fn is_sentence(text: &str) -> bool {
+    const WORDS: usize = 3;
+    let dumps = [
+        "Os {",
+        "Error {",
+        "Failure {",
+        "Custom {",
+        "Some(",
+        "Err(",
+        "kind: ",
+    ];
+    let is_word = |word: &&str| word.chars().filter(|c| c.is_alphabetic()).count() > 1;
+    let bare = text.ends_with(')')
+        && text
+            .rsplit_once(" (os error ")
+            .is_some_and(|(said, number)| !said.contains(": ") && !number.contains(' '));
+    text.split_whitespace().filter(is_word).count() >= WORDS
+        && !bare
+        && !dumps.iter().any(|dump| text.contains(dump))
 }

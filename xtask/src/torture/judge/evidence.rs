@@ -68,12 +68,25 @@ impl Evidence {
         self.end(name)?["exit"].as_i64()
     }
 
+    /// Whether a program that may fail went on once it was waited for to be ready.
+    pub fn was_ready(&self, name: &str) -> bool {
+        self.ends().any(|(step, end)| step == name && end.is_null())
+    }
+
+    /// How long the end of a step was waited for, ms.
+    pub fn waited_ms(&self, name: &str) -> Option<u64> {
+        self.last(name)?["ms"].as_u64()
+    }
+
     /// Whether the workload of an update came back whole.
     pub fn is_whole(&self, number: u32) -> bool {
         let verified = &self.vm["verified"][number.to_string()];
-        verified["files"] == Case::FILES
-            && verified["bytes"] == Case::BYTES
-            && verified["mismatches"] == 0
+        self.came_back(number) && verified["bytes"] == Case::BYTES && verified["mismatches"] == 0
+    }
+
+    /// Whether the agent got all of its files, whatever is in them.
+    pub fn came_back(&self, number: u32) -> bool {
+        self.vm["verified"][number.to_string()]["files"] == Case::FILES
     }
 
     pub fn log(&self, name: &str) -> &str {
