@@ -56,7 +56,7 @@ enum Chore {
     Demo(lab::Demo),
     /// Put delays of known length into updates, and write what luo-trace made of them.
     KnownAnswers(answers::Options),
-    /// Break live updates in every way that is known, and check what luo-trace promises.
+    /// Try to break updates, and luo-trace while it traces them, and check what it promises.
     Torture(torture::Options),
     /// Check everything: format, lints, unit tests, fuzz targets, the lab.
     Test(verify::Options),

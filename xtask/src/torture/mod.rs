@@ -1,5 +1,6 @@
-//! `cargo xtask torture`: real live updates with faults that are drawn from seeds, judged by
-//! what luo-trace promises. A case that breaks a promise is shrunk and kept.
+//! `cargo xtask torture`: tries to break updates, and luo-trace while it traces them, by faults
+//! that are drawn from seeds; judged by what luo-trace promises. A case that breaks a promise is
+//! shrunk and kept.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -33,13 +34,13 @@ pub struct Options {
     /// Cases to run.
     #[arg(short, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     n: u64,
-    /// Seed of the first case; each case's is one more.
+    /// Random seed of the first case; each next case has the next number.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Begin no case after so many minutes.
     #[arg(long, value_name = "M")]
     minutes: Option<u64>,
-    /// Run this one case.
+    /// Run the case of this seed again, and keep its files.
     #[arg(long, value_name = "SEED", conflicts_with_all = ["n", "seed", "fixed"])]
     case: Option<u64>,
     /// Run the list of cases that `cargo xtask test` runs.
@@ -86,7 +87,8 @@ pub fn run(options: &Options) -> Result<()> {
     let limit = options
         .minutes
         .map(|minutes| Duration::from_secs(60 * minutes));
-    let campaign = Campaign::new(kernel, lab::binary()?, &options.output)?;
+    let mut campaign = Campaign::new(kernel, lab::binary()?, &options.output)?;
+    campaign.keeps = options.case.is_some();
     let broken = campaign.run(&seeds, options.jobs, limit)?;
     if options.page {
         page::write(&options.output.join(CASES))?;
@@ -114,6 +116,8 @@ struct Campaign {
     luo_trace: PathBuf,
     output: PathBuf,
     cases: Mutex<File>,
+    /// Whether the files of a case that broke nothing stay, too.
+    keeps: bool,
 }
 
 /// What came of a case.
@@ -140,6 +144,7 @@ impl Campaign {
             luo_trace,
             output: output.to_owned(),
             cases: Mutex::new(cases),
+            keeps: false,
         })
     }
 
@@ -186,10 +191,10 @@ impl Campaign {
         let mut judged = self.judge(&case, &dir)?;
         let seconds = started.elapsed().as_secs_f64();
         let (whole, struck) = (case.clone(), judged.struck);
-        if judged.broken.is_empty() {
-            remove(&dir)?;
-        } else {
+        if !judged.broken.is_empty() {
             (case, judged) = self.shrink(case, judged, &dir)?;
+        } else if !self.keeps {
+            remove(&dir)?;
         }
         let held = judged.broken.is_empty();
         let mut line = json!({
@@ -206,6 +211,9 @@ impl Campaign {
             (true, true) => "held",
             (true, false) => "held, not struck",
         };
+        if self.keeps {
+            say(&format!("its files are in {}", dir.display()));
+        }
         say(&format!(
             "{number}/{of} seed {seed}: {verdict} in {seconds:.1} s ({}): {whole}",
             judged.outcome

@@ -16,9 +16,10 @@ const HEAD: &str = "\
 
 <!-- Written by `cargo xtask torture --page`. -->
 
-A profiler of live updates must never be what breaks one. `cargo xtask torture` tries to make it
-so: each case is a real live update in a virtual machine, with one or two faults drawn from a seed.
-The same seed gives the same faults (not the same instants: the machine's clock is real).
+A profiler of live updates must never be what breaks one. `cargo xtask torture` tries to break
+updates, and luo-trace while it traces them: each case is a real live update in a virtual machine,
+with one or two faults drawn from a seed. The same seed gives the same faults (not the same
+instants: the machine's clock is real).
 
 ## What luo-trace promises
 
@@ -27,17 +28,31 @@ The same seed gives the same faults (not the same instants: the machine's clock 
    workload.
 2. **What is measured is true.** A window holds the host's own measurement within the printed
    errors, or the run names the hole and its reason. Checked: the host's clock, by bytes that the
-   machine writes at both ends; the run's own consistency check.
+   machine writes at both ends; the run's own consistency check; a hole of its own for each part
+   that is missing; the outcome, and what is said of the agent, against what the agent did.
 3. **Every command ends properly.** It exits with a documented status, says why in one sentence,
-   and leaves nothing behind. Checked: exit statuses and logs; eBPF programs, maps and links,
+   and leaves nothing behind. Checked: exit statuses and logs; a signal kills only whom the case
+   sent it, and not by SIGTERM, SIGINT or SIGHUP who was ready; eBPF programs, maps and links,
    enabled events, trace instances, sessions and temporary files in the new kernel. After SIGKILL
    `doctor` says what still runs and how to end it.
 4. **Nothing foreign is believed.** A trace that was damaged, replayed or left by another boot is
    refused, or read in part with the loss told. Checked: the window against bounds by the host's
-   clock alone, beside promise 2.
+   clock alone, beside promise 2; no trace of an earlier boot is in a run; where records were torn
+   out of a trace, its run is not a whole one without a loss.
 
-`cargo xtask torture --case SEED` repeats a case. A case that breaks a promise is reduced to the
-fewest faults that still break it, and its machine's files are kept in `target/torture`.
+`cargo xtask torture --case SEED` runs a case again and keeps its files. A case that breaks a
+promise is reduced to the fewest faults that still break it, and its files are kept, too, in
+`target/torture`.
+";
+
+/// What the columns of the table are.
+const COLUMNS: &str = "
+- *fault*: its kind; a case with two faults is in both rows.
+- *cases*: how many updates were done with it, or pairs of updates.
+- *struck*: in how many of them all faults took effect; in the others a program had ended before
+  its instant, never made the call that was to fail, or held nothing to damage.
+- *held*: how many of them kept all four promises.
+- *what came of the trace*: what `collect` wrote and how it ended; of two updates, the second's.
 ";
 
 const LIMITS: &str = "
@@ -48,6 +63,11 @@ const LIMITS: &str = "
 - Where the witness has too few bytes or marks (a killed `record`, a torn trace), the window is held
   against bounds by the host's clock only: an eighth of the time between the last byte before the
   kexec and the first after the restore, and that time itself.
+- What is said of the agent is judged where nothing kept `collect` from seeing it; an outcome of
+  `partial` where `collect` went on watching after the agent was done.
+- After a tear only records count as damage, not the sums and counters beside them. Where `record`
+  may have ended after the tear, it is not judged: another one's trace may have arrived.
+- `record` is judged until it is ready and by its log; how it ends after that is not seen.
 - Not covered: lockdown (the lab's kernel lacks it), suspend, a panic of the new kernel, the OOM
   killer, a carrier of another machine or build.
 ";
@@ -99,8 +119,7 @@ fn text(cases: &[Value]) -> Result<String> {
     write!(
         page,
         "\n## What happened\n\n{} cases, {held} held, {:.1} hours of virtual machines. In {struck} cases all \
-         faults struck; in the others a program ended before its instant, or never made the call that was to \
-         fail. A case with two faults counts in both rows.\n\n",
+         faults struck.\n\n",
         cases.len(),
         seconds / 3600.0
     )?;
@@ -125,6 +144,7 @@ fn text(cases: &[Value]) -> Result<String> {
             outcomes.join("; ")
         )?;
     }
+    page += COLUMNS;
     page += LIMITS;
     Ok(page)
 }
@@ -145,5 +165,13 @@ mod tests {
         assert!(page.contains("3 cases, 2 held, 1.5 hours"), "{page}");
         let row = format!("| {} | 3 | 2 | 2 | 2× b; 1× a |", KINDS[0].name);
         assert!(page.contains(&row), "{page}");
+        // Each column is explained.
+        let head = page
+            .lines()
+            .find(|line| line.starts_with("| fault"))
+            .unwrap();
+        for column in head.split('|').map(str::trim).filter(|c| !c.is_empty()) {
+            assert!(page.contains(&format!("\n- *{column}*: ")), "{column}");
+        }
     }
 }
