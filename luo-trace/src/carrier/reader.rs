@@ -37,7 +37,8 @@ pub struct Contents {
     pub vcpus: Vcpus,
     /// Events of the rings that newer ones overwrote.
     pub dropped: u64,
-    /// Slots (of events or anchors) that were written, but not to the end.
+    /// Slots (of events or anchors) that were written, but not to the end; and values (sums of hot
+    /// probes, counters, virtual CPUs) of which neither copy is whole.
     pub torn: u64,
 }
 
@@ -68,15 +69,20 @@ pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
     };
     let rings = [Section::Boundary, Section::Detail].map(section);
     let dropped = rings.map(|ring| ring.written().saturating_sub(ring.count.into()));
+    let mut value = |of| {
+        let twin = section(of).newest_twin();
+        torn += u64::from(matches!(twin, Twin::Damaged));
+        twin.bytes()
+    };
     Ok(Contents {
+        hot: wire::hot_from_bytes(value(Section::Hot)),
+        counters: Counters::from_bytes(value(Section::Counters)),
+        vcpus: Vcpus::from_bytes(value(Section::Vcpus)),
         meta,
         anchors,
         reboot_anchors,
         events,
         tail,
-        hot: wire::hot_from_bytes(section(Section::Hot).newest_twin().bytes()),
-        counters: Counters::from_bytes(section(Section::Counters).newest_twin().bytes()),
-        vcpus: Vcpus::from_bytes(section(Section::Vcpus).newest_twin().bytes()),
         dropped: dropped[0].saturating_add(dropped[1]),
         torn,
     })

@@ -6,8 +6,12 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
+
+/// Sleep where there is no memory to wait with.
+const STARVED: Duration = Duration::from_millis(10);
 
 /// SIGTERM and SIGINT, caught from the moment this exists: before anybody is
 /// told that we are ready, or the first of them would kill.
@@ -22,6 +26,14 @@ pub struct Ending {
 
 impl Ending {
     pub fn catch() -> io::Result<Self> {
+        let heard = |signals| {
+            heard(signals).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot prepare for signals: {error}; nothing was begun, so try again"),
+                )
+            })
+        };
         Ok(Self {
             caught: heard(&[SIGTERM, SIGINT])?,
             hung_up: heard(&[SIGHUP])?,
@@ -35,8 +47,13 @@ impl Ending {
         fds.extend(files.iter().map(|f| PollFd::new(f, PollFlags::IN)));
         let left = until.saturating_duration_since(Instant::now());
         match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            // A moment without memory is no reason to end a recording.
+            Err(Errno::NOMEM | Errno::AGAIN) => std::thread::sleep(left.min(STARVED)),
+            Err(errno) => {
+                let why = format!("cannot wait for signals and probes: {errno}");
+                return Err(io::Error::new(errno.kind(), why));
+            }
         }
         if fds[1].revents().contains(PollFlags::IN) {
             while matches!((&self.hung_up).read(&mut [0; 16]), Ok(1..)) {}

@@ -73,7 +73,13 @@ fn a_torn_update_leaves_the_one_before() {
     // The second update is in the first copy.
     let payload = at(&bytes, Section::Counters, 16);
     bytes[payload] ^= 1;
-    assert_eq!(read(&bytes).unwrap().counters.seen, 1);
+    let one = read(&bytes).unwrap();
+    assert_eq!((one.counters.seen, one.torn), (1, 0));
+    // And with both gone, that is told.
+    let second = u64::from(section(&bytes, Section::Counters).slot_size);
+    bytes[payload + usize::try_from(second).unwrap()] ^= 1;
+    let none = read(&bytes).unwrap();
+    assert_eq!((none.counters.seen, none.torn), (0, 1));
 }
 
 #[test]
