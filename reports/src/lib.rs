@@ -18,3 +18,4 @@ pub mod render;
 pub mod schema;
 pub mod stats;
 mod units;
+pub mod whatif;

@@ -3,6 +3,7 @@
 mod bisect;
 mod machine;
 mod matrix;
+mod whatif;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ enum Command {
     Matrix(Box<matrix::Options>),
     /// One step of `git bisect run`: is this kernel slower than the good runs?
     Bisect(Box<bisect::Options>),
+    /// Change one thing, and show what the critical chain promised and what the change saved
+    Whatif(Box<whatif::Options>),
 }
 
 #[derive(Args, Debug)]
@@ -78,6 +81,7 @@ pub fn run(options: Options) -> Result<Exit> {
         Command::Run(options) => update(&options, &interrupted),
         Command::Matrix(options) => matrix::run(&options, &interrupted),
         Command::Bisect(options) => Ok(bisect::run(&options, &interrupted)),
+        Command::Whatif(options) => whatif::run(&options, &interrupted),
     }
 }
 

@@ -9,6 +9,7 @@ mod guests;
 pub(crate) mod matrix;
 mod run;
 mod set;
+mod whatif;
 
 use crate::stats::tree::Known;
 
@@ -16,6 +17,7 @@ pub(crate) use chain::of_chain;
 pub(crate) use evidence::provenance;
 pub(crate) use run::of_run;
 pub(crate) use set::{of_group, of_skipped, quoted};
+pub(crate) use whatif::of_whatif;
 
 /// A report before it has a form.
 pub(crate) struct Findings {

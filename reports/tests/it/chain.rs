@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 use reports::chain::{Chain, Link, What, typical};
 use reports::model::{DEFAULT_WINDOW, KernelSide, Mark, Run, Source, Span, Stage};
-use reports::render::text::{TOP_OF_RUN, render_chain, render_run, render_set};
+use reports::render::text::{TOP_OF_RUN, render_chain, render_run, render_set, render_whatif};
+use reports::whatif::what_if;
 
 use crate::made::{MS, US, run, run_without_carrier, span};
 use crate::recorded::{recorded, recorded_set};
@@ -296,4 +297,46 @@ proptest! {
             prop_assert!(gain.bounded_ns.is_none_or(|ns| 0 <= ns && ns <= gain.most_ns));
         }
     }
+}
+
+/// So many runs whose boot took a little longer each.
+fn some(of: &Run, n: i64) -> Vec<Run> {
+    let boot = of.phase("new.initcalls").unwrap().start_t;
+    (0..n)
+        .map(|number| delayed(of, boot, number * 50 * US))
+        .collect()
+}
+
+#[test]
+fn what_a_chain_promised_is_held_against_what_came() {
+    let run = booted();
+    let link = |name: &str| run.spans.iter().find(|call| call.name == name).unwrap();
+    let e1000 = link("initcall:e1000_init");
+    let without = delayed(&run, e1000.end_t().unwrap(), -30 * MS);
+    let names = ["e1000_init".to_owned()];
+    let what = what_if(&some(&run, 5), &some(&without, 5), &names).unwrap();
+    assert_eq!((what.most_ns, what.bounded_ns), (30 * MS, Some(30 * MS)));
+    assert_eq!((what.left_ns, what.got.shift), (0, -30 * MS));
+    insta::assert_snapshot!(render_whatif(&what));
+
+    // Half of it is still there, and something else became longer by as much.
+    let boot = run.phase("new.initcalls").unwrap();
+    let half = delayed(&run, e1000.end_t().unwrap(), -15 * MS);
+    let moved = delayed(&half, boot.start_t + 45 * MS, 15 * MS);
+    let what = what_if(&some(&run, 5), &some(&moved, 5), &names).unwrap();
+    assert_eq!((what.left_ns, what.got.shift), (15 * MS, 0));
+    let text = render_whatif(&what);
+    assert!(text.contains("no gain that is sure"), "{text}");
+
+    let error = what_if(&some(&run, 2), &some(&run, 2), &["tea".to_owned()]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("no link of the critical chain is tea; the longest are")
+    );
+    let none = what_if(&[run_without_carrier(0)], &some(&run, 2), &names).unwrap_err();
+    assert!(
+        none.to_string().contains("no run of base has the window"),
+        "{none}"
+    );
 }

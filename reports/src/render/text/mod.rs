@@ -8,11 +8,12 @@ mod page;
 
 use crate::files::set::Set;
 use crate::findings::matrix::of_matrix;
-use crate::findings::{Findings, of_chain, of_group, of_run, of_skipped};
+use crate::findings::{Findings, of_chain, of_group, of_run, of_skipped, of_whatif};
 use crate::matrix::Matrix;
 use crate::model::Run;
 use crate::stats::group::groups;
 use crate::units::count;
+use crate::whatif::WhatIf;
 
 pub use compare::render_comparison;
 pub use gate::render_gate;
@@ -36,6 +37,12 @@ pub fn render_run(run: &Run, top: usize) -> String {
 #[must_use]
 pub fn render_chain(run: &Run) -> String {
     whole(&of_chain(run, usize::MAX))
+}
+
+/// What the critical chain promised of a change, and what it brought.
+#[must_use]
+pub fn render_whatif(what: &WhatIf) -> String {
+    whole(&of_whatif(what))
 }
 
 fn whole(findings: &Findings) -> String {

@@ -1,0 +1,98 @@
+//! `luo-trace lab whatif`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use clap::Args;
+use reports::files::set::Keep;
+use reports::render::text;
+use reports::whatif::what_if;
+
+use super::machine::MachineArgs;
+use crate::cli::input::read_whole;
+use crate::cli::output::print;
+use crate::exit::{Exit, Failure};
+use crate::lab::campaign::{Bench, Campaign, turns};
+use crate::lab::workload::Workload;
+
+/// What `lab whatif` was asked for.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Kernel image (bzImage) with live update, KHO and file-based kexec
+    #[arg(long, value_name = "IMG")]
+    kernel: PathBuf,
+    /// Link of the critical chain that the change removes, as `report --chain` names it; may be repeated
+    #[arg(long = "link", value_name = "NAME", required = true)]
+    links: Vec<String>,
+    /// The change: add to the new kernel's command line
+    #[arg(
+        long,
+        value_name = "WORDS",
+        allow_hyphen_values = true,
+        required_unless_present_any = ["change_workload", "change_kernel"]
+    )]
+    change_append: Option<String>,
+    /// The change: another workload
+    #[arg(long, value_name = "SPEC")]
+    change_workload: Option<Workload>,
+    /// The change: update to another kernel
+    #[arg(long, value_name = "IMG")]
+    change_kernel: Option<PathBuf>,
+    /// Number of updates with and as many without the change, in turns
+    #[arg(short, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    n: u32,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// Runs both in turns, and holds what the chain promised against what the change brought.
+pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
+    let campaigns = options.campaigns();
+    let bench = Bench::check(&campaigns, interrupted)?;
+    let runners = turns::run(&campaigns, &bench, options.n, interrupted, |_, _| {
+        Ok(!interrupted.load(Ordering::Relaxed))
+    })?;
+    let vms = runners.iter().flat_map(|runner| &runner.vms);
+    let failed = vms.filter(|vm| vm.error.is_some()).count();
+    if failed > 0 || interrupted.load(Ordering::Relaxed) {
+        let place = options.machine.options().out;
+        let text = format!(
+            "{failed} virtual machines failed, or the campaign was interrupted; see the logs in {}",
+            place.display()
+        );
+        return Err(Failure::environment(text));
+    }
+    let [base, head] = [0, 1].map(|side: usize| {
+        let out = campaigns[side].machine.out.clone();
+        read_whole(&[out], Keep::All, "")
+    });
+    let what = what_if(&base?.runs, &head?.runs, &options.links).map_err(Failure::bad_input)?;
+    print(text::render_whatif(&what))?;
+    Ok(Exit::Success)
+}
+
+impl Options {
+    /// Without the change and with it, each with a directory of its own.
+    fn campaigns(&self) -> [Campaign; 2] {
+        let machine = self.machine.options();
+        let side = |name: &str| {
+            let mut campaign = machine.campaign(self.kernel.clone());
+            campaign.machine.out.push(name);
+            campaign.name = Some(name.to_owned());
+            campaign
+        };
+        let (base, mut head) = (side("base"), side("changed"));
+        if let Some(words) = &self.change_append {
+            let all = head.machine.append_new.take().into_iter();
+            let all: Vec<String> = all.chain([words.clone()]).collect();
+            head.machine.append_new = Some(all.join(" "));
+        }
+        if let Some(workload) = &self.change_workload {
+            head.machine.workload = workload.clone();
+        }
+        head.new_kernel.clone_from(&self.change_kernel);
+        [base, head]
+    }
+}
