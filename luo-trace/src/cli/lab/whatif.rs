@@ -51,17 +51,26 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     let campaigns = options.campaigns();
     let bench = Bench::check(&campaigns, interrupted)?;
-    let runners = turns::run(&campaigns, &bench, options.n, interrupted, |_, _| {
-        Ok(!interrupted.load(Ordering::Relaxed))
-    })?;
-    let vms = runners.iter().flat_map(|runner| &runner.vms);
-    let failed = vms.filter(|vm| vm.error.is_some()).count();
-    if failed > 0 || interrupted.load(Ordering::Relaxed) {
-        let place = options.machine.options().out;
-        let text = format!(
-            "{failed} virtual machines failed, or the campaign was interrupted; see the logs in {}",
-            place.display()
-        );
+    let mut failed = None;
+    turns::run(
+        &campaigns,
+        &bench,
+        options.n,
+        interrupted,
+        |runners, number| {
+            let vm = runners[number].vms.last();
+            failed = vm.is_some_and(|vm| vm.error.is_some()).then_some(number);
+            Ok(failed.is_none() && !interrupted.load(Ordering::Relaxed))
+        },
+    )?;
+    if let Some(number) = failed {
+        let change = ["without", "with"][number];
+        let place = campaigns[number].machine.out.display();
+        let text = format!("an update {change} the change failed; its logs are in {place}");
+        return Err(Failure::environment(text));
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        let text = "interrupted, so there is nothing to hold the promise against";
         return Err(Failure::environment(text));
     }
     let [base, head] = [0, 1].map(|side: usize| {
