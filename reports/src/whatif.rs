@@ -1,6 +1,8 @@
 //! What the critical chain promises of a change, and what the change brought.
 
 use crate::chain::{Chain, What};
+use crate::compare::{self, Tracks};
+use crate::files::set::Set;
 use crate::model::{DEFAULT_WINDOW, Run};
 use crate::stats::compare::{Comparison, samples};
 use crate::stats::{Summary, median_of_sorted};
@@ -22,6 +24,9 @@ pub struct WhatIf {
     pub head: Summary,
     /// How head's window differs from base's.
     pub got: Comparison,
+    /// Both on one time axis: where a link that is gone went; nothing of sets that differ in more
+    /// than a kernel.
+    pub tracks: Option<Tracks>,
 }
 
 /// Why there is nothing to hold against each other.
@@ -43,7 +48,16 @@ pub enum WhatIfError {
 ///
 /// # Errors
 /// A side has no window, or no chain of base has one of the links.
-pub fn what_if(base: &[Run], head: &[Run], links: &[String]) -> Result<WhatIf, WhatIfError> {
+pub fn what_if(base: &Set, head: &Set, links: &[String]) -> Result<WhatIf, WhatIfError> {
+    let compared = compare::compare(
+        base,
+        head,
+        &compare::Options {
+            tracks: true,
+            ..compare::Options::default()
+        },
+    );
+    let (base, head) = (&base.runs, &head.runs);
     let (before, after) = (lengths(base), lengths(head));
     let no_window = |side| WhatIfError::NoWindow { side };
     let base_summary = Summary::of(&before).ok_or(no_window("base"))?;
@@ -71,6 +85,7 @@ pub fn what_if(base: &[Run], head: &[Run], links: &[String]) -> Result<WhatIf, W
         base: base_summary,
         head: head_summary,
         got,
+        tracks: compared.ok().map(|compared| compared.tracks),
     })
 }
 

@@ -71,8 +71,9 @@ pub struct Beside {
 pub struct Gain {
     /// At most, ns: all of the link.
     pub most_ns: i64,
-    /// If all that was seen to run beside it has to end before what follows, ns: from the latest
-    /// of these ends to its own. Nothing for what is no call: what it waited for was not seen.
+    /// Less, ns, if all that was seen to run beside it has to end before what follows: from the
+    /// latest of these ends to its own. Nothing where nothing was seen, which does not say that it
+    /// waited for nothing: work queues leave no trace in a run.
     pub bounded_ns: Option<i64>,
 }
 
@@ -113,8 +114,9 @@ impl Chain {
         let until = at_once.map(|(_, to)| (*to).min(end)).max();
         Gain {
             most_ns: link.duration_ns,
-            bounded_ns: matches!(link.what, What::Call(..))
-                .then(|| end.saturating_sub(until.unwrap_or(start))),
+            bounded_ns: until
+                .filter(|_| matches!(link.what, What::Call(..)))
+                .map(|until| end.saturating_sub(until)),
         }
     }
 

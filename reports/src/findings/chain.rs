@@ -129,7 +129,6 @@ fn gains(chain: &Chain) -> Section {
         let part = percent(ratio(gain.most_ns, whole));
         let bounded = match gain.bounded_ns {
             None => Cell::text("?"),
-            Some(bounded) if bounded == gain.most_ns => Cell::text("all"),
             Some(bounded) => Cell::length(bounded),
         };
         TableLine::of([

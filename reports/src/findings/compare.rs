@@ -158,7 +158,7 @@ pub(crate) fn remarks(compared: &Compared) -> Vec<String> {
 }
 
 /// Both sets on one time axis.
-fn waterfall(tracks: &Tracks) -> Section {
+pub(super) fn waterfall(tracks: &Tracks) -> Section {
     let (shown, _) = tracks.shown();
     let most = shown.iter().filter_map(|track| track.shift());
     let most = most.map(i64::abs).max().unwrap_or(0);

@@ -1,5 +1,6 @@
 //! What is worth saying of a promise and what came of it.
 
+use super::compare::waterfall;
 use super::{Fact, Findings};
 use crate::model::DEFAULT_WINDOW;
 use crate::stats::ratio;
@@ -19,9 +20,11 @@ pub(crate) fn of_whatif(what: &WhatIf) -> Findings {
         verdict(what, gain)
     );
     let bounded = match what.bounded_ns {
-        None => "what it waited for was not seen, so it may be less".to_owned(),
-        Some(ns) if ns == what.most_ns => "nothing was seen to run beside it".to_owned(),
-        Some(ns) => format!("{} if all that ran beside it has to end first", exact(ns)),
+        None => "less if it waits for what no run shows, such as a work queue".to_owned(),
+        Some(ns) => format!(
+            "{} if all that was seen beside it has to end first",
+            exact(ns)
+        ),
     };
     let interval = what.got.interval;
     let interval = interval.map_or_else(
@@ -52,7 +55,7 @@ pub(crate) fn of_whatif(what: &WhatIf) -> Findings {
             Fact::new("got", got),
             Fact::new("left", left),
         ],
-        sections: Vec::new(),
+        sections: what.tracks.iter().map(waterfall).collect(),
     }
 }
 

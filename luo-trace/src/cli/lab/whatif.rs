@@ -77,7 +77,7 @@ pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Ex
         let out = campaigns[side].machine.out.clone();
         read_whole(&[out], Keep::All, "")
     });
-    let what = what_if(&base?.runs, &head?.runs, &options.links).map_err(Failure::bad_input)?;
+    let what = what_if(&base?, &head?, &options.links).map_err(Failure::bad_input)?;
     print(text::render_whatif(&what))?;
     Ok(Exit::Success)
 }
