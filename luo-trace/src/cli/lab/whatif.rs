@@ -105,3 +105,48 @@ impl Options {
         [base, head]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        let words = ["whatif", "--kernel", "a", "-o", "d"].into_iter();
+        let cli = Cli::try_parse_from(words.chain(line.split_whitespace()))?;
+        Ok(cli.options)
+    }
+
+    #[test]
+    fn the_change_is_all_in_which_both_sides_differ() {
+        let line = "--link x --append-new one --change-append two --change-workload memfd=1x4K";
+        let [base, head] = parse(line).unwrap().campaigns();
+        let place = |side: &Campaign| side.machine.out.display().to_string();
+        assert_eq!([place(&base), place(&head)], ["d/base", "d/changed"]);
+        let words = |side: &Campaign| side.machine.append_new.clone().unwrap();
+        assert_eq!([words(&base), words(&head)], ["one", "one two"]);
+        let files = [&base, &head].map(|side| side.machine.workload.files());
+        assert_eq!(files, [4, 1]);
+        assert_eq!((base.new_kernel, head.new_kernel), (None, None));
+        let [base, head] = parse("--link x --change-kernel b").unwrap().campaigns();
+        assert_eq!((base.new_kernel, head.new_kernel), (None, Some("b".into())));
+    }
+
+    #[test]
+    fn a_change_and_a_link_are_needed() {
+        for (line, word) in [
+            ("--link x", "--change-append"),
+            ("--change-append x", "--link"),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+}
