@@ -9,6 +9,7 @@ use super::beside::Seen;
 use super::calls::Call;
 use super::{Joined, Outstanding};
 use crate::clock::{BootNs, New};
+use crate::sources::Called;
 
 /// The outcome, where what was seen tells it.
 pub(super) fn of(joined: &Joined<'_>, seen: &Seen<'_>) -> Option<Ended> {
@@ -152,7 +153,11 @@ impl<'a> Restore<'a> {
         let opened = probed
             .iter()
             .any(|c| c.is(ProbeId::LuoOpen) && c.succeeded());
-        let whole = seen.calls().next().is_some() || opened && joined.new.counters.lost == 0;
+        // Where the trace was cleared meanwhile, it begins later than with an open.
+        let first = seen.calls().min_by_key(|(call, _)| call.start.boot_ns);
+        let traced = first.is_some_and(|(call, _)| call.what == Called::Open);
+        let traced = traced && !joined.new.boot.calls_cut;
+        let whole = traced || opened && joined.new.counters.lost == 0;
         let both: HashSet<_> = seen.both().map(|(_, call)| call.start).collect();
         let of = |session: Option<&String>, thread| {
             session.map_or(Of::Thread(thread), |name| Of::Session(name.clone()))
@@ -248,23 +253,32 @@ impl<'a> Restore<'a> {
 
 #[cfg(test)]
 mod tests {
+    use luo_trace_ebpf::Event;
+    use reports::model::Source;
+
     use super::*;
     use crate::join::join;
     use crate::join::tests::{Log, halves};
     use crate::join::{Halves, NewHalf, OldHalf};
+    use crate::sources::{Boot, BootCall, Named, Stamp};
 
     const TOKENS: std::ops::RangeInclusive<u64> = 1..=3;
     const EIO: u64 = (-5_i64).cast_unsigned();
 
     /// An update that preserves three files and does this in the new kernel.
     fn after(preserve: impl FnOnce(&mut Log), restore: impl FnOnce(&mut Log)) -> Option<Ended> {
-        let mut old = Log::from(0);
-        old.named(ProbeId::LuoSessionAlloc, "vm", 7);
-        preserve(&mut old);
         let mut new = Log::from(0);
         new.call(ProbeId::LuoOpen, [0; 3], 0, |_| {});
         new.named(ProbeId::LuoSessionAlloc, "vm", 8);
         restore(&mut new);
+        before(preserve, &new.events, Boot::default())
+    }
+
+    /// The same of what the probes and the boot trace saw of the new kernel.
+    fn before(preserve: impl FnOnce(&mut Log), new: &[Event], boot: Boot) -> Option<Ended> {
+        let mut old = Log::from(0);
+        old.named(ProbeId::LuoSessionAlloc, "vm", 7);
+        preserve(&mut old);
         let Halves {
             old: half,
             new: other,
@@ -278,7 +292,8 @@ mod tests {
                 ..half
             }),
             new: NewHalf {
-                events: new.events,
+                events: new.to_vec(),
+                boot,
                 ..other
             },
             bridge,
@@ -299,6 +314,41 @@ mod tests {
 
     fn preserve_all(log: &mut Log) {
         TOKENS.for_each(|token| call(log, Command::PreserveFd, token, 0));
+    }
+
+    #[test]
+    fn what_a_cleared_or_cut_boot_trace_lacks_is_not_said_to_be_missing() {
+        let traced = |number: i64, what: Called| {
+            let at = |ns| Stamp {
+                boot_ns: BootNs::new(ns),
+                error_ns: 0,
+                source: Source::Ftrace,
+            };
+            BootCall {
+                what,
+                cpu: 0,
+                tid: 77,
+                comm: "agent".to_owned(),
+                start: at(number * 1_000),
+                end: Some(at(number * 1_000 + 500)),
+                ret: Some(0),
+                of: Named::default(),
+            }
+        };
+        let open = traced(1, Called::Open);
+        let retrieve = traced(2, Called::Ioctl(Command::RetrieveFd));
+        for (calls, calls_cut, outcome) in [
+            (vec![open.clone(), retrieve.clone()], false, Some("partial")),
+            (vec![open, retrieve.clone()], true, None),
+            (vec![retrieve], false, None),
+        ] {
+            let boot = Boot {
+                calls,
+                calls_cut,
+                ..Boot::default()
+            };
+            assert_eq!(word(before(preserve_all, &[], boot)).0, outcome);
+        }
     }
 
     fn word(ended: Option<Ended>) -> (Option<&'static str>, String) {

@@ -43,6 +43,13 @@ pub fn read(clock: Option<&NewClock>) -> Option<Boot> {
         let why = format!("the boot trace was full: {lost} later records found no room");
         boot.holes.push(super::hole("new.restore", why));
     }
+    let is_on = tracefs::file("tracing_on").and_then(fs::read_to_string);
+    let is_off = is_on.is_ok_and(|text| text.starts_with('0'));
+    if is_off {
+        let why = "somebody has switched the kernel's trace off (tracing_on is 0): the boot trace lacks what came after";
+        boot.holes.push(super::hole("new.restore", why));
+    }
+    boot.calls_cut = lost > 0 || is_off;
     Some(boot)
 }
 

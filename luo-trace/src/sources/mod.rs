@@ -49,6 +49,8 @@ pub struct Boot {
     pub kexec_count: Option<u64>,
     /// Release of the kernel that KHO says it came from.
     pub previous_release: Option<String>,
+    /// Whether later calls may be missing from `calls`.
+    pub calls_cut: bool,
     /// What the kernel said when it could not read the sessions of the one before.
     pub refusals: Vec<String>,
     /// What could not be seen.
@@ -73,6 +75,7 @@ impl Boot {
             handoff,
             kexec_count,
             previous_release,
+            calls_cut,
             refusals,
             holes,
         } = other;
@@ -90,6 +93,7 @@ impl Boot {
         self.handoff = self.handoff.or(handoff);
         self.kexec_count = self.kexec_count.or(kexec_count);
         self.previous_release = self.previous_release.or(previous_release);
+        self.calls_cut |= calls_cut;
         self.refusals.extend(refusals);
         self.holes.extend(holes);
         self
