@@ -12,6 +12,7 @@ mod kexec;
 pub mod lab;
 mod lab_agent;
 mod mark;
+mod open;
 mod output;
 mod record;
 mod report;
@@ -49,7 +50,8 @@ EXAMPLES
   luo-trace compare base head                          what changed
   luo-trace gate --base base --head head --budget 'restore.p50 <= 900ms'
   luo-trace history trend.csv --append head            the trend over commits
-  luo-trace export base --format perfetto -o trace     open it at ui.perfetto.dev";
+  luo-trace export base --format perfetto -o trace     for other tools
+  luo-trace open today.run.json                        on a time axis, in the browser";
 
 /// Blackout-window profiler for Linux live update
 #[derive(Debug, Parser)]
@@ -105,6 +107,8 @@ enum Command {
     History(history::Options),
     /// Convert runs for other tools
     Export(export::Options),
+    /// Show runs in ui.perfetto.dev, without uploading them
+    Open(open::Options),
 }
 
 /// What `record` and `collect` are asked alike.
@@ -244,6 +248,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Gate(options) => gate::run(&options),
         Command::History(options) => history::run(&options),
         Command::Export(options) => export::run(&options),
+        Command::Open(options) => open::run(&options),
     }
 }
 
