@@ -37,7 +37,7 @@ pub struct Contents {
     pub vcpus: Vcpus,
     /// Events of the rings that newer ones overwrote.
     pub dropped: u64,
-    /// Slots (of events or anchors) that were written, but not to the end; and values (sums of hot
+    /// Slots (of events or anchors) that were written, but not to the end, or are blank again; and values (sums of hot
     /// probes, counters, virtual CPUs) of which neither copy is whole.
     pub torn: u64,
 }
@@ -57,8 +57,8 @@ pub fn read(bytes: &[u8]) -> Result<Contents, CarrierError> {
     let mut torn = 0;
     let anchors = anchors(&section(Section::Anchors), &mut torn);
     let reboot_anchors = self::anchors(&section(Section::RebootAnchors), &mut torn);
-    let mut events = events(&section(Section::Boundary), &mut torn);
-    events.append(&mut self::events(&section(Section::Detail), &mut torn));
+    let mut events = ring(&section(Section::Boundary), &mut torn);
+    events.append(&mut ring(&section(Section::Detail), &mut torn));
     events.sort_by_key(|event| (event.boot_ns, event.cpu, event.seq));
     let tail = self::events(&section(Section::Tail), &mut torn);
 
@@ -327,6 +327,16 @@ impl<'a> Slots<'a> {
             None => Twin::Damaged,
         }
     }
+}
+
+/// The events of a ring. A slot that is blank, though it was written by the ring's own account, is
+/// torn.
+fn ring(slots: &Slots<'_>, torn: &mut u64) -> Vec<Event> {
+    let mut broken = 0;
+    let whole = events(slots, &mut broken);
+    let there = slots.written().min(slots.count.into());
+    *torn += broken.max(there.saturating_sub(whole.len() as u64));
+    whole
 }
 
 fn events(slots: &Slots<'_>, torn: &mut u64) -> Vec<Event> {

@@ -117,6 +117,19 @@ fn torn_slots_are_counted_and_the_others_kept() {
 }
 
 #[test]
+fn a_slot_that_is_blank_again_is_torn() {
+    let mut carrier = complete(&SMALL);
+    (1..5).for_each(|n| carrier.push_event(&detail(n)));
+    let mut bytes = bytes(&carrier);
+    assert_eq!(read(&bytes).unwrap().torn, 0);
+    let ring = section(&bytes, Section::Detail);
+    let first = at(&bytes, Section::Detail, Section::Detail.shape().head());
+    bytes[first..first + ring.slot_size as usize].fill(0);
+    let contents = read(&bytes).unwrap();
+    assert_eq!((contents.torn, contents.events.len()), (1, 3));
+}
+
+#[test]
 fn other_versions_are_told_apart() {
     let refused = |change: fn(&mut Header)| with_header(change).unwrap_err().to_string();
     assert!(refused(|h| h.major += 1).contains("format 2.3, newer than"));
