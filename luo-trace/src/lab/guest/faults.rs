@@ -254,16 +254,11 @@ pub fn storm(long: Duration) -> Result<Exit> {
 /// be read.
 pub fn leftovers() -> Exit {
     let tracing = |file: &str| lines(&format!("/sys/kernel/tracing/{file}"));
+    let [programs, maps, links] = bpf();
     let found = json!({
-        "programs": listed(|| aya::programs::loaded_programs().map(|p| {
-            Some(String::from_utf8_lossy(p.ok()?.name()).into_owned())
-        }).collect()),
-        "maps": listed(|| aya::maps::loaded_maps().map(|m| {
-            Some(String::from_utf8_lossy(m.ok()?.name()).into_owned())
-        }).collect()),
-        "links": listed(|| aya::programs::loaded_links().map(|link| {
-            link.is_ok().then(String::new)
-        }).collect()).map(|links| links.len()),
+        "programs": programs,
+        "maps": maps,
+        "links": links.map(|links| links.len()),
         "clock": tracing("trace_clock"),
         "filter": tracing("events/syscalls/sys_enter_ioctl/filter"),
         "events": tracing("set_event"),
@@ -275,6 +270,31 @@ pub fn leftovers() -> Exit {
     });
     println!("{found}");
     Exit::Success
+}
+
+/// Programs, maps and links that stay. The kernel frees those of a killed process after grace
+/// periods, which took seconds here.
+fn bpf() -> [Option<Vec<String>>; 3] {
+    const PATIENCE: Duration = Duration::from_secs(15);
+    let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let since = Instant::now();
+    loop {
+        let programs = aya::programs::loaded_programs;
+        let maps = aya::maps::loaded_maps;
+        let all = [
+            listed(|| programs().map(|p| Some(name(p.ok()?.name()))).collect()),
+            listed(|| maps().map(|m| Some(name(m.ok()?.name()))).collect()),
+            listed(|| {
+                let links = aya::programs::loaded_links();
+                links.map(|link| link.is_ok().then(String::new)).collect()
+            }),
+        ];
+        let empty = |list: &Option<Vec<String>>| list.as_ref().is_some_and(Vec::is_empty);
+        if all.iter().all(empty) || since.elapsed() > PATIENCE {
+            return all;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// What the kernel lists. An entry may go while it is looked at, which is no answer.
