@@ -4,6 +4,7 @@
 //! `luo-trace lab run --kernel bzImage --workload memfd=2x64K --keep-carriers -o out`,
 //! then `gzip -9 -c out/0001.carrier > tests/data/7.3.4-format-1.carrier.gz`.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
@@ -11,12 +12,22 @@ use luo_trace::carrier;
 use luo_trace::carrier::Meta;
 use luo_trace_ebpf::{Event, Kind, Probe, ProbeId};
 
-fn golden() -> Vec<u8> {
+fn unpacked(packed: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    GzDecoder::new(&include_bytes!("data/7.3.4-format-1.carrier.gz")[..])
+    GzDecoder::new(packed)
         .read_to_end(&mut bytes)
         .expect("gzip");
     bytes
+}
+
+fn golden() -> Vec<u8> {
+    unpacked(include_bytes!("data/7.3.4-format-1.carrier.gz"))
+}
+
+/// Format 1.3, with operations of handlers that no table lists and a virtual machine: the lab's
+/// kernel with BTF, `--detail --workload memfd=1x64K,device=1,kvm=1x16M,vcpus=2`.
+fn with_a_guest() -> Vec<u8> {
+    unpacked(include_bytes!("data/7.3.4-format-1.3.carrier.gz"))
 }
 
 #[test]
@@ -64,4 +75,44 @@ fn every_preserve_of_the_workload_is_in_it() {
         preserves, 3,
         "two files of the workload and the carrier itself"
     );
+}
+
+#[test]
+fn operations_that_were_found_keep_their_names() {
+    let contents = carrier::read(&with_a_guest()).expect("readable");
+    assert_eq!((contents.torn, contents.dropped), (0, 0));
+    let meta: Meta = serde_json::from_slice(&contents.meta).expect("facts");
+    let name = |number: u8| {
+        let known = Probe::from_number(number).map(|probe| probe.name.to_owned());
+        let found = || {
+            let found = meta.found.iter().find(|found| found.number == number)?;
+            Some(found.symbol.clone())
+        };
+        known.or_else(found)
+    };
+    let events = || contents.events.iter().chain(&contents.tail);
+    assert!(events().all(|event| name(event.probe).is_some()));
+    let of_device = events().filter_map(|event| name(event.probe));
+    let of_device: BTreeSet<_> = of_device
+        .filter(|name| name.starts_with("luo_lab_"))
+        .collect();
+    let called = [
+        "luo_lab_flb_preserve",
+        "luo_lab_luo_can_preserve",
+        "luo_lab_luo_freeze",
+        "luo_lab_luo_preserve",
+    ];
+    assert_eq!(of_device, called.map(str::to_owned).into());
+}
+
+#[test]
+fn both_virtual_cpus_and_when_they_stopped_are_in_it() {
+    let vcpus = carrier::read(&with_a_guest()).expect("readable").vcpus;
+    assert_eq!((vcpus.list.len(), vcpus.more), (2, 0));
+    let [a, b] = &vcpus.list[..] else { panic!() };
+    assert_eq!(a.vm, b.vm);
+    for vcpu in &vcpus.list {
+        assert!(0 < vcpu.first && vcpu.first < vcpu.stopped, "{vcpu:?}");
+        assert!(vcpu.stopped <= vcpus.looked, "{vcpu:?}");
+    }
 }

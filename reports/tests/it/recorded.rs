@@ -14,6 +14,9 @@ const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/7.3.4-tcg.run
 /// recorded.
 const SET: &[u8] = include_bytes!("../data/7.3.4-counted-34.tar.gz");
 
+/// One run with a virtual machine, and a device whose handler no table lists.
+const GUEST: &[u8] = include_bytes!("../data/guest-tcg.tar.gz");
+
 /// The recorded run.
 pub fn recorded() -> Run {
     file::read(Path::new(RUN)).unwrap()
@@ -49,4 +52,17 @@ fn a_recorded_run_holds_together() {
 fn its_report_is_what_people_read() {
     let run = recorded();
     insta::assert_snapshot!(render_run(&run, TOP_OF_RUN));
+}
+
+#[test]
+fn a_recorded_guest_comes_first_and_its_phases_are_its_window() {
+    let directory = unpacked(GUEST);
+    let run = &read_set(&[directory.path()]).unwrap().runs[0];
+    assert_eq!(run.check(), Vec::<String>::new());
+    let [guest] = &run.guests[..] else { panic!() };
+    let windows = run.windows.iter();
+    let window = windows.clone().find(|window| window.workload.is_some());
+    let sum: i64 = guest.phases.iter().map(|phase| phase.duration_ns).sum();
+    assert_eq!(window.unwrap().duration_ns, sum);
+    insta::assert_snapshot!(render_run(run, TOP_OF_RUN));
 }
