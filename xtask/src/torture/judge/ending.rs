@@ -112,10 +112,13 @@ impl Verdict<'_> {
     }
 
     /// Whether `doctor` says that the boot trace still runs, after a `collect` that could not
-    /// end it: killed, or called with what it refuses before it begins. A second one may follow.
+    /// end it: killed, without root, or called with what it refuses before it begins. A second one
+    /// may follow.
     fn is_told(&self, number: u32) -> bool {
-        let end = self.evidence.end(&format!("{number:04}-collect"));
-        let early = end.is_some_and(|end| end["signal"].is_i64() || end["exit"] == 2);
+        let collect = format!("{number:04}-collect");
+        let end = self.evidence.end(&collect);
+        let early = end.is_some_and(|end| end["signal"].is_i64() || end["exit"] == 2)
+            || self.evidence.log(&collect).contains(NO_ROOT);
         let doctor = self.evidence.log(&format!("{number:04}-doctor"));
         early && doctor.contains(RECORDING)
     }
@@ -139,6 +142,9 @@ impl Verdict<'_> {
         }
     }
 }
+
+/// What a command says that root alone may run.
+pub(super) const NO_ROOT: &str = "this needs root";
 
 /// What `doctor` says of a boot trace that nobody has ended.
 pub(super) const RECORDING: &str = "still recording";

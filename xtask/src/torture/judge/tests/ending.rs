@@ -202,4 +202,21 @@ fn who_is_killed_leaves_the_boot_trace_on_which_doctor_has_to_say() {
     assert_eq!(broken_in(&killed, told), []);
     let untold = broken_in(&killed, left_on("see `luo-trace boot-args`"));
     one(&untold, Promise::Ending, "sys_enter_ioctl");
+
+    let no_root = inject(Who::Collect, "--uid 1000");
+    let failed = |why: &'static str| {
+        move |e: &mut Evidence| {
+            leave("events", json!(["syscalls:sys_enter_ioctl"]))(e);
+            ended(e, "0001-collect", json!({"exit": 1}));
+            says(e, "0001-collect", why);
+            says(e, "0001-doctor", "it is still recording, until ...");
+        }
+    };
+    let told = failed("luo-trace: this needs root: run it with sudo");
+    assert_eq!(broken_in(&no_root, told), []);
+    let other = broken_in(
+        &no_root,
+        failed("luo-trace: the wind has changed its direction"),
+    );
+    one(&other, Promise::Ending, "sys_enter_ioctl");
 }

@@ -105,6 +105,7 @@ fn the_words_that_are_looked_for_are_the_products() {
     is_in("collect/progress.rs", files);
     is_in("collect/watch.rs", device);
     is_in("cli/doctor.rs", super::ending::RECORDING);
+    is_in("host/mod.rs", super::ending::NO_ROOT);
     is_in("lab/guest/inject.rs", STRUCK);
     is_in("lab/guest/faults.rs", super::truth::UNREADABLE);
     is_in("lab/guest/faults.rs", super::truth::GONE);
