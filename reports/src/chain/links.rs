@@ -109,6 +109,9 @@ pub(super) fn links(run: &Run, window: &Window, threads: &Threads<'_>) -> Vec<Li
         match phase.known() {
             Some(PhaseId::GapHandoff) => links.extend(part.whole(phase)),
             Some(PhaseId::NewUserspace) => part.until_the_agent(threads, &mut links),
+            Some(PhaseId::NewRestore) if threads.agent.is_some() => {
+                part.until_the_agent(threads, &mut links);
+            }
             _ => part.thread(threads, &mut links),
         }
     }
@@ -168,10 +171,10 @@ impl<'a> Part<'a> {
         self.untraced(threads, (at, self.to), &gap, links);
     }
 
-    /// From init to the first call of the agent: nobody saw who waited for whom.
+    /// Up to the first call of the agent: nobody saw who waited for whom.
     fn until_the_agent(&self, threads: &Threads<'_>, links: &mut Vec<Link>) {
-        let Some((pid, first)) = threads.agent.filter(|(_, first)| *first <= self.to) else {
-            let until = "until the end: who ended the window made no call here".to_owned();
+        let Some((pid, first)) = threads.agent else {
+            let until = "until the end of the window, by whom was not seen".to_owned();
             links.extend(link(
                 self.from,
                 self.to,

@@ -123,15 +123,17 @@ fn table(figures: &SetupFigures) -> Section {
         let mut percentiles = percentiles
             .map(|p| format!("p{:.0} {}", p.percent, exact(p.value_ns)))
             .collect::<Vec<_>>();
-        if percentiles.is_empty() {
+        // One value has no distribution.
+        let several = (summary.n > 1).then_some(summary);
+        if percentiles.is_empty() && several.is_some() {
             percentiles.push(format!("max of {}: {}", summary.n, exact(summary.max)));
         }
         let rank = quantity.rank_correlation;
         TableLine::of([
             name(quantity.name.clone()),
             Cell::length(summary.median),
-            Cell::Range(summary.ci_low, summary.ci_high),
-            Cell::Range(summary.min, summary.max),
+            Cell::known(several, |s| Cell::Range(s.ci_low, s.ci_high)),
+            Cell::known(several, |s| Cell::Range(s.min, s.max)),
             Cell::known(quantity.share, Cell::Share),
             Cell::Text(percentiles.join(", ")),
             Cell::known(quantity.spread_share, Cell::Share),
