@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> Result<()> {
             "lab tests",
             lab::cargo()
                 .args(["test", "--package", "luo-trace", "--test", "lab"])
-                .args(["--", "--ignored", "--test-threads=2", "--nocapture"])
+                .args(["--", "--ignored", "--test-threads=1", "--nocapture"])
                 .args(Some(skipped).filter(|skipped| !skipped.is_empty()))
                 .env("LUO_TRACE_LAB_BINARY", binary)
                 .env("LUO_TRACE_LAB_KERNEL", quick)

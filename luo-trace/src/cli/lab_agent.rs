@@ -137,6 +137,9 @@ enum Task {
         /// For how long
         #[arg(value_parser = super::duration)]
         long: Duration,
+        /// By calls on LUO that fail, which luo-trace itself records
+        #[arg(long)]
+        luo: bool,
     },
     /// Print what luo-trace may have left behind, as JSON
     Leftovers,
@@ -211,7 +214,8 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
         Task::Inject { fault, args } => inject::exec(fault, args),
         Task::Tear(tear) => faults::tear(tear),
         Task::Spoil { what } => faults::spoil(what),
-        Task::Storm { long } => faults::storm(*long),
+        Task::Storm { long, luo: true } => faults::storm_of_calls(*long),
+        Task::Storm { long, .. } => faults::storm(*long),
         Task::Leftovers => Ok(faults::leftovers()),
         Task::Sleep { long } => {
             std::thread::sleep(*long);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use crate::carrier::{self as format, Contents};
 use crate::exit::Exit;
+use crate::liveupdate::{Device, SessionName};
 
 /// First bytes of a carrier.
 const MAGIC: &[u8] = b"LUOTRACE";
@@ -30,7 +32,10 @@ pub fn spoil(what: &str) -> Result<Exit> {
     match what {
         "tracefs" => {
             cover("/sys/kernel/tracing", MountFlags::empty())?;
-            cover("/sys/kernel/debug", MountFlags::empty())?;
+            // Where there is debugfs, tracefs is in it, too.
+            if Path::new("/sys/kernel/debug").is_dir() {
+                cover("/sys/kernel/debug", MountFlags::empty())?;
+            }
         }
         "bpffs" => cover("/sys/fs/bpf", MountFlags::empty())?,
         "proc-sys" => cover("/proc/sys", MountFlags::empty())?,
@@ -247,6 +252,34 @@ pub fn storm(long: Duration) -> Result<Exit> {
             });
         }
     });
+    Ok(Exit::Success)
+}
+
+/// Calls LUO as often as it can for so long, on two CPUs, and prints how often.
+pub fn storm_of_calls(long: Duration) -> Result<Exit> {
+    let (start, null) = (Instant::now(), File::open("/dev/null")?);
+    let device = Device::open_wait(Duration::from_secs(5))?;
+    let session =
+        |name: &str| Ok::<_, anyhow::Error>(device.create_session(&SessionName::new(name)?)?);
+    let sessions = [session("storm-0")?, session("storm-1")?];
+    let calls: u64 = std::thread::scope(|scope| {
+        let threads = sessions.each_ref().map(|session| {
+            scope.spawn(|| {
+                let mut calls = 0;
+                while start.elapsed() < long {
+                    // No handler takes such a file.
+                    let _ = session.preserve_fd(null.as_fd(), 1);
+                    calls += 1;
+                }
+                calls
+            })
+        });
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .sum()
+    });
+    println!("{calls} calls in {:?}", start.elapsed());
     Ok(Exit::Success)
 }
 
