@@ -45,7 +45,7 @@ EXAMPLES
   luo-trace lab run --kernel bzImage -n 10 -o base     real updates in QEMU
   luo-trace lab matrix --kernel a=IMG --kernel b=IMG -o pairs
   luo-trace lab bisect --kernel bzImage --good base -o steps
-  luo-trace lab whatif --kernel bzImage --link acpi_init --change-append acpi=off -o try
+  luo-trace lab whatif --kernel bzImage --link NAME --change-append WORDS -o try
   luo-trace report base                                where the time went
   luo-trace compare base head                          what changed
   luo-trace gate --base base --head head --budget 'restore.p50 <= 900ms'

@@ -16,9 +16,10 @@ use crate::exit::{Exit, Failure};
 /// What `open` was asked for.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Nothing leaves this machine: the page loads the trace from 127.0.0.1, once, and the \
-                  command ends. For runs on another machine: ssh -L 9001:127.0.0.1:9001 HOST, run \
-                  `luo-trace open --no-browser` there, and open the address here."
+    after_help = "The browser loads the page from ui.perfetto.dev, and the trace from 127.0.0.1; the trace \
+                  is not uploaded. The command ends once the trace is loaded. If the runs are on HOST: \
+                  on your own machine, run `ssh -L 9001:127.0.0.1:9001 HOST`; in that shell, run \
+                  `luo-trace open --no-browser`; then open the printed address in your own browser."
 )]
 pub(super) struct Options {
     /// Runs, or directories of runs

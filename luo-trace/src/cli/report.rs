@@ -34,7 +34,8 @@ pub(super) struct Options {
     /// What an SVG or PNG image shows [default: waterfall for one run, histogram for many]
     #[arg(long, value_parser = named(&PICTURES))]
     picture: Option<Picture>,
-    /// The critical chain with all its links; of several runs, that of the one nearest the median
+    /// Print only the critical chain, with all its links; of several runs, that of the run nearest
+    /// the median
     #[arg(long, conflicts_with = "picture")]
     chain: bool,
     #[command(flatten)]

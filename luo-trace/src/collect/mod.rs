@@ -379,8 +379,8 @@ fn plausible(hit_ns: u64, holes: &mut Vec<Hole>) -> Option<u64> {
         return Some(hit_ns);
     }
     let why = format!(
-        "the cost of probe hits is not counted: {} us a hit were measured, so something else slowed \
-         collect down meanwhile",
+        "the cost of probe hits is left out: it was measured at {} us a hit, so something else slowed \
+         collect down",
         hit_ns / 1000
     );
     holes.push(join::hole("self_cost", why));

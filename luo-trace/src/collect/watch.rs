@@ -253,7 +253,7 @@ impl<'o> Watch<'o> {
             if !self.device.was_opened() {
                 self.holes.push(join::hole(
                     "new.restore",
-                    format!("nobody was seen to open /dev/liveupdate before {what}, so collect opened it: unless somebody had, the deserialisation time is collect's, not the agent's"),
+                    format!("nobody was seen to open /dev/liveupdate before {what}, so collect opened it; the deserialisation time is then collect's, unless an open was missed"),
                 ));
             }
             self.arrival = carrier::take(self.config);

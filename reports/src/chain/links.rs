@@ -115,7 +115,22 @@ pub(super) fn links(run: &Run, window: &Window, threads: &Threads<'_>) -> Vec<Li
             _ => part.thread(threads, &mut links),
         }
     }
-    links
+    together(links)
+}
+
+/// The links, with a wait that goes on over the end of a phase as one.
+fn together(links: Vec<Link>) -> Vec<Link> {
+    let mut whole: Vec<Link> = Vec::with_capacity(links.len());
+    for link in links {
+        match whole.last_mut() {
+            Some(last) if last.what == link.what && matches!(link.what, What::Unknown(_)) => {
+                last.duration_ns = last.duration_ns.saturating_add(link.duration_ns);
+                last.source = link.source;
+            }
+            _ => whole.push(link),
+        }
+    }
+    whole
 }
 
 /// A phase as far as it is in the window.

@@ -72,8 +72,8 @@ pub struct Gain {
     /// At most, ns: all of the link.
     pub most_ns: i64,
     /// Less, ns, if all that was seen to run beside it has to end before what follows: from the
-    /// latest of these ends to its own. Nothing where nothing was seen, which does not say that it
-    /// waited for nothing: work queues leave no trace in a run.
+    /// latest of these ends to its own. Nothing for what is no traced call, and where nothing was
+    /// seen, which does not say that it waited for nothing: work queues leave no trace in a run.
     pub bounded_ns: Option<i64>,
 }
 

@@ -44,7 +44,7 @@ pub(super) fn in_set(group: &Group<'_>) -> Vec<Section> {
     let Some(run) = whole else { return Vec::new() };
     let mut sections: Vec<Section> = in_report(run).into();
     let id = short_id(&run.id);
-    sections[0].title = format!("critical chain of {id}, the run nearest the median");
+    sections[0].title = format!("critical chain of the run nearest the median, {id}");
     sections
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn method(compared: &Compared) -> String {
         n => format!("Holm over {n} gated items"),
     };
     format!(
-        "Mann-Whitney U ({exact}); {family}, others by Holm among their sort; alpha {}, intervals 95 %; counts from {} and {}",
+        "Mann-Whitney U ({exact}); {family}; phases and functions by Holm, each kind by itself; alpha {}, intervals 95 %; a shift counts from {} and {}",
         compared.alpha,
         percent(compared.floor.relative),
         brief(compared.floor.absolute_ns)
@@ -242,9 +242,9 @@ fn tested(tracks: &Tracks) -> Vec<String> {
     }
     let (_, left) = tracks.shown();
     if left > 0 {
-        let left = count(left, "place");
+        let left = count(left, "more place");
         items.push(format!(
-            "{left} with smaller shifts, or none that is sure, left out"
+            "{left} not shown: their shifts are smaller, or not sure"
         ));
     }
     items

@@ -7,7 +7,7 @@ use crate::stats::ratio;
 use crate::units::{between, brief, exact, p_value, percent, signed};
 use crate::whatif::WhatIf;
 
-/// Smallest chance of no difference with which a gain is called one.
+/// A gain is called one where the chance of no difference is not above this.
 const ALPHA: f64 = 0.05;
 
 /// The promise and the measurement.

@@ -263,7 +263,7 @@ fn every_report_has_a_chain_and_a_set_that_of_its_typical_run() {
         runs,
         ..Set::default()
     };
-    assert!(render_set(&set).contains("aaaaaaaa-4, the run nearest the median"));
+    assert!(render_set(&set).contains("the run nearest the median, 11111111-aaaaaaaa-4"));
 }
 
 proptest! {

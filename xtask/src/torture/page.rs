@@ -49,8 +49,9 @@ promise is reduced to the fewest faults that still break it, and its files are k
 const COLUMNS: &str = "
 - *fault*: its kind; a case with two faults is in both rows.
 - *cases*: how many updates were done with it, or pairs of updates.
-- *struck*: in how many of them all faults took effect; in the others a program had ended before
-  its instant, never made the call that was to fail, or held nothing to damage.
+- *struck*: in how many of them every fault that can be checked took effect; in the others a program
+  had ended before its instant, never made the call that was to fail, or held nothing to damage, or
+  the step that makes the fault failed.
 - *held*: how many of them kept all four promises.
 - *what came of the trace*: what `collect` wrote and how it ended; of two updates, the second's.
 ";
@@ -63,8 +64,8 @@ const LIMITS: &str = "
 - Where the witness has too few bytes or marks (a killed `record`, a torn trace), the window is held
   against bounds by the host's clock only: an eighth of the time between the last byte before the
   kexec and the first after the restore, and that time itself.
-- What is said of the agent is judged where nothing kept `collect` from seeing it; an outcome of
-  `partial` where `collect` went on watching after the agent was done.
+- Claims about the agent are judged only where `collect` could see it. An outcome of `partial` is
+  judged only where `collect` went on watching after the agent was done.
 - After a tear only records count as damage, not the sums and counters beside them. Where `record`
   may have ended after the tear, it is not judged: another one's trace may have arrived.
 - `record` is judged until it is ready and by its log; how it ends after that is not seen.

@@ -23,7 +23,8 @@ pub(super) struct Options {
     /// Kernel image (bzImage) with live update, KHO and file-based kexec
     #[arg(long, value_name = "IMG")]
     kernel: PathBuf,
-    /// Link of the critical chain that the change removes, as `report --chain` names it; may be repeated
+    /// Call or phase in the critical chain that the change removes (`report --chain` lists them).
+    /// `initcall:` may be left out. May be repeated
     #[arg(long = "link", value_name = "NAME", required = true)]
     links: Vec<String>,
     /// The change: add to the new kernel's command line
@@ -40,7 +41,8 @@ pub(super) struct Options {
     /// The change: update to another kernel
     #[arg(long, value_name = "IMG")]
     change_kernel: Option<PathBuf>,
-    /// Number of updates with and as many without the change, in turns
+    /// Number of updates on each side, with and without the change; fewer than 4 cannot show a sure
+    /// gain
     #[arg(short, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     n: u32,
     #[command(flatten)]
@@ -50,6 +52,10 @@ pub(super) struct Options {
 /// Runs both in turns, and holds what the chain promised against what the change brought.
 pub(super) fn run(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<Exit> {
     let campaigns = options.campaigns();
+    if campaigns[0].machine.no_trace {
+        let why = "--no-trace makes no runs, so there is nothing to compare; leave it out";
+        return Err(Failure::bad_input(why));
+    }
     let bench = Bench::check(&campaigns, interrupted)?;
     let mut failed = None;
     turns::run(
