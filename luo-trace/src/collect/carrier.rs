@@ -132,12 +132,17 @@ pub(super) enum Descent {
 
 /// Whether it was recorded in this boot.
 pub(super) fn is_of_this_boot(old: &OldHalf) -> bool {
-    old.meta.kernel.boot_id == facts::kernel().boot_id
+    is_same_boot(&old.meta.kernel.boot_id, &facts::kernel().boot_id)
+}
+
+/// Whether these are the ids of one boot; one that could not be read is of none.
+fn is_same_boot(old: &str, new: &str) -> bool {
+    !old.is_empty() && old == new
 }
 
 pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
     let foreign = |why: String| Descent::Foreign(format!("the carrier was refused: {why}"));
-    if meta.kernel.boot_id == facts::kernel().boot_id {
+    if is_same_boot(&meta.kernel.boot_id, &facts::kernel().boot_id) {
         return foreign("it was recorded in this boot, so it has not crossed a kexec".to_owned());
     }
     if let Some(count) = boot.kexec_count
@@ -166,6 +171,12 @@ pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_boot_whose_id_could_not_be_read_is_not_taken_for_this_one() {
+        assert!(is_same_boot("a", "a"));
+        assert!(!is_same_boot("a", "b") && !is_same_boot("", ""));
+    }
 
     #[test]
     fn a_carrier_of_another_boot_is_refused_with_the_reason() {
