@@ -280,14 +280,7 @@ impl Lab {
             }
             Ok(())
         };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            let ends = workers.into_iter().map(|worker| match worker.join() {
-                Ok(end) => end,
-                Err(_) => bail!("a worker panicked"),
-            });
-            ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
-        })?;
+        lab::side_by_side(jobs, work)?;
         done.into_inner().ok().context("a worker panicked")
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -190,6 +191,19 @@ pub fn target_dir() -> PathBuf {
         || workspace().join("target"),
         |dir| std::path::absolute(Path::new(&dir)).unwrap_or_else(|_| dir.into()),
     )
+}
+
+/// Does the same in so many threads; an error if any has one.
+pub fn side_by_side(jobs: usize, work: impl Fn() -> Result<()> + Sync) -> Result<()> {
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(&work)).collect();
+        let ends = workers.into_iter().map(|worker| match worker.join() {
+            Ok(end) => end,
+            Err(_) => bail!("a worker panicked"),
+        });
+        // All have to end before the first error is told.
+        ends.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -170,14 +169,7 @@ impl Campaign {
             }
             Ok(())
         };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
-            let ends = workers.into_iter().map(|worker| match worker.join() {
-                Ok(end) => end,
-                Err(_) => bail!("a worker panicked"),
-            });
-            ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
-        })?;
+        lab::side_by_side(jobs.into(), work)?;
         let broken = broken.into_inner().unwrap_or(usize::MAX);
         say(&format!("done in {}", human(started.elapsed())));
         Ok(broken)

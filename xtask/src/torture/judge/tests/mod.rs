@@ -38,16 +38,7 @@ fn good() -> Evidence {
         "heard": heard,
         "error": null,
     });
-    let phases = [
-        "old.freeze",
-        "old.shutdown",
-        "old.stop",
-        "gap.handoff",
-        "new.early",
-        "new.initcalls",
-        "new.userspace",
-        "new.restore",
-    ];
+    let phases = super::truth::PHASES;
     let run = json!({
         "old_kernel": {},
         "holes": [],
