@@ -131,11 +131,8 @@ impl RunOptions {
             }]);
         };
         let side = |(named, letter): (&Named, &str)| {
-            let mut campaign = machine.campaign(named.image.clone());
             let name = named.name.as_deref().unwrap_or(letter);
-            campaign.machine.out.push(name);
-            campaign.name = Some(name.to_owned());
-            campaign
+            machine.campaign(named.image.clone()).named(name)
         };
         let sides: Vec<Campaign> = pair.iter().zip(["A", "B"]).map(side).collect();
         if sides[0].name == sides[1].name {

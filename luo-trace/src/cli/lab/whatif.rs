@@ -92,12 +92,7 @@ impl Options {
     /// Without the change and with it, each with a directory of its own.
     fn campaigns(&self) -> [Campaign; 2] {
         let machine = self.machine.options();
-        let side = |name: &str| {
-            let mut campaign = machine.campaign(self.kernel.clone());
-            campaign.machine.out.push(name);
-            campaign.name = Some(name.to_owned());
-            campaign
-        };
+        let side = |name| machine.campaign(self.kernel.clone()).named(name);
         let (base, mut head) = (side("base"), side("changed"));
         if let Some(words) = &self.change_append {
             let all = head.machine.append_new.take().into_iter();

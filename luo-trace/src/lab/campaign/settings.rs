@@ -119,6 +119,13 @@ impl MachineOptions {
 }
 
 impl Campaign {
+    /// The same as one of several that take turns, with a directory of its own below theirs.
+    pub fn named(mut self, name: &str) -> Self {
+        self.machine.out.push(name);
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// The kernel that is booted into.
     pub fn next_kernel(&self) -> &Path {
         self.new_kernel.as_ref().unwrap_or(&self.kernel)
