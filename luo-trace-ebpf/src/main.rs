@@ -24,12 +24,14 @@
     reason = "the halves of a word are taken apart on purpose"
 )]
 
+mod guests;
+
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{
-    BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+    BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
 };
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
@@ -41,13 +43,13 @@ use aya_ebpf::helpers::{
     bpf_probe_write_user,
 };
 use aya_ebpf::macros::{kprobe, map, raw_tracepoint};
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, RingBuf};
+use aya_ebpf::maps::{Array, LruHashMap, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use luo_trace_ebpf::event::{NAME_CHUNK, Named, SESSION_NAME_LEN};
 use luo_trace_ebpf::maps::{
-    CpuStats, DEVICE, DEVICE_IOCTL, HOT_PER_CPU, HotStats, KERNEL_NAME, NO_RUN_NS, SESSION_IOCTL,
-    TailTarget, VCPUS_PER_CPU, Vcpu, cookie_capture, cookie_kept, cookie_null_fails, cookie_probe,
-    cookie_returning, cookie_summed, cookie_way_down,
+    CpuStats, DEVICE, DEVICE_IOCTL, HOT_PER_CPU, HotStats, KERNEL_NAME, SESSION_IOCTL, TailTarget,
+    cookie_capture, cookie_kept, cookie_null_fails, cookie_probe, cookie_returning, cookie_summed,
+    cookie_way_down,
 };
 use luo_trace_ebpf::{Command, Event, Kind, ProbeId};
 
@@ -65,22 +67,11 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 static STATS: Array<CpuStats> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-static TAIL: Array<TailTarget> = Array::with_max_entries(1, 0);
+static TAIL: Array<TailTarget> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static HOT: Array<HotStats> = Array::with_max_entries(HOT_PER_CPU, BPF_F_MMAPABLE);
 #[map]
 static STARTS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
-#[map]
-static VCPUS: Array<Vcpu> = Array::with_max_entries(VCPUS_PER_CPU, BPF_F_MMAPABLE);
-/// Slots of virtual CPUs, by their address and by the thread that runs one.
-#[map]
-static SLOT_OF_VCPU: HashMap<u64, u32> =
-    HashMap::with_max_entries(VCPUS_PER_CPU, BPF_F_NO_PREALLOC);
-#[map]
-static SLOT_OF_THREAD: HashMap<u32, u32> =
-    HashMap::with_max_entries(VCPUS_PER_CPU, BPF_F_NO_PREALLOC);
-/// What `KVM_RUN` returns when it was interrupted (include/uapi/asm-generic/errno-base.h).
-const EINTR: i32 = 4;
 
 /// kprobe.multi.
 #[kprobe]
@@ -98,21 +89,6 @@ pub fn luo_kprobe(ctx: ProbeContext) -> u32 {
     // and the verifier would walk both.
     let (kind, values) = black_box((kind, values));
     hit(cookie, kind, values);
-    0
-}
-
-/// kprobe.multi on what runs virtual CPUs: of its own, as there is time to load it later.
-#[kprobe]
-pub fn luo_vcpu(ctx: ProbeContext) -> u32 {
-    let raw = ctx.as_ptr();
-    // SAFETY: the helper takes the program's own context.
-    let cookie = unsafe { bpf_get_attach_cookie(raw) };
-    if cookie_returning(cookie) {
-        let ret: u64 = RetProbeContext::new(raw).ret();
-        leave_guest(ret as i32);
-    } else {
-        enter_guest(ctx.arg(0).unwrap_or(0));
-    }
     0
 }
 
@@ -400,129 +376,6 @@ fn sum(event: &Event, ret: u64, null_fails: bool) {
     let errno = (-4095..0).contains(&i64::from(ret as i32));
     if errno || ret == 0 && null_fails {
         sum.failed += 1;
-    }
-}
-
-/// A thread begins to run a virtual CPU.
-#[inline(always)]
-fn enter_guest(vcpu: u64) {
-    let ids = bpf_get_current_pid_tgid();
-    let tid = ids as u32;
-    // SAFETY: a value of the map, read once.
-    let known = SLOT_OF_THREAD.get_ptr(tid).map(|slot| unsafe { *slot });
-    let known = known.and_then(|slot| VCPUS.get_ptr_mut(slot));
-    // SAFETY: as above, a word.
-    let slot = match known.filter(|slot| unsafe { (**slot).vcpu == vcpu && (**slot).ids == ids }) {
-        Some(slot) => slot,
-        None => match slot_of(vcpu, ids) {
-            Some(slot) => slot,
-            None => return,
-        },
-    };
-    // SAFETY: helpers that take nothing; words of a slot that one thread at a time has: the
-    // kernel runs a virtual CPU on one.
-    unsafe {
-        let now = bpf_ktime_get_boot_ns();
-        (&raw mut (*slot).entry).write(now);
-        if (*slot).first == 0 {
-            (&raw mut (*slot).first).write(now);
-        }
-    }
-}
-
-/// The slot of a virtual CPU that this thread has not run last.
-#[inline(always)]
-fn slot_of(vcpu: u64, ids: u64) -> Option<*mut Vcpu> {
-    // SAFETY: a value of the map, read once.
-    let known = SLOT_OF_VCPU.get_ptr(vcpu).map(|slot| unsafe { *slot });
-    let known = known.and_then(|number| Some((number, VCPUS.get_ptr_mut(number)?)));
-    // SAFETY: as above, a word.
-    let (number, slot) = match known.filter(|(_, slot)| unsafe { (**slot).vcpu } == vcpu) {
-        Some(known) => known,
-        None => claim(vcpu)?,
-    };
-    // SAFETY: as above.
-    let last = unsafe { (*slot).ids };
-    if last != ids {
-        let _ = SLOT_OF_THREAD.remove(last as u32);
-    }
-    let _ = SLOT_OF_THREAD.insert(ids as u32, number, 0);
-    // SAFETY: a slot that one thread at a time has; the machine is the first member of
-    // struct kvm_vcpu (include/linux/kvm_host.h), and the helper checks the address.
-    unsafe {
-        let vm = bpf_probe_read_kernel(vcpu as *const u64).unwrap_or(0);
-        let same = (*slot).vcpu == vcpu && (*slot).vm == vm && (*slot).ids >> 32 == ids >> 32;
-        if !same {
-            // It was another's, or the kernel gave the address of one that is gone to a new one.
-            (&raw mut (*slot).first).write(0);
-            (&raw mut (*slot).tried).write(0);
-            (&raw mut (*slot).inside_ns).write(0);
-            (&raw mut (*slot).runs).write(0);
-            (&raw mut (*slot).back).write(0);
-            (&raw mut (*slot).stopped).write(0);
-        }
-        (&raw mut (*slot).vm).write(vm);
-        (&raw mut (*slot).ids).write(ids);
-        bpf_get_current_comm((&raw mut (*slot).comm).cast(), size_of::<[u64; 2]>() as u32);
-        (&raw mut (*slot).vcpu).write(vcpu);
-    }
-    Some(slot)
-}
-
-/// A slot for a virtual CPU that has none: of those of this CPU, the one that was claimed first.
-#[inline(always)]
-fn claim(vcpu: u64) -> Option<(u32, *mut Vcpu)> {
-    // SAFETY: a helper that takes nothing.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let stats = STATS.get_ptr_mut(cpu)?;
-    // SAFETY: a counter of this CPU's slot.
-    let claimed = unsafe { (*stats).vcpus };
-    // SAFETY: as above.
-    unsafe { add_one(&raw mut (*stats).vcpus) };
-    let number = cpu * VCPUS_PER_CPU + claimed as u32 % VCPUS_PER_CPU;
-    let slot = VCPUS.get_ptr_mut(number)?;
-    // SAFETY: a word of the slot.
-    let _ = SLOT_OF_VCPU.remove(unsafe { (*slot).vcpu });
-    let _ = SLOT_OF_VCPU.insert(vcpu, number, 0);
-    Some((number, slot))
-}
-
-/// The thread is back from the virtual CPU that it ran.
-#[inline(always)]
-fn leave_guest(ret: i32) {
-    let ids = bpf_get_current_pid_tgid();
-    // SAFETY: a value of the map, read once.
-    let number = SLOT_OF_THREAD
-        .get_ptr(ids as u32)
-        .map(|slot| unsafe { *slot });
-    let Some(slot) = number.and_then(|slot| VCPUS.get_ptr_mut(slot)) else {
-        return;
-    };
-    // SAFETY: a helper that takes nothing; words of a slot that only this thread has.
-    unsafe {
-        let entry = (*slot).entry;
-        if (*slot).ids != ids {
-            return;
-        }
-        let now = bpf_ktime_get_boot_ns();
-        // The entry of this one was missed.
-        let unseen = entry < (*slot).back;
-        let entry = if unseen { (*slot).back } else { entry };
-        let inside = now - entry;
-        (&raw mut (*slot).back).write(now);
-        (&raw mut (*slot).inside_ns).write((*slot).inside_ns + inside);
-        if ret == -EINTR && (inside < NO_RUN_NS || unseen) {
-            // Whether the guest ran at all is not known.
-            if (*slot).runs == 0 {
-                if (*slot).tried == 0 {
-                    (&raw mut (*slot).tried).write((*slot).first);
-                }
-                (&raw mut (*slot).first).write(0);
-            }
-            return;
-        }
-        (&raw mut (*slot).stopped).write(now);
-        add_one(&raw mut (*slot).runs);
     }
 }
 

@@ -16,6 +16,8 @@ pub mod name {
     /// [`super::Vcpu`], [`super::VCPUS_PER_CPU`] slots for each CPU, of those that were first
     /// run there.
     pub const VCPUS: &str = "VCPUS";
+    /// [`super::FirstIo`], slot by slot of [`VCPUS`].
+    pub const FIRST_IO: &str = "FIRST_IO";
 }
 
 /// Slots of [`name::HOT`] for each CPU.
@@ -126,6 +128,41 @@ impl From<Vcpu> for [u64; VCPU_WORDS] {
     }
 }
 
+/// The first I/O of a virtual machine since its slot was claimed. Times are of `CLOCK_BOOTTIME`,
+/// ns, 0 where there is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstIo {
+    /// An interrupt of a device was handed to KVM.
+    pub irq: u64,
+    /// The guest wrote to a doorbell (ioeventfd).
+    pub doorbell: u64,
+    /// `KVM_RUN` of the slot's virtual CPU returned 0: the VMM is to do something for the guest.
+    pub exit: u64,
+}
+
+impl FirstIo {
+    /// None yet.
+    pub const NONE: Self = Self {
+        irq: 0,
+        doorbell: 0,
+        exit: 0,
+    };
+}
+
+/// [`FirstIo`] as words.
+pub const FIRST_IO_WORDS: usize = size_of::<FirstIo>() / size_of::<u64>();
+
+impl From<[u64; FIRST_IO_WORDS]> for FirstIo {
+    fn from([irq, doorbell, exit]: [u64; FIRST_IO_WORDS]) -> Self {
+        Self {
+            irq,
+            doorbell,
+            exit,
+        }
+    }
+}
+
 /// What one CPU has counted since attach.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,6 +213,11 @@ impl From<[u64; CPU_STATS_WORDS]> for CpuStats {
     }
 }
 
+/// Words of a [`TailTarget`].
+pub const TAIL_TARGET_WORDS: usize = size_of::<TailTarget>() / size_of::<u64>();
+/// The one with its thread id, which arms it.
+pub const TAIL_ARMED_WORD: usize = 1;
+
 /// Where the thread that calls `reboot()` wants its records.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -192,7 +234,7 @@ pub struct TailTarget {
     pub reserved: u32,
 }
 
-impl From<TailTarget> for [u64; 3] {
+impl From<TailTarget> for [u64; TAIL_TARGET_WORDS] {
     fn from(target: TailTarget) -> Self {
         let TailTarget {
             base,
@@ -315,3 +357,7 @@ pub const SESSION_IOCTL: u8 = Capture::SessionIoctl as u8;
 pub const KERNEL_NAME: u8 = Capture::KernelName as u8;
 /// [`Capture::Device`] as the programs compare it.
 pub const DEVICE: u8 = Capture::Device as u8;
+/// [`Capture::IrqLine`] as the programs compare it.
+pub const IRQ_LINE: u8 = Capture::IrqLine as u8;
+/// [`Capture::Doorbell`] as the programs compare it.
+pub const DOORBELL: u8 = Capture::Doorbell as u8;

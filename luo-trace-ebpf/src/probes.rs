@@ -22,6 +22,13 @@ pub enum Capture {
     Device = 4,
     /// `a`, `b`, `c`, `comm` = symbol of the function that the tracepoint is about.
     Symbol = 5,
+    /// No record: the first argument is a virtual machine, the second the source of an interrupt,
+    /// the fourth its level.
+    IrqLine = 6,
+    /// No record: the second argument is a virtual machine.
+    Msi = 7,
+    /// No record: the first argument is a virtual CPU.
+    Doorbell = 8,
 }
 
 /// Where a probe sits.
@@ -46,6 +53,8 @@ pub enum Retention {
     Summed,
     /// As often as a virtual CPU comes out: the last ones of each virtual CPU, no record.
     Vcpu,
+    /// The first one of each virtual machine, no record.
+    FirstIo,
 }
 
 /// A series of Linux: 7.3 is `(7, 3)`.
@@ -203,6 +212,12 @@ impl Probe {
             self.activity,
             Activity::Restore | Activity::Finish | Activity::Guest
         )
+    }
+
+    /// Whether its returns are of interest.
+    #[must_use]
+    pub fn has_return(&self) -> bool {
+        self.returns != Returns::Never && self.retention != Retention::FirstIo
     }
 
     /// The row of this name, if this build has one.

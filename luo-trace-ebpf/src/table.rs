@@ -105,6 +105,10 @@ pub enum ProbeId {
     VprintkEmit = 145,
     // Virtual machines.
     KvmArchVcpuIoctlRun = 150,
+    KvmSetIrq = 151,
+    KvmSetMsi = 152,
+    KvmArchSetIrqInatomic = 153,
+    IoeventfdWrite = 154,
     /// What was found in the running kernel ([`crate::handlers`]): the rows differ by number.
     Found = 160,
 }
@@ -279,6 +283,21 @@ const fn vcpu(id: ProbeId, name: &'static str, file: &'static str, proto: &'stat
     let absence = "when virtual machines stopped, and when they ran again";
     let mut row = row(id, name, file, proto, Activity::Guest, absence);
     row.retention = Retention::Vcpu;
+    row.optional = true;
+    row
+}
+
+/// A row for what brings the I/O of virtual machines.
+const fn first_io(
+    id: ProbeId,
+    name: &'static str,
+    file: &'static str,
+    proto: &'static str,
+    capture: Capture,
+) -> Probe {
+    let absence = "when the devices of virtual machines spoke again";
+    let mut row = row(id, name, file, proto, Activity::Guest, absence).capture(capture);
+    row.retention = Retention::FirstIo;
     row.optional = true;
     row
 }
@@ -531,6 +550,17 @@ pub const PROBES: &[Probe] = &[
         Activity::Stop, "what the kernel's messages cost on the way down").way_down(),
     vcpu(ProbeId::KvmArchVcpuIoctlRun, "kvm_arch_vcpu_ioctl_run", "arch/x86/kvm/x86.c",
         "int kvm_arch_vcpu_ioctl_run(struct kvm_vcpu *vcpu)"),
+    first_io(ProbeId::KvmSetIrq, "kvm_set_irq", "virt/kvm/irqchip.c",
+        "int kvm_set_irq(struct kvm *kvm, int irq_source_id, u32 irq, int level, bool line_status)", Capture::IrqLine),
+    first_io(ProbeId::KvmSetMsi, "kvm_set_msi", "arch/x86/kvm/irq.c",
+        "int kvm_set_msi(struct kvm_kernel_irq_routing_entry *e, struct kvm *kvm, int irq_source_id, int level, bool line_status)",
+        Capture::Msi),
+    first_io(ProbeId::KvmArchSetIrqInatomic, "kvm_arch_set_irq_inatomic", "arch/x86/kvm/irq.c",
+        "int kvm_arch_set_irq_inatomic(struct kvm_kernel_irq_routing_entry *e, struct kvm *kvm, int irq_source_id, int level, bool line_status)",
+        Capture::Msi),
+    first_io(ProbeId::IoeventfdWrite, "ioeventfd_write", "virt/kvm/eventfd.c",
+        "static int ioeventfd_write(struct kvm_vcpu *vcpu, struct kvm_io_device *this, gpa_t addr, int len, const void *val)",
+        Capture::Doorbell),
 ];
 
 #[cfg(test)]

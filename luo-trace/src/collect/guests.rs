@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use luo_trace_ebpf::maps::Vcpu;
+use luo_trace_ebpf::maps::{FirstIo, Vcpu};
 
 use crate::host::ending::Every;
 use crate::join::OldHalf;
@@ -12,6 +12,9 @@ use crate::sources::boot_trace;
 
 /// This long without another virtual CPU that runs again ends the wait for the rest.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// This long after the last one for the devices of their machines to speak.
+const FOR_IO: Duration = Duration::from_secs(1);
 
 /// Between two looks into the boot trace: each takes the kernel a few us a line.
 const LOOK: Duration = Duration::from_millis(250);
@@ -56,7 +59,12 @@ impl Guests {
         if back > self.back || self.last.is_none() {
             (self.back, self.last) = (back, Some(Instant::now()));
         }
-        back >= self.expected || self.last.is_some_and(|last| last.elapsed() > QUIET)
+        let waited = self.last.map_or(Duration::ZERO, |last| last.elapsed());
+        if back < self.expected {
+            return waited > QUIET;
+        }
+        let spoke = probes.first_io().unwrap_or_default();
+        waited > FOR_IO || spoke.of.values().all(|first| *first != FirstIo::NONE)
     }
 }
 

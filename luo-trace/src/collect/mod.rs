@@ -304,6 +304,7 @@ fn finish(
         counters,
         vmms: vmms(&vcpus, &boot),
         vcpus,
+        first_io: probes.as_ref().and_then(Probes::first_io),
         attach: probes
             .as_ref()
             .map(|probes| record::attached(probes, KernelSide::New)),

@@ -27,6 +27,7 @@ use reports::model::{
 
 use crate::carrier::{Counters, Found, Meta, Vcpus};
 use crate::clock::{BootNs, Bridge, New, Old};
+use crate::probes::Spoke;
 pub(crate) use crate::sources::hole;
 use crate::sources::manager::Manager;
 use crate::sources::persistent::Kept;
@@ -86,6 +87,8 @@ pub struct NewHalf {
     pub counters: Counters,
     /// The virtual CPUs that it ran.
     pub vcpus: Vec<Vcpu>,
+    /// When the devices of its machines first spoke, where that was looked for.
+    pub first_io: Option<Spoke>,
     /// What the processes are called that ran them.
     pub vmms: Vec<(u32, String)>,
     /// How the probes were attached, if they were.

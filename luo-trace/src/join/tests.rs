@@ -138,6 +138,7 @@ pub(super) fn halves() -> Halves {
         hot: Vec::new(),
         counters: Counters::default(),
         vcpus: Vec::new(),
+        first_io: None,
         vmms: Vec::new(),
         attach: Some(attach(KernelSide::New)),
         missing: Vec::new(),

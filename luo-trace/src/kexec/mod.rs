@@ -11,9 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aya::maps::{Array, Map, MapData};
+use aya::maps::MapData;
 use luo_trace_ebpf::Command as Ioctl;
-use luo_trace_ebpf::maps::TailTarget;
+use luo_trace_ebpf::maps::{TAIL_ARMED_WORD, TAIL_TARGET_WORDS, TailTarget};
 use rustix::system::RebootCommand;
 
 use crate::carrier::{self, Tail};
@@ -22,6 +22,7 @@ use crate::exit::Failure;
 use crate::host::state::State;
 use crate::join::{Call, Calls};
 use crate::liveupdate;
+use crate::probes::Slots;
 use crate::sources::boot_args::{self, BootTrace, Room};
 use crate::sources::facts;
 use bootconfig::{ConfigError, WithConfig};
@@ -113,7 +114,7 @@ impl Prepared {
         rustix::fs::sync();
         let news = News::from_now();
         let error = jump(self.armed.as_ref().map(|a| &a.tail));
-        if let Some(mut armed) = self.armed {
+        if let Some(armed) = self.armed {
             armed.disarm();
         }
         if let Some(mut recorder) = self.recorder {
@@ -269,7 +270,7 @@ fn stop(recorder: &mut Child) {
 /// The tail, mapped here and known to the probes.
 struct Armed {
     tail: Tail,
-    target: Array<MapData, [u64; 3]>,
+    target: Slots<TAIL_TARGET_WORDS>,
 }
 
 fn arm(state: &State) -> anyhow::Result<Armed> {
@@ -277,27 +278,28 @@ fn arm(state: &State) -> anyhow::Result<Armed> {
         anyhow::bail!("{why}");
     }
     let tail = Tail::open(state.open_carrier()?)?;
-    let mut target = Array::try_from(Map::Array(MapData::from_id(state.tail_map)?))?;
+    let target = Slots::new(MapData::from_id(state.tail_map)?)?;
     let tid = rustix::thread::gettid()
         .as_raw_nonzero()
         .get()
         .cast_unsigned();
-    let armed = TailTarget {
+    let [base, armed, next] = <[u64; TAIL_TARGET_WORDS]>::from(TailTarget {
         base: tail.address(),
         slots: tail.slots(),
         next: tail.used(),
         tid,
         ..TailTarget::default()
-    };
-    target.set(0, <[u64; 3]>::from(armed), 0)?;
+    });
+    // The thread last: it is what the programs look for.
+    for (word, value) in [(0, base), (2, next), (TAIL_ARMED_WORD, armed)] {
+        target.store(0, word, value);
+    }
     Ok(Armed { tail, target })
 }
 
 impl Armed {
-    fn disarm(&mut self) {
-        let _ = self
-            .target
-            .set(0, <[u64; 3]>::from(TailTarget::default()), 0);
+    fn disarm(&self) {
+        self.target.store(0, TAIL_ARMED_WORD, 0);
     }
 }
 

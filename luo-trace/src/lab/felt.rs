@@ -32,6 +32,7 @@ pub fn testify(run: &mut Run, report: &MachineReport) {
         if let Some(vcpu) = vcpus.find(|vcpu| vcpu.index == felt.vcpu) {
             let ns = |cycles| felt.ns(cycles);
             let first_tick = felt.tick.to.checked_sub(felt.tsc.to);
+            let first_io = felt.device.checked_sub(felt.tsc.to);
             vcpu.felt = Some(model::Felt {
                 tsc_ns: ns(felt.tsc.length()),
                 clock_ns: felt.kvmclock.length(),
@@ -39,6 +40,7 @@ pub fn testify(run: &mut Run, report: &MachineReport) {
                 clock_back_ns: felt.kvmclock.back_max,
                 tick_ns: ns(felt.tick.length()),
                 first_tick_ns: first_tick.map(ns),
+                first_io_ns: first_io.map(ns),
             });
         }
     }

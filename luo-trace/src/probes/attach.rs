@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{Map, RingBuf};
 use luo_trace_ebpf::maps::{cookie, name, returning};
-use luo_trace_ebpf::{Probe, Returns, Site};
+use luo_trace_ebpf::{Probe, Retention, Site};
+
+use crate::clock::Anchor;
 
 use super::bpf::{self, AttachTo};
 use super::handlers::{self, Search, Told};
@@ -54,6 +56,7 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
         stats,
         hot,
         vcpus: None,
+        first_io: None,
         later: Vec::new(),
         object: None,
         programs: vec![program],
@@ -75,29 +78,48 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
     Ok(probes)
 }
 
-/// Attaches what waits until there is time for it: what runs virtual CPUs.
+/// Attaches what waits until there is time for it: virtual machines.
 pub(super) fn arm_later(probes: &mut Probes) -> Result<(), ArmError> {
     let rows = std::mem::take(&mut probes.later);
-    let Some(mut programs) = probes.object.take().filter(|_| !rows.is_empty()) else {
+    let (io, runs): (Vec<&'static Probe>, Vec<_>) = rows
+        .into_iter()
+        .partition(|probe| probe.retention == Retention::FirstIo);
+    let Some(mut programs) = probes.object.take() else {
         return Ok(());
     };
-    let (placed, missing) = symbols::look_up(&rows).map_err(|e| ArmError::Link(e.to_string()))?;
+    let unmapped = |e: io::Error| ArmError::Object(e.to_string());
+    let vcpus = Slots::new(programs.take_map(name::VCPUS)?).map_err(unmapped)?;
+    let first_io = Slots::new(programs.take_map(name::FIRST_IO)?).map_err(unmapped)?;
+    // Before it is seen when virtual CPUs run: who was seen to run was seen to speak.
+    if link_later(probes, &mut programs, &io, "luo_first_io")? {
+        probes.first_io = Some((first_io, Anchor::sample().boot_ns));
+    }
+    if link_later(probes, &mut programs, &runs, "luo_vcpu")? {
+        probes.vcpus = Some(vcpus);
+    }
+    Ok(())
+}
+
+/// Attaches a program to the functions of these rows that the kernel has; whether it has any.
+fn link_later(
+    probes: &mut Probes,
+    programs: &mut Programs,
+    rows: &[&'static Probe],
+    name: &str,
+) -> Result<bool, ArmError> {
+    let (placed, missing) = symbols::look_up(rows).map_err(|e| ArmError::Link(e.to_string()))?;
     probes.missing.extend(missing);
     if placed.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    let program = programs.load("luo_vcpu", AttachTo::KprobeMulti)?;
-    let slots = Slots::new(programs.take_map(name::VCPUS)?);
-    probes.vcpus = slots
-        .map(Some)
-        .map_err(|e| ArmError::Object(e.to_string()))?;
-    let linked = link_functions(&rows, Ok((placed, Vec::new())), &program);
+    let program = programs.load(name, AttachTo::KprobeMulti)?;
+    let linked = link_functions(rows, Ok((placed, Vec::new())), &program);
     let ((placed, missing), links) = linked.map_err(ArmError::Link)?;
     probes.placed.extend(placed);
     probes.missing.extend(missing);
     probes.links.extend(links);
     probes.programs.push(program);
-    Ok(())
+    Ok(true)
 }
 
 /// What is to be attached to.
@@ -152,6 +174,9 @@ fn link_all(program: &OwnedFd, placed: &[Placed]) -> io::Result<Vec<OwnedFd>> {
     if placed.is_empty() {
         return Ok(Vec::new());
     }
+    if !placed.iter().any(|p| p.probe.has_return()) {
+        return Ok(vec![link(program, placed, false)?]);
+    }
     std::thread::scope(|scope| {
         let returns = scope.spawn(|| link(program, placed, true));
         let entries = link(program, placed, false)?;
@@ -165,7 +190,7 @@ fn link_all(program: &OwnedFd, placed: &[Placed]) -> io::Result<Vec<OwnedFd>> {
 fn link(program: &OwnedFd, placed: &[Placed], returns: bool) -> io::Result<OwnedFd> {
     let chosen = placed.iter();
     let chosen: Vec<_> = chosen
-        .filter(|p| !returns || p.probe.returns != Returns::Never)
+        .filter(|p| !returns || p.probe.has_return())
         .collect();
     let cookies = chosen.iter().map(|p| match cookie(p.probe) {
         entry if returns => returning(entry),

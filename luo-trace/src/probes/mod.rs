@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use luo_trace_ebpf::maps::{
-    CPU_STATS_WORDS, CpuStats, HOT_PER_CPU, HOT_STATS_WORDS, HotStats, VCPU_WORDS, VCPUS_PER_CPU,
-    Vcpu,
+    CPU_STATS_WORDS, CpuStats, FIRST_IO_WORDS, FirstIo, HOT_PER_CPU, HOT_STATS_WORDS, HotStats,
+    VCPU_WORDS, VCPUS_PER_CPU, Vcpu,
 };
 use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId, Retention};
 
@@ -26,7 +26,7 @@ use crate::carrier::{Counters, Found};
 use handlers::Search;
 pub use handlers::Told;
 use kallsyms::Kallsyms;
-use slots::Slots;
+pub use slots::Slots;
 
 /// How functions are probed, as a run has it.
 pub const MECHANISM: &str = "kprobe.multi";
@@ -127,6 +127,15 @@ pub fn text() -> io::Result<u64> {
 /// The symbol of that (include/asm-generic/sections.h, v7.3).
 const TEXT: &str = "_text";
 
+/// When the devices of virtual machines first spoke.
+#[derive(Clone, Debug, Default)]
+pub struct Spoke {
+    /// Since when all that they say is seen, ns of `CLOCK_BOOTTIME`.
+    pub since: u64,
+    /// By the address of each machine.
+    pub of: BTreeMap<u64, FirstIo>,
+}
+
 /// Armed probes and the maps behind them. Dropping it detaches them.
 pub struct Probes {
     pub placed: Vec<Placed>,
@@ -146,6 +155,8 @@ pub struct Probes {
     hot: Slots<HOT_STATS_WORDS>,
     /// Once it is seen when virtual CPUs run.
     vcpus: Option<Slots<VCPU_WORDS>>,
+    /// The same slots, and since when all devices are heard.
+    first_io: Option<(Slots<FIRST_IO_WORDS>, u64)>,
     /// What is to be attached when there is time for it, and from what.
     later: Vec<&'static Probe>,
     object: Option<object::Programs>,
@@ -156,7 +167,8 @@ pub struct Probes {
 impl Probes {
     /// Attaches the whole table, but for what is left out as if this kernel lacked it.
     pub fn arm(without: &[&Probe]) -> Result<Self, ArmError> {
-        let mut armed = Self::arm_rows(without, |_| true, true)?;
+        let ours = |p: &Probe| p.retention != Retention::FirstIo;
+        let mut armed = Self::arm_rows(without, ours, true)?;
         armed.watch_vcpus();
         Ok(armed)
     }
@@ -175,9 +187,10 @@ impl Probes {
         let left_out = |p: &&Probe| without.iter().any(|out| out.number == p.number);
         let here = |p: &&Probe| of(p) && p.is_on(std::env::consts::ARCH);
         let (out, rows): (Vec<_>, Vec<_>) = PROBES.iter().filter(here).partition(left_out);
-        let (later, rows): (Vec<&'static Probe>, Vec<_>) = rows
-            .into_iter()
-            .partition(|p: &&'static Probe| p.retention == Retention::Vcpu);
+        let (later, rows): (Vec<&'static Probe>, Vec<_>) =
+            rows.into_iter().partition(|p: &&'static Probe| {
+                matches!(p.retention, Retention::Vcpu | Retention::FirstIo)
+            });
         let mut armed = attach::arm(&rows, Search { of, by_name })?;
         armed.later = later;
         armed.missing.extend(out.into_iter().map(|probe| Missing {
@@ -239,24 +252,46 @@ impl Probes {
 
     /// Virtual CPUs that were run since attach.
     pub fn vcpus(&self) -> Vec<Vcpu> {
-        let per_cpu = VCPUS_PER_CPU as usize;
-        let cpus = self.stats.iter().map(CpuStats::from).enumerate();
-        let used = cpus.flat_map(|(cpu, stats)| {
-            let used = usize::try_from(stats.vcpus).unwrap_or(per_cpu);
-            (cpu * per_cpu..).take(used.min(per_cpu))
-        });
-        let Some(slots) = &self.vcpus else {
-            return Vec::new();
-        };
-        let slots = used.map(|slot| Vcpu::from(slots.get(slot)));
         let mut newest: BTreeMap<u64, Vcpu> = BTreeMap::new();
-        for slot in slots.filter(|slot| slot.vcpu != 0) {
+        for (_, slot) in self.vcpu_slots() {
             let of = newest.entry(slot.vcpu).or_insert(slot);
             if slot.entry > of.entry {
                 *of = slot;
             }
         }
         newest.into_values().collect()
+    }
+
+    /// The first I/O of machines since each first ran, where that is looked for.
+    pub fn first_io(&self) -> Option<Spoke> {
+        let earliest = |a: u64, b: u64| if a == 0 || (b != 0 && b < a) { b } else { a };
+        let (slots, since) = self.first_io.as_ref()?;
+        let mut of: BTreeMap<u64, FirstIo> = BTreeMap::new();
+        for (number, slot) in self.vcpu_slots() {
+            let first = FirstIo::from(slots.get(number));
+            let known = of.entry(slot.vm).or_default();
+            *known = FirstIo {
+                irq: earliest(known.irq, first.irq),
+                doorbell: earliest(known.doorbell, first.doorbell),
+                exit: earliest(known.exit, first.exit),
+            };
+        }
+        Some(Spoke { since: *since, of })
+    }
+
+    /// The slots that are in use, and their numbers.
+    fn vcpu_slots(&self) -> impl Iterator<Item = (usize, Vcpu)> {
+        let per_cpu = VCPUS_PER_CPU as usize;
+        let slots = self.vcpus.iter();
+        slots.flat_map(move |slots| {
+            let cpus = self.stats.iter().map(CpuStats::from).enumerate();
+            let used = cpus.flat_map(move |(cpu, stats)| {
+                let used = usize::try_from(stats.vcpus).unwrap_or(per_cpu);
+                (cpu * per_cpu..).take(used.min(per_cpu))
+            });
+            let read = used.map(|number| (number, Vcpu::from(slots.get(number))));
+            read.filter(|(_, slot)| slot.vcpu != 0)
+        })
     }
 
     /// Sums of the hot probes that were hit, by probe number.

@@ -1,5 +1,5 @@
-//! The counters of the programs, read where they lie: a bpf(2) call on a map keeps every
-//! kprobe program from running on its CPU while it lasts (`bpf_disable_instrumentation`,
+//! Maps that are read and written where they lie: a bpf(2) call on a map keeps every kprobe
+//! program from running on its CPU while it lasts (`bpf_disable_instrumentation`,
 //! include/linux/bpf.h, v7.3), and who preempts it there goes by unseen.
 
 use std::io;
@@ -41,6 +41,16 @@ impl<const N: usize> Slots<N> {
     /// Where there is no such element.
     pub fn get(&self, index: usize) -> [u64; N] {
         std::array::from_fn(|i| self.memory.load_word((index * N + i) * size_of::<u64>()))
+    }
+
+    /// Stores a word of an element after all earlier stores.
+    ///
+    /// # Panics
+    /// Where there is no such element.
+    pub fn store(&self, index: usize, word: usize, value: u64) {
+        assert!(word < N);
+        let at = (index * N + word) * size_of::<u64>();
+        self.memory.store_word(at, value);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = [u64; N]> {

@@ -1,6 +1,6 @@
 //! Virtual machines that are carried over, and say themselves how long they were out.
 
-use reports::model::{GUEST, Guest, Matched, Run, Window};
+use reports::model::{GUEST, Guest, IoKind, Matched, Run, Window};
 
 use super::support::{KERNEL, KERNEL_HOST, lab};
 
@@ -87,6 +87,32 @@ fn a_pause_for_nothing_and_a_clock_that_stood_still_are_told() {
     );
     assert!(lint(&run, "guest.tsc-jumped").is_some(), "{:?}", run.lints);
     assert_eq!(lint(&run, "guest.clock-jumped"), None);
+}
+
+/// The machine's first virtual CPU notes when the interrupt of its device arrived.
+#[test]
+#[ignore = "boots a VM"]
+fn devices_that_are_silent_after_the_resumption_are_told() {
+    let silent = 80 * MS;
+    let args = "--detail --workload memfd=1x64K,kvm=1x16M,guest.silence=80ms";
+    let run = lab(KERNEL, args).succeeded().run(1);
+    check(&run, 1, 1);
+    let guest = &run.guests[0];
+    let first = guest.first_io.expect("an interrupt");
+    assert_eq!(first.by, IoKind::Interrupt);
+    let (from, to) = guest.silence().unwrap();
+    // The VMM waits from when it has told the virtual CPU's thread to run it.
+    let room = silent - 50 * MS..silent + 100 * MS;
+    assert!(room.contains(&(to - from)), "{} ns", to - from);
+    let [vcpu] = &guest.vcpus[..] else {
+        panic!("{guest:?}")
+    };
+    let felt = vcpu.felt.as_ref().unwrap();
+    let arrived = felt.tsc_ns + felt.first_io_ns.expect("it arrived");
+    let sent = first.t - vcpu.stopped_t.unwrap();
+    let late = i64::try_from(arrived).unwrap() - sent;
+    let error = i64::try_from(vcpu.error_ns + first.error_ns).unwrap();
+    assert!((-error..200 * MS).contains(&late), "{late} ns: {guest:?}");
 }
 
 #[test]

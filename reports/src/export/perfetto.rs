@@ -190,6 +190,12 @@ impl Writer {
                 named(&phase.id, "phase"),
             );
         }
+        if let (Some(silence), Some(first)) = (guest.silence(), guest.first_io) {
+            let mut event = named("new.resume.io", "phase");
+            let by = first.by.as_str();
+            event.debug_annotations.push(text("by", by));
+            self.slice(silence, track, event);
+        }
         for vcpu in &guest.vcpus {
             let out = vcpu
                 .stopped_t

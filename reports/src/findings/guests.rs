@@ -33,6 +33,7 @@ pub(super) fn section(run: &Run) -> Section {
             Cell::known(length(*window), Cell::length),
             part("old.pause").unwrap_or(Cell::Unknown),
             part("new.resume").unwrap_or(Cell::Unknown),
+            Cell::known(guest.silence().map(|(from, to)| to - from), Cell::length),
             Cell::known(felt.max(), Cell::length),
             Cell::text(match (guest.matched, guest.old_pid) {
                 (Some(matched), _) => matched.as_str(),
@@ -45,7 +46,7 @@ pub(super) fn section(run: &Run) -> Section {
     if let Some(more) = guests.len().checked_sub(LISTED).filter(|more| *more > 0) {
         lines.push(TableLine::of([Cell::Text(format!("({more} more)"))]));
     }
-    let columns = "guest <18 | vCPUs >5 | out >9 | pause >8 | resume >8 | felt >9 | by <8";
+    let columns = "guest <13 | vCPUs >5 | out >8 | pause >8 | resume >8 | I/O >8 | felt >8 | by <7";
     Section::lines("", Role::Lead, columns, lines)
 }
 

@@ -28,6 +28,54 @@ pub struct Guest {
     /// Contiguous partition of its window, in time order; empty where it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,
+    /// The first sign of its devices in the new kernel, if one was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_io: Option<FirstIo>,
+}
+
+/// The first sign of a virtual machine's devices since it ran again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FirstIo {
+    /// When, ns since the kexec began.
+    pub t: i64,
+    /// Bound on its error, ns.
+    pub error_ns: u64,
+    /// What it was.
+    pub by: IoKind,
+}
+
+/// How devices and a virtual machine speak to each other, as far as the host sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum IoKind {
+    /// A device interrupts the machine (MSI, interrupt line, irqfd).
+    Interrupt,
+    /// The machine writes to the doorbell of a device (ioeventfd).
+    Doorbell,
+    /// The machine leaves `KVM_RUN` for its VMM, e.g. for a port or a register of a device.
+    Exit,
+}
+
+impl IoKind {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interrupt => "interrupt",
+            Self::Doorbell => "doorbell",
+            Self::Exit => "exit",
+        }
+    }
+}
+
+impl Guest {
+    /// `new.resume.io`: from the start of the last virtual CPU to the first sign of a device, ns
+    /// since the kexec began; empty if that came first.
+    #[must_use]
+    pub fn silence(&self) -> Option<(i64, i64)> {
+        let ran = self.vcpus.iter().filter_map(|vcpu| vcpu.resumed_t).max()?;
+        Some((ran, self.first_io?.t.max(ran)))
+    }
 }
 
 /// What tells that a machine of the new kernel is one of the old kernel.
@@ -93,6 +141,9 @@ pub struct Felt {
     /// From its first instruction after the longest pause to the timer's first interrupt, ns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_tick_ns: Option<u64>,
+    /// From the same instruction to the first interrupt of a device, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_io_ns: Option<u64>,
 }
 
 impl GuestVcpu {

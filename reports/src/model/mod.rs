@@ -10,7 +10,7 @@ mod check;
 mod guest;
 pub mod phase;
 
-pub use guest::{Felt, GUEST, Guest, GuestVcpu, Matched};
+pub use guest::{Felt, FirstIo, GUEST, Guest, GuestVcpu, IoKind, Matched};
 pub use phase::{PhaseId, WINDOWS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -29,6 +29,8 @@ pub(super) struct Found {
 /// A virtual machine in one kernel.
 struct Machine<'a> {
     pid: u32,
+    /// Its address in the kernel.
+    vm: u64,
     /// What its process is called.
     name: &'a str,
     /// What its process called it in a mark.
@@ -133,13 +135,14 @@ impl<'a, K: Side> Said<'a, K> {
         for vcpu in vcpus {
             of.entry((vcpu.pid(), vcpu.vm)).or_default().push(vcpu);
         }
-        let machine = |((pid, _), vcpus): ((u32, u64), Vec<&'a Vcpu>)| {
+        let machine = |((pid, vm), vcpus): ((u32, u64), Vec<&'a Vcpu>)| {
             let files = self.calls.iter().filter(|call| call.pid == pid);
             let sessions = files.filter_map(|call| Some(call.file(self.command)?.0));
             let mark = self.marks.iter().rfind(|(by, _)| *by == pid);
             let name = self.vmms.iter().find(|(of, _)| *of == pid);
             Machine {
                 pid,
+                vm,
                 name: name.map_or("", |(_, name)| name),
                 mark: mark.map(|(_, name)| *name),
                 sessions: sessions.collect(),

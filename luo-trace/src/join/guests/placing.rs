@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use luo_trace_ebpf::ProbeId;
 use luo_trace_ebpf::maps::Vcpu;
 use reports::model::phase::PhaseId;
-use reports::model::{DEFAULT_WINDOW, GUEST, Guest, GuestVcpu, Matched, Phase, Source, Window};
+use reports::model::{
+    DEFAULT_WINDOW, FirstIo, GUEST, Guest, GuestVcpu, IoKind, Matched, Phase, Source, Window,
+};
 
 use super::{Machine, Ran};
 use crate::clock::{BootNs, New, Old};
@@ -72,6 +74,7 @@ impl<'a> Placing<'a> {
             new_pid: new.map(|machine| machine.pid),
             vcpus,
             phases: Vec::new(),
+            first_io: new.and_then(|machine| self.first_io(machine)),
         };
         let all = |ends: Vec<Option<At>>| ends.into_iter().collect::<Option<Vec<At>>>();
         let ends = all(stops).zip(all(starts)).filter(|_| matched.is_some());
@@ -137,6 +140,34 @@ impl<'a> Placing<'a> {
             |stamp| boot::error(stamp, timeline),
         );
         Some((New::place(timeline, first), error + doubt))
+    }
+
+    /// When the devices of a machine first spoke in the new kernel; nothing where it may have
+    /// run, and they have spoken, before the probes were armed.
+    fn first_io(&self, machine: &Machine<'_>) -> Option<FirstIo> {
+        let spoke = self.joined.new.first_io.as_ref()?;
+        let mut ran = machine.vcpus.values().flat_map(|v| [v.first, v.tried]);
+        if ran.any(|at| at != 0 && at < spoke.since) {
+            return None;
+        }
+        let luo_trace_ebpf::maps::FirstIo {
+            irq,
+            doorbell,
+            exit,
+        } = *spoke.of.get(&machine.vm)?;
+        let seen = [
+            (irq, IoKind::Interrupt),
+            (doorbell, IoKind::Doorbell),
+            (exit, IoKind::Exit),
+        ];
+        let seen = seen.into_iter().filter(|(at, _)| *at != 0);
+        let (at, by) = seen.min_by_key(|(at, _)| *at).filter(|_| self.across)?;
+        let at = BootNs::<New>::stamped(at);
+        Some(FirstIo {
+            t: New::place(&self.joined.timeline, at),
+            error_ns: self.joined.timeline.error_at(at),
+            by,
+        })
     }
 
     /// Why a machine has no window.

@@ -1,10 +1,11 @@
-use luo_trace_ebpf::{Event, Kind, ProbeId};
-use reports::model::{GuestVcpu, Matched, Source};
+use luo_trace_ebpf::{Event, Kind, ProbeId, maps};
+use reports::model::{GuestVcpu, IoKind, Matched, Source};
 
 use super::super::oracle::plain;
 use super::super::{BootMark, Halves, join};
 use super::*;
 use crate::clock::BootNs;
+use crate::probes::Spoke;
 
 const VMM: u32 = 100;
 
@@ -256,6 +257,36 @@ fn what_ran_before_the_probes_were_armed_is_in_the_kernels_own_trace() {
     let (traced, probed) = (window(&run).unwrap(), window(&whole).unwrap());
     assert_eq!((traced.start, traced.end), (probed.start, probed.end));
     assert_eq!(traced.error_ns, probed.error_ns + 40);
+}
+
+#[test]
+fn devices_are_silent_from_the_last_run_to_the_first_sign_of_one() {
+    let mut halves = carried();
+    let vm = halves.new.vcpus[0].vm;
+    let [ran, last] = [1, 0].map(|n| halves.new.vcpus[n].first);
+    let spoke = |since| {
+        let first = maps::FirstIo {
+            irq: last + 80_000_000,
+            doorbell: last + 95_000_000,
+            exit: 0,
+        };
+        Some(Spoke {
+            since,
+            of: [(vm, first)].into(),
+        })
+    };
+    halves.new.first_io = spoke(ran);
+    let run = join(halves);
+    assert_eq!(run.check(), Vec::<String>::new());
+    let guest = &run.guests[0];
+    let (from, to) = guest.silence().unwrap();
+    assert_eq!((from, to - from), (window(&run).unwrap().end, 80_000_000));
+    assert_eq!(guest.first_io.unwrap().by, IoKind::Interrupt);
+
+    // It had run before anybody listened: its devices may have spoken, too.
+    let mut halves = carried();
+    halves.new.first_io = spoke(ran + 1);
+    assert_eq!(join(halves).guests[0].first_io, None);
 }
 
 #[test]

@@ -241,6 +241,8 @@ fn go_on(number: u32, machines: &Machines, files: &Files) -> Result<(Vm, Vec<Fel
     let before = vmm::felt(&files.ram)?;
     let vm = Vm::restore(&files.ram, &files.saved()?, machines.options)?;
     vm.resume()?;
+    thread::sleep(machines.options.silence);
+    vm.interrupt()?;
     Ok((vm, before))
 }
 

@@ -23,6 +23,10 @@ impl Vm {
         match *self {}
     }
 
+    pub fn interrupt(&self) -> Result<()> {
+        match *self {}
+    }
+
     pub fn pause(&self) -> Result<()> {
         match *self {}
     }

@@ -28,6 +28,9 @@ pub struct Felt {
     pub ticks: u64,
     /// Between two of those, in cycles. `to` is the first one after the gap.
     pub tick: Gap,
+    /// Its TSC at the first interrupt of a device, 0 where there was none.
+    #[serde(default)]
+    pub device: u64,
     /// Words of memory that it found other than it had left them.
     pub wrong: u64,
 }
@@ -88,6 +91,7 @@ pub fn felt(ram: &File) -> Result<Vec<Felt>> {
             kvmclock: area.kvmclock.into(),
             ticks: area.ticks,
             tick: area.tick.into(),
+            device: area.device,
             wrong: area.wrong,
         })
     };

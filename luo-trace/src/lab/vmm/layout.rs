@@ -128,6 +128,8 @@ pub struct Area {
     pub tsc: Gap,
     pub kvmclock: Gap,
     pub tick: Gap,
+    /// The TSC at the first interrupt of a device since the gaps were forgotten.
+    pub device: u64,
 }
 
 const _: () = assert!(size_of::<Area>() as u64 <= RING);

@@ -23,6 +23,8 @@ mod vm;
 #[path = "absent.rs"]
 mod vm;
 
+use std::time::Duration;
+
 pub use felt::{Felt, felt, heartbeats, verify};
 pub use vm::Vm;
 
@@ -51,12 +53,24 @@ impl Load {
 }
 
 /// How a guest goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Its TSC.
     pub tsc: Clock,
     /// Its kvmclock.
     pub clock: Clock,
+    /// From its resumption to the first interrupt of a device.
+    pub silence: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tsc: Clock::default(),
+            clock: Clock::default(),
+            silence: Duration::from_millis(20),
+        }
+    }
 }
 
 /// What becomes of a guest's clock.

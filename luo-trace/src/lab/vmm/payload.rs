@@ -11,6 +11,8 @@ use super::layout::{Area, BEAT, CHUNK, CODE, Gap, PER_PASS, PER_WORD, PvClock, R
 
 /// The interrupt of the LAPIC's timer.
 pub const TICK_VECTOR: u32 = 32;
+/// The interrupt of a device.
+pub const DEVICE_VECTOR: u32 = 33;
 /// Of interrupts that were withdrawn.
 pub const SPURIOUS_VECTOR: u32 = 255;
 /// The port that `Load::Exits` writes to.
@@ -22,7 +24,7 @@ global_asm!(
     ".pushsection .rodata.luo_guest, \"a\"",
     ".balign 16",
     ".globl luo_guest_begin, luo_guest_clocks, luo_guest_exits, luo_guest_idle",
-    ".globl luo_guest_tick, luo_guest_spurious, luo_guest_end",
+    ".globl luo_guest_tick, luo_guest_device, luo_guest_spurious, luo_guest_end",
     //
     // Takes the reading in `now` into a gap. Destroys rcx, rdx and rsi.
     ".macro luo_gap at, now",
@@ -136,6 +138,7 @@ global_asm!(
     "    luo_forget {TSC}",
     "    luo_forget {KVMCLOCK}",
     "    luo_forget {TICK}",
+    "    mov qword ptr gs:[{DEVICE}], 0",
     "    mov gs:[{TSC} + {LAST}], r9",
     "    mov gs:[{KVMCLOCK} + {LAST}], r8",
     "    mov gs:[{FORGOTTEN}], rax",
@@ -227,6 +230,31 @@ global_asm!(
     "luo_guest_spurious:",
     "    iretq",
     //
+    "luo_guest_device:",
+    "    push rax",
+    "    push rcx",
+    "    push rdx",
+    "    push rsi",
+    "    push r8",
+    "    push r9",
+    "    luo_clocks",
+    "    luo_gap {TSC}, r9",
+    "    luo_gap {KVMCLOCK}, r8",
+    "    cmp qword ptr gs:[{DEVICE}], 0",
+    "    jne 21f",
+    "    mov gs:[{DEVICE}], r9",
+    "21: xor eax, eax",
+    "    xor edx, edx",
+    "    mov ecx, 0x80b",
+    "    wrmsr",
+    "    pop r9",
+    "    pop r8",
+    "    pop rsi",
+    "    pop rdx",
+    "    pop rcx",
+    "    pop rax",
+    "    iretq",
+    //
     "luo_guest_exits:",
     "    xor ebx, ebx",
     "30: mov rax, gs:[{FORGET}]",
@@ -273,6 +301,7 @@ global_asm!(
     TSC = const offset_of!(Area, tsc),
     KVMCLOCK = const offset_of!(Area, kvmclock),
     TICK = const offset_of!(Area, tick),
+    DEVICE = const offset_of!(Area, device),
     PER_PASS = const PER_PASS,
     PER_WORD = const PER_WORD,
     CHUNK = const CHUNK,
@@ -292,6 +321,7 @@ unsafe extern "C" {
     safe static luo_guest_exits: u8;
     safe static luo_guest_idle: u8;
     safe static luo_guest_tick: u8;
+    safe static luo_guest_device: u8;
     safe static luo_guest_spurious: u8;
     safe static luo_guest_end: u8;
 }
@@ -314,9 +344,10 @@ pub fn entry(load: Load) -> u64 {
 }
 
 /// Where the interrupt handlers are, by vector.
-pub fn handlers() -> [(u32, u64); 2] {
+pub fn handlers() -> [(u32, u64); 3] {
     [
         (TICK_VECTOR, address(&luo_guest_tick)),
+        (DEVICE_VECTOR, address(&luo_guest_device)),
         (SPURIOUS_VECTOR, address(&luo_guest_spurious)),
     ]
 }

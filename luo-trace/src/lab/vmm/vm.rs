@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use kvm_bindings::{
     CpuId, KVM_CAP_SPLIT_IRQCHIP, KVM_CLOCK_TSC_STABLE, KVM_MAX_CPUID_ENTRIES, kvm_enable_cap,
-    kvm_userspace_memory_region,
+    kvm_msi, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use memmap2::{MmapOptions, MmapRaw};
@@ -18,7 +18,7 @@ use super::layout::{self, Area, Header};
 use super::state::{self, State};
 use super::time::{self, Stood};
 use super::vcpu::Vcpus;
-use super::{Load, Options, boot};
+use super::{Load, Options, boot, payload};
 
 /// A guest that runs, or is paused, in this process.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct Vm {
     header: Header,
 }
 
+/// The address to which a device writes to interrupt the APIC 0 (Intel SDM vol. 3A, 12.11.1).
+const MSI_TO_FIRST: u32 = 0xfee0_0000;
 /// How long the guest may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -87,6 +89,20 @@ impl Vm {
     /// Lets the guest run.
     pub fn resume(&self) -> Result<()> {
         self.vcpus.resume()
+    }
+
+    /// Interrupts the first vCPU as a device does.
+    pub fn interrupt(&self) -> Result<()> {
+        if self.header.load() != Load::Clocks {
+            return Ok(());
+        }
+        let msi = kvm_msi {
+            address_lo: MSI_TO_FIRST,
+            data: payload::DEVICE_VECTOR,
+            ..kvm_msi::default()
+        };
+        self.fd.signal_msi(msi).context("KVM_SIGNAL_MSI")?;
+        Ok(())
     }
 
     /// Stops the guest: all its vCPUs have left `KVM_RUN`.

@@ -70,6 +70,7 @@ impl Machines {
             "pause" => self.pause = parse_duration(value)?,
             "guest.load" => self.load = word(&LOADS, value)?,
             "guest.tsc" => self.options.tsc = word(&CLOCKS, value)?,
+            "guest.silence" => self.options.silence = parse_duration(value)?,
             "guest.files" => self.brokered = word(&FILES, value)?,
             "guest.clock" => self.options.clock = word(&CLOCKS, value)?,
             _ => return Ok(false),
@@ -120,7 +121,12 @@ impl fmt::Display for Machines {
             vcpus,
             pause,
             load,
-            options: Options { tsc, clock },
+            options:
+                Options {
+                    tsc,
+                    clock,
+                    silence,
+                },
             brokered,
         } = self;
         write!(f, "kvm={count}x{},vcpus={vcpus}", show_size(*ram))?;
@@ -134,6 +140,9 @@ impl fmt::Display for Machines {
         }
         if *brokered {
             write!(f, ",guest.files=broker")?;
+        }
+        if *silence != Options::default().silence {
+            write!(f, ",guest.silence={}", show_duration(*silence))?;
         }
         for (key, of) in [("tsc", tsc), ("clock", clock)] {
             if *of == Clock::Stopped {
