@@ -182,8 +182,8 @@ fn counted(side: KernelSide, counters: &Counters) -> Vec<Hole> {
         ),
         (
             missed,
-            "probe hits were not recorded: an eBPF program, or a bpf(2) call on a map, had been interrupted on \
-             that CPU",
+            "probe hits were not recorded: an eBPF program, or another program's bpf(2) call on a map, had been \
+             interrupted on that CPU",
         ),
         (
             unrecorded,

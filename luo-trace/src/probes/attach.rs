@@ -1,6 +1,7 @@
 //! Attaching: one program, linked twice to all functions (`kprobe.multi`, since v5.18),
 //! and the tracepoints.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -52,7 +53,7 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
         took: Duration::ZERO,
         events: RingBuf::try_from(events).map_err(broken)?,
         tail_id: tail.info().map_err(broken)?.id(),
-        _tail: tail,
+        tail: Slots::new(tail).map_err(mapped)?,
         stats,
         hot,
         vcpus: None,
@@ -60,6 +61,8 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
         later: Vec::new(),
         object: None,
         programs: vec![program],
+        way_down: Vec::new(),
+        missed_before: Cell::new(0),
         links,
     };
     for probe in at(Site::Tracepoint) {
@@ -218,7 +221,7 @@ fn link_tracepoint(programs: &mut Programs, probe: &'static Probe, probes: &mut 
         });
     match linked {
         Ok((program, link)) => {
-            probes.programs.push(program);
+            probes.way_down.push(program);
             probes.links.push(link);
             probes.placed.push(Placed {
                 probe,

@@ -10,6 +10,7 @@ mod object;
 mod slots;
 mod symbols;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use aya::maps::{MapData, RingBuf};
 use luo_trace_ebpf::maps::{
     CPU_STATS_WORDS, CpuStats, FIRST_IO_WORDS, FirstIo, HOT_PER_CPU, HOT_STATS_WORDS, HotStats,
-    VCPU_WORDS, VCPUS_PER_CPU, Vcpu,
+    TAIL_ARMED_WORD, TAIL_TARGET_WORDS, VCPU_WORDS, VCPUS_PER_CPU, Vcpu,
 };
 use luo_trace_ebpf::{Event, PROBES, Probe, ProbeId, Retention};
 
@@ -149,8 +150,7 @@ pub struct Probes {
     pub events: RingBuf<MapData>,
     /// Id of the map in which the thread that reboots says where it wants its records.
     pub tail_id: u32,
-    /// Kept open, so that its id stays good.
-    _tail: MapData,
+    tail: Slots<TAIL_TARGET_WORDS>,
     stats: Slots<CPU_STATS_WORDS>,
     hot: Slots<HOT_STATS_WORDS>,
     /// Once it is seen when virtual CPUs run.
@@ -161,6 +161,10 @@ pub struct Probes {
     later: Vec<&'static Probe>,
     object: Option<object::Programs>,
     programs: Vec<OwnedFd>,
+    /// Those that act for the thread that reboots alone, and what they had missed when it was last
+    /// seen that there is none yet.
+    way_down: Vec<OwnedFd>,
+    missed_before: Cell<u64>,
     links: Vec<OwnedFd>,
 }
 
@@ -234,8 +238,18 @@ impl Probes {
         counters.unmatched = entries.saturating_sub(counters.hot);
         let programs = self.programs.iter().map(bpf::recursion_misses);
         let links = self.links.iter().map(bpf::link_misses);
-        counters.missed = programs.chain(links).flatten().sum();
+        counters.missed = programs.chain(links).flatten().sum::<u64>() + self.missed_on_tail();
         counters
+    }
+
+    /// What was missed since there is a thread that reboots: before, there was nothing to record.
+    fn missed_on_tail(&self) -> u64 {
+        let misses = self.way_down.iter().map(bpf::recursion_misses);
+        let misses: u64 = misses.flatten().sum();
+        if self.tail.get(0)[TAIL_ARMED_WORD] == 0 {
+            self.missed_before.set(misses);
+        }
+        misses.saturating_sub(self.missed_before.get())
     }
 
     /// Has it seen when virtual CPUs run, too: the other probes do not wait for it.
