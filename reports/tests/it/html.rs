@@ -145,6 +145,28 @@ addEventListener("load", async () => {
   seen.selected = document.querySelectorAll('[aria-selected="true"]').length;
   key(stack, "End");
   seen.last = one("#run-title").textContent;
+  const press = (bar) => {
+    bar.scrollIntoView({ block: "center" });
+    const place = bar.getBoundingClientRect();
+    const at = { pointerId: 2, clientX: place.x + place.width / 2, clientY: place.y + place.height / 2, bubbles: true };
+    one("#waterfall").dispatchEvent(new PointerEvent("pointerdown", at));
+    one("#waterfall").dispatchEvent(new PointerEvent("pointerup", at));
+    one("#waterfall").dispatchEvent(new MouseEvent("click", at));
+  };
+  press([...document.querySelectorAll("#waterfall rect[data-name]")].find((bar) => bar.getBoundingClientRect().width > 20));
+  seen.link = location.hash;
+  one("#find").value = "MEMFD";
+  one("#find").dispatchEvent(new InputEvent("input", { bubbles: true }));
+  seen.found = [...document.querySelectorAll("#spans tbody td:first-child")].map((cell) => cell.textContent);
+  seen.pale = document.querySelectorAll("#waterfall .pale").length > 0;
+  const second = data.runs[1];
+  if (second) {
+    location.hash = `#run=${second.id}&phase=new.early`;
+    await pause();
+    seen.followed = [one("#run-title").textContent, one("#waterfall .marked").dataset.name, one("#find").value];
+    const early = second.p.find((phase) => word(phase[0]) === "new.early");
+    seen.around = waterfall.from < early[1] && waterfall.to > early[1] + early[2] && waterfall.to - waterfall.from < 4 * early[2];
+  }
   const theme = document.documentElement.dataset.theme;
   one("#theme").click();
   seen.theme = document.documentElement.dataset.theme !== theme;
@@ -224,7 +246,7 @@ fn a_browser_draws_it_and_clicks_keys_and_drags_work() {
 fn a_browser_has_nothing_against_holes_many_runs_or_one() {
     let mut holes: Vec<Run> = (0..3).map(run).collect();
     holes.push(run_without_carrier(7));
-    for runs in [holes, vec![full_run()], spread(1_000)] {
+    for runs in [holes, spread(1_000)] {
         let count = runs.iter().filter(|run| !run.phases.is_empty()).count();
         let html = render(&set(runs)).unwrap();
         let Some(seen) = seen(&html, 500) else { return };
@@ -232,4 +254,40 @@ fn a_browser_has_nothing_against_holes_many_runs_or_one() {
         assert_eq!(seen["options"], count);
         assert_eq!(seen["wide"], 0, "the page is wider than the screen");
     }
+}
+
+/// A run by itself is at hand at once, and the page's address can name its calls.
+const GLANCE: &str = r##"<script>
+addEventListener("load", async () => {
+  const one = (selector) => document.querySelector(selector);
+  const bars = () => [...document.querySelectorAll("#waterfall rect[data-name]")].map((bar) => bar.dataset.name);
+  const seen = { hidden: one("#run").hidden, bars: bars().length, options: document.querySelectorAll("[role=option]").length };
+  seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  seen.calls = document.querySelectorAll("#spans tbody tr").length === data.runs[0].s.length;
+  const call = data.runs[0].s.find((span) => span[3] > 0);
+  location.hash = `#run=${data.runs[0].id}&call=${word(call[0])}@${call[2]}`;
+  await new Promise((done) => setTimeout(done, 50));
+  seen.marked = one("#waterfall .marked").dataset.name === word(call[0]);
+  seen.errors = errors;
+  const report = document.createElement("pre");
+  report.id = "seen";
+  report.textContent = JSON.stringify(seen);
+  document.body.append(report);
+});
+</script></body>"##;
+
+#[test]
+fn a_browser_shows_a_run_by_itself_at_once() {
+    let run = full_run();
+    let phases = run.phases.len();
+    let html = render(&set(vec![run])).unwrap();
+    let Some(seen) = seen_by(&html, GLANCE, 500) else {
+        return;
+    };
+    assert!(seen["bars"].as_u64().unwrap() >= phases as u64, "{seen}");
+    let expected = serde_json::json!({
+        "hidden": false, "bars": seen["bars"], "options": 0, "wide": 0, "calls": true,
+        "marked": true, "errors": [],
+    });
+    assert_eq!(seen, expected);
 }

@@ -18,22 +18,23 @@ use crate::files::set::Set;
 use crate::findings::compare::of_compared;
 use crate::findings::matrix::of_matrix;
 use crate::findings::{
-    Align, Body, Cell, Fact, Findings, Role, Section, Table, of_group, of_skipped,
+    Align, Body, Cell, Fact, Findings, Role, Section, Table, of_group, of_run, of_skipped,
 };
 use crate::matrix::Matrix;
-use crate::model::PhaseId;
 use crate::model::calls::Calls;
 use crate::model::phase::PhaseSide;
+use crate::model::{PhaseId, Run};
 use crate::stats::group::{Group, groups};
 use crate::units::count;
 
 const STYLE: &str = include_str!("report.css");
 /// The reader's choice of paper.
 const THEME: &str = include_str!("theme.js");
-const CHART_SCRIPTS: [&str; 4] = [
+const CHART_SCRIPTS: [&str; 5] = [
     THEME,
     include_str!("charts.js"),
     include_str!("waterfall.js"),
+    include_str!("find.js"),
     include_str!("page.js"),
 ];
 
@@ -46,10 +47,14 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
     let data = data::Data::of(&groups);
     // `<` in JSON is only found in strings; escaped, no string ends the element.
     let json = escape::json(&serde_json::to_string(&data)?).replace('<', "\\u003c");
-    let setups = groups
-        .iter()
-        .filter_map(|group| of_group(group, TOP, whole(group, data.most)));
-    let setups: Vec<Findings> = setups.collect();
+    let alone = alone(&groups, data.most);
+    let setups: Vec<Findings> = match alone {
+        Some(run) => vec![of_run(run, TOP)],
+        None => groups
+            .iter()
+            .filter_map(|group| of_group(group, TOP, whole(group, data.most)))
+            .collect(),
+    };
     let runs = count(set.runs.len(), "run");
     let title = match setups.as_slice() {
         [one] => format!("luo-trace: {}", one.headline),
@@ -60,12 +65,16 @@ pub fn render(set: &Set) -> Result<String, serde_json::Error> {
         @if setups.len() > 1 {
             p.note { (several_setups(set, setups.len())) "." }
         }
-        @for (number, findings) in setups.iter().enumerate() {
-            (setup(number, findings, setups.len() > 1))
-            @if let Some(group) = groups.get(number) { (icicle(group, data.most)) }
+        @if let (Some(run), [findings]) = (alone, &setups[..]) {
+            (single(run, findings))
+        } @else {
+            @for (number, findings) in setups.iter().enumerate() {
+                (setup(number, findings, setups.len() > 1))
+                @if let Some(group) = groups.get(number) { (icicle(group, data.most)) }
+            }
         }
         (section(&of_skipped(set)))
-        (PreEscaped(DETAIL))
+        @if alone.is_none() { (chosen()) }
     };
     let scripts = html! {
         script type="application/json" id="data" { (PreEscaped(json)) }
@@ -104,6 +113,39 @@ pub fn render_comparison(compared: &Compared) -> Result<String, PictureError> {
         @for part in &findings.sections { (section(part)) }
     };
     Ok(page(&title, &body, "", &script(THEME)))
+}
+
+/// The one run of the page, if there is no other and all its calls are in the page.
+fn alone<'r>(groups: &[Group<'r>], most: usize) -> Option<&'r Run> {
+    match groups {
+        [group] if whole(group, most) => match group.runs[..] {
+            [run] => Some(run),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A run by itself: what text says of it, with charts that can be drawn.
+fn single(run: &Run, findings: &Findings) -> Markup {
+    let (lead, rest): (Vec<&Section>, Vec<_>) = findings
+        .sections
+        .iter()
+        .partition(|part| part.role != Role::Detail);
+    let drawn = |picture: Picture| {
+        // A run without the window has nothing to draw.
+        let drawing = picture.draw(&[run]);
+        drawing.map_or(html! {}, |drawing| figure(&drawing))
+    };
+    html! {
+        (facts(&findings.about))
+        noscript { (drawn(Picture::Waterfall)) }
+        section #run hidden { h2 #run-title hidden {} p #run-note hidden {} (WATERFALL) }
+        @for part in &lead { (section(part)) }
+        (drawn(Picture::Icicle))
+        @for part in &rest { (section(part)) }
+        (CALLS)
+    }
 }
 
 /// Whether every call of every run is in the page.
@@ -219,25 +261,41 @@ const CHARTS: PreEscaped<&str> = PreEscaped(
 "#,
 );
 
-/// Filled when a run is chosen.
-const DETAIL: &str = r#"<section id="run" hidden>
-<h2 id="run-title" tabindex="-1"></h2>
-<p class="note" id="run-note"></p>
-<div class="tools" role="group" aria-label="Waterfall">
+/// Filled when a run is chosen: where its time went …
+const WATERFALL: PreEscaped<&str> = PreEscaped(
+    r#"<div class="tools" role="group" aria-label="Waterfall">
 <button type="button" data-zoom="in">Zoom in</button>
 <button type="button" data-zoom="out">Zoom out</button>
 <button type="button" data-zoom="left">Earlier</button>
 <button type="button" data-zoom="right">Later</button>
 <button type="button" data-zoom="window">Window</button>
 <button type="button" data-zoom="all">All</button>
+<input type="search" id="find" aria-label="Function, process or argument" placeholder="Function, process, session …">
 </div>
 <div id="waterfall" class="chart" tabindex="0" role="img" aria-label="Waterfall; plus and minus zoom, arrows pan, 0 shows the window"></div>
-<p class="hint">Drag to pan, pinch or Ctrl with the wheel to zoom; keys: + − ← → 0.</p>
-<div id="run-lists"></div>
+<p class="hint">Drag to pan, pinch or Ctrl with the wheel to zoom; keys: + − ← → 0. A click on a bar puts a link to it into the address of this page.</p>
+"#,
+);
+
+/// … and its calls.
+const CALLS: PreEscaped<&str> = PreEscaped(
+    r#"<div id="run-lists"></div>
 <h3>Functions</h3>
 <div class="scroll" tabindex="0" role="region" aria-label="Functions"><table id="spans"></table></div>
-</section>
-"#;
+"#,
+);
+
+/// The run that is chosen of several.
+fn chosen() -> Markup {
+    html! {
+        section #run hidden {
+            h2 #run-title tabindex="-1" {}
+            p.note #run-note {}
+            (WATERFALL)
+            (CALLS)
+        }
+    }
+}
 
 fn section(section: &Section) -> Markup {
     if section.is_empty() || section.role == Role::Chart {

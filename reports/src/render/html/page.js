@@ -17,7 +17,8 @@ function spans(run) {
     head.append(cell);
   }
   const body = make("tbody");
-  for (const [name, kernel, start, lasts, depth, process, args, ret] of run.s) {
+  for (const span of run.s.filter((span) => find.has(span))) {
+    const [name, kernel, start, lasts, depth, process, args, ret] = span;
     const line = make("tr");
     const first = make("td", word(name));
     first.style.paddingLeft = `${10 + depth * 12}px`;
@@ -64,15 +65,24 @@ function charts() {
     histogram(section.querySelector(".histogram"), runs);
     legend(section.querySelector(".legend"), runs);
     const box = section.querySelector(".stack");
-    const choose = (run, place, move) => {
+    box.choose = (run, place, move) => {
       select(box, number, place);
       show(run, place, move);
+      find.tell();
     };
-    stack(box, runs, number, choose);
+    stack(box, runs, number, box.choose);
     if (box.place !== undefined) select(box, number, box.place);
-    box.choose = choose;
   }
   if (waterfall.run) waterfall.draw();
+}
+
+/** Chooses a run wherever it stands. */
+function choose(run) {
+  for (const box of document.querySelectorAll(".stack")) {
+    const place = (box.runs || []).indexOf(run);
+    if (place >= 0) return box.choose(run, place, true);
+  }
+  show(run, data.runs.indexOf(run), false);
 }
 
 /** Marks a run as the chosen one, and no other run of any setup. */
@@ -99,7 +109,7 @@ for (const section of document.querySelectorAll("[data-setup]")) {
 }
 
 charts();
-if (data.runs.length === 1) show(data.runs[0], 0, false);
+if (!find.ask() && data.runs.length === 1) show(data.runs[0], 0, false);
 let width = document.body.clientWidth;
 addEventListener("resize", () => {
   if (document.body.clientWidth === width) return;

@@ -31,6 +31,13 @@ const waterfall = {
     this.keep();
   },
 
+  /** Shows a stretch with as much again on both sides. */
+  around(start, lasts) {
+    const room = Math.max(lasts, 1000);
+    [this.from, this.to] = [start - room, start + lasts + room];
+    this.keep();
+  },
+
   /** Keeps at least a microsecond and no more than the run in sight. */
   keep() {
     const [low, high] = this.all;
@@ -58,19 +65,29 @@ const waterfall = {
     draw(svg, "text", { x: width / 2, y: bottom + 34, "text-anchor": "middle", class: "quiet" }, `since ${data.origin}, ${axis.name}`);
     for (const [name, start, lasts, derived] of run.p) {
       const title = `${word(name)} ${length(lasts)}${derived ? ", derived: no clock runs there" : ""}`;
-      this.bar(svg, x(start), x(start + lasts), top, 24, derived ? hatch : colour(word(name)), word(name), title, derived);
+      const bar = this.bar(svg, x(start), x(start + lasts), top, 24, derived ? hatch : colour(word(name)), word(name), title, derived);
+      this.link(bar, "phase", word(name), true);
     }
     run.s.forEach((span, place) => {
       const [name, kernel, start, lasts] = span;
       const end = lasts < 0 ? this.end(kernel) : start + lasts;
       const title = `${word(name)} ${lasts < 0 ? "did not return" : length(lasts)} ${word(span[6])}`;
       const y = top + 34 + lanes[place] * row;
-      this.bar(svg, x(start), x(end), y, row - 3, colour(data.calls[kernel]), word(name), title);
+      const bar = this.bar(svg, x(start), x(end), y, row - 3, colour(data.calls[kernel]), word(name), title);
+      this.link(bar, "call", find.name(span), find.has(span));
     });
     for (const [t, text] of run.m) {
       const mark = draw(svg, "line", { x1: x(t), x2: x(t), y1: top, y2: bottom, stroke: "var(--ink)", "stroke-dasharray": "2 2" });
       draw(mark, "title", {}, word(text));
     }
+  },
+
+  /** A click on a bar makes the page's address one of it; what is not looked for is pale. */
+  link(bar, kind, name, wanted) {
+    if (!bar) return;
+    bar.mark = () => find.mark(kind, name);
+    if (find.marked[kind] === name) bar.setAttribute("class", "marked");
+    if (!wanted) bar.setAttribute("class", "pale");
   },
 
   /** A bar with its name on it if there is room. */
@@ -81,11 +98,12 @@ const waterfall = {
     const bar = draw(svg, "rect", { x: from, y, width: to - from, height, fill: paint, rx: 1.5, "data-name": name, "data-derived": hatched ? 1 : 0 });
     draw(bar, "title", {}, title);
     const room = Math.min(to, width) - Math.max(from, 0);
-    if (room < name.length * 6.6 + 8) return;
+    if (room < name.length * 6.6 + 8) return bar;
     const at = Math.max(from, 0) + 4;
     if (hatched) draw(svg, "rect", { x: at - 2, y: y + 3, width: name.length * 6.6 + 4, height: height - 6, fill: "var(--card)", "pointer-events": "none" });
     const dark = data.dark.includes(name);
     draw(svg, "text", { x: at, y: y + height / 2 + 4, style: `fill: ${hatched ? "var(--ink)" : dark ? "#fff" : "#111"}; pointer-events: none` }, name);
+    return bar;
   },
 
   /** Where a call that did not return ends: with its kernel. */
@@ -113,7 +131,9 @@ const waterfall = {
   const { box } = waterfall;
   const share = (event) => (event.clientX - box.getBoundingClientRect().left) / box.clientWidth;
   const fingers = new Map();
+  let pressed = 0;
   box.addEventListener("pointerdown", (event) => {
+    pressed = event.clientX;
     fingers.set(event.pointerId, event.clientX);
     try { box.setPointerCapture(event.pointerId); } catch { /* A pointer that is gone drags nothing. */ }
   });
@@ -133,6 +153,11 @@ const waterfall = {
       const centre = ((after[0] + after[1]) / 2 - box.getBoundingClientRect().left) / box.clientWidth;
       if (was > 0 && is > 0) waterfall.zoom("in", centre, is / was);
     }
+  });
+  // Captured, the pointer clicks on the box.
+  box.addEventListener("click", (event) => {
+    const bar = document.elementFromPoint(event.clientX, event.clientY);
+    if (bar && bar.mark && Math.abs(event.clientX - pressed) < 4) bar.mark();
   });
   for (const end of ["pointerup", "pointercancel"]) box.addEventListener(end, (event) => fingers.delete(event.pointerId));
   box.addEventListener("wheel", (event) => {
