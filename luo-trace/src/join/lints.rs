@@ -1,8 +1,9 @@
 //! Advice: what was seen, what it cost here, what to do.
 
 use luo_trace_ebpf::{Command, ProbeId};
+use reports::chain::{Chain, What};
 use reports::model::phase::{PhaseId, SERVICE, WORKLOAD};
-use reports::model::{DEFAULT_WINDOW, Lint, Run, Span};
+use reports::model::{DEFAULT_WINDOW, Lint, Run};
 
 use super::calls::Call;
 use super::{Boot, Console, Joined, Side as _};
@@ -219,26 +220,31 @@ fn console(boot: &Boot) -> Option<Lint> {
     ))
 }
 
-fn slow_initcalls(run: &Run) -> impl Iterator<Item = Lint> + '_ {
-    let mut slow: Vec<&Span> = run
-        .spans
-        .iter()
-        .filter(|s| s.name.starts_with("initcall:") && s.pid <= 1)
-        .filter(|s| s.duration_ns.is_some_and(|ns| noteworthy(run, ns)))
-        .collect();
-    slow.sort_by_key(|s| std::cmp::Reverse(s.duration_ns));
-    slow.into_iter().map(|span| {
-        let function = span.name.trim_start_matches("initcall:");
-        note(
-            "initcall.slow",
-            format!(
-                "initcall {function} alone is more than {:.0} % of {DEFAULT_WINDOW}: can it be left \
-                 out, or wait until after the restore?",
-                NOTEWORTHY * 100.0
-            ),
-            span.duration_ns,
-        )
-    })
+/// Initcalls that hold up the end of the window: those beside its chain cost nothing.
+fn slow_initcalls(run: &Run) -> Vec<Lint> {
+    let Some(chain) = Chain::of(run) else {
+        return Vec::new();
+    };
+    let slow = chain.ranked().into_iter().filter_map(|(link, gain)| {
+        let What::Call(name, _) = &link.what else {
+            return None;
+        };
+        let function = name.strip_prefix("initcall:")?;
+        noteworthy(run, gain.most_ns).then(|| {
+            let bounded = gain.bounded_ns.map_or_else(String::new, |ns| {
+                format!(", by {} us if all that ran beside it has to end first", ns / 1_000)
+            });
+            note(
+                "initcall.slow",
+                format!(
+                    "{DEFAULT_WINDOW} waits for initcall {function}, and without it would be shorter by as \
+                     much at most{bounded}: can it be left out, or wait until after the restore?"
+                ),
+                Some(gain.most_ns),
+            )
+        })
+    });
+    slow.collect()
 }
 
 fn bring_up(run: &Run) -> Option<Lint> {
@@ -300,7 +306,53 @@ fn big_handoff(run: &Run) -> Option<Lint> {
 
 #[cfg(test)]
 mod tests {
+    use reports::model::{KernelSide, Span};
+
+    use super::super::join;
+    use super::super::oracle::plain;
     use super::*;
+
+    /// An initcall of the new kernel in `new.initcalls`, as long as a share of the phase.
+    fn initcall(run: &Run, name: &str, pid: u32, share: i64) -> Span {
+        let phase = run.phase(PhaseId::NewInitcalls.as_str()).unwrap();
+        Span {
+            id: 0,
+            parent: None,
+            name: format!("initcall:{name}"),
+            kernel: KernelSide::New,
+            start_t: phase.start_t,
+            duration_ns: Some(phase.duration_ns * share / 10),
+            cpu: 0,
+            pid,
+            comm: "init".to_owned(),
+            ret: Some(0),
+            args: serde_json::Map::new(),
+        }
+    }
+
+    #[test]
+    fn advice_on_initcalls_is_on_those_that_the_window_waits_for() {
+        let mut run = join(plain());
+        let spans = [
+            ("acpi_init", 1, 9),
+            ("unpacked_beside", 77, 8),
+            ("short_init", 1, 0),
+        ];
+        let spans = spans.map(|(name, pid, share)| initcall(&run, name, pid, share));
+        let cost = spans[0].duration_ns;
+        run.spans = spans.into();
+        let lints = slow_initcalls(&run);
+        let [lint] = &lints[..] else {
+            panic!("{lints:?}")
+        };
+        assert!(lint.text.contains("initcall acpi_init"), "{}", lint.text);
+        assert!(
+            lint.text.contains("by ") && lint.text.contains("beside it"),
+            "{}",
+            lint.text
+        );
+        assert_eq!(lint.cost_ns, cost.map(i64::unsigned_abs));
+    }
 
     #[test]
     fn a_noisy_console_is_priced_where_the_rate_of_its_line_is_known() {
