@@ -8,10 +8,10 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use reports::files::file;
 use reports::files::set::Set;
+use reports::overview::Overview;
 use reports::render::picture::{self, Picture};
 use reports::render::text::{TOP_OF_RUN, render_run, render_set};
 use reports::render::{html, markdown};
-use reports::stats::overview::Overview;
 
 const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/7.3.4-tcg.run.json");
 

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod history;
 pub mod matrix;
 pub mod model;
+pub mod overview;
 pub mod render;
 pub mod schema;
 pub mod stats;

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 
 use crate::matrix::Matrix;
 use crate::model::Run;
-use crate::stats::overview::Overview;
+use crate::overview::Overview;
 
 /// The schema of a run file, as it is kept in `schema/run-1.json`.
 #[must_use]

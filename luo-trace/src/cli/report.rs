@@ -9,11 +9,11 @@ use reports::files::durable::Output;
 use reports::files::set::{self, Keep, Set};
 use reports::matrix::{self, Matrix};
 use reports::model::Run;
+use reports::overview::Overview;
 use reports::render::picture::{self, Picture};
 use reports::render::text;
 use reports::render::{html, markdown};
 use reports::stats::group::groups;
-use reports::stats::overview::Overview;
 
 use super::input::Strict;
 use super::named;
@@ -101,7 +101,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<Exit> {
             Format::Svg | Format::Png => Keep::All,
             // With all calls of a run, its critical chain can be told.
             _ if options.chain => Keep::All,
-            Format::Text | Format::Markdown if few(&options.runs) => Keep::All,
+            Format::Text | Format::Markdown | Format::Json if few(&options.runs) => Keep::All,
             _ => Keep::Figures,
         };
         let set = options.strict.read(&options.runs, keep)?;

@@ -11,6 +11,7 @@ mod links;
 
 use crate::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 use crate::stats::Summary;
+use crate::stats::group::Group;
 
 /// The chain of a run: its links touch, and together they are the window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,6 +142,16 @@ pub fn typical<'a>(runs: &[&'a Run]) -> Option<&'a Run> {
     nearest.map(|(run, _)| run)
 }
 
+/// The same of a group; nothing where calls of it were dropped as the set was read.
+#[must_use]
+pub fn typical_of<'a>(group: &Group<'a>) -> Option<&'a Run> {
+    let run = typical(&group.runs)?;
+    let mut runs = group.runs.iter().zip(&group.calls);
+    let (_, calls) = runs.find(|(other, _)| other.id == run.id)?;
+    let count: usize = calls.iter().map(|of| of.count).sum();
+    (count == run.spans.len()).then_some(run)
+}
+
 /// Calls of all threads but those of the chain while it was theirs, process by process.
 fn beside(run: &Run, window: (i64, i64), threads: &links::Threads<'_>) -> Vec<Beside> {
     let mut found = Vec::<(KernelSide, u32, i64, Beside)>::new();
@@ -195,6 +206,15 @@ fn unpacking(run: &Run) -> Option<Beside> {
 }
 
 impl What {
+    /// The function, where it is one call.
+    #[must_use]
+    pub fn function(&self) -> Option<&str> {
+        match self {
+            Self::Call(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
     /// In words, as they stand in a list.
     #[must_use]
     pub fn words(&self) -> String {

@@ -2,7 +2,7 @@
 
 use super::run::short_id;
 use super::{Body, Cell, Findings, Role, Section, TableLine};
-use crate::chain::{Beside, Chain, Gain, Link, typical};
+use crate::chain::{Beside, Chain, Gain, Link, typical_of};
 use crate::model::{DEFAULT_WINDOW, Run};
 use crate::stats::group::Group;
 use crate::stats::ratio;
@@ -32,16 +32,9 @@ pub(super) fn in_report(run: &Run) -> [Section; 3] {
 /// The same of the run of a set that stands for it; nothing where calls were dropped as the
 /// set was read.
 pub(super) fn in_set(group: &Group<'_>) -> Vec<Section> {
-    let run = typical(&group.runs);
-    let whole = run.filter(|run| {
-        let runs = group.runs.iter().zip(&group.calls);
-        let mut of = runs.filter(|(other, _)| other.id == run.id);
-        let count = of
-            .next()
-            .map(|(_, calls)| calls.iter().map(|of| of.count).sum::<usize>());
-        count == Some(run.spans.len())
-    });
-    let Some(run) = whole else { return Vec::new() };
+    let Some(run) = typical_of(group) else {
+        return Vec::new();
+    };
     let mut sections: Vec<Section> = in_report(run).into();
     let id = short_id(&run.id);
     sections[0].title = format!("critical chain of the run nearest the median, {id}");

@@ -9,7 +9,6 @@ pub mod compare;
 mod correlation;
 pub mod functions;
 pub mod group;
-pub mod overview;
 mod ranks;
 mod rng;
 pub mod table;

@@ -5,11 +5,35 @@ use proptest::prelude::*;
 use reports::chain::{Chain, Link, What, typical};
 use reports::files::set::Set;
 use reports::model::{DEFAULT_WINDOW, KernelSide, Mark, Run, Source, Span, Stage};
+use reports::overview::{LinkFigures, Overview};
 use reports::render::text::{TOP_OF_RUN, render_chain, render_run, render_set, render_whatif};
 use reports::whatif::what_if;
 
 use crate::made::{MS, US, run, run_without_carrier, span};
 use crate::recorded::{recorded, recorded_set};
+
+#[test]
+fn the_chain_for_programs_is_that_of_one_run_and_all_of_its_window() {
+    let figures = Overview::of(&Set {
+        runs: recorded_set(),
+        ..Set::default()
+    });
+    let chain = figures.setups[0]
+        .chain
+        .as_ref()
+        .expect("all calls are here");
+    let runs = recorded_set();
+    let run = runs.iter().find(|run| run.id == chain.run).unwrap();
+    let window = run.default_window().unwrap();
+    let mut t = window.start;
+    for link in &chain.links {
+        assert_eq!(link.start_t, t, "{link:?}");
+        t += link.duration_ns;
+    }
+    assert_eq!(t, window.end);
+    let named = |link: &&LinkFigures| link.function.as_deref() == Some("luo_session_ioctl");
+    assert!(chain.links.iter().any(|link| named(&link)), "{chain:?}");
+}
 
 /// The boot thread.
 const BOOT: u32 = 1;

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use reports::files::set::{Set, read_set};
 use reports::gate::{Outcome, Report, Rules, Subject, config, gate};
+use reports::overview::Overview;
 use reports::render::gate::{
     render_github, render_json, render_junit, render_ktap, render_markdown,
 };
 use reports::render::text::render_gate;
-use reports::stats::overview::Overview;
 
 use crate::compare::set;
 use crate::made::full_run;

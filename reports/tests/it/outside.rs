@@ -8,7 +8,7 @@ use std::process::Command;
 use reports::export::Exporter;
 use reports::files::file;
 use reports::files::set::{Set, read_set};
-use reports::stats::overview::Overview;
+use reports::overview::Overview;
 
 use crate::foreign::python;
 use crate::made::{full_run, spread};

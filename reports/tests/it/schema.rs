@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use jsonschema::Validator;
 use reports::files::set::read_set;
 use reports::model::Run;
+use reports::overview::Overview;
 use reports::schema;
-use reports::stats::overview::Overview;
 use serde_json::{Value, json};
 
 use crate::made::{full_run, run_without_carrier};

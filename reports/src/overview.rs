@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::functions::{Function, functions};
-use super::group::{Group, groups};
-use super::table::{self, Quantity};
+use crate::chain::{self, Chain, Link};
 use crate::files::set::Set;
-use crate::model::{DEFAULT_WINDOW, Host, Kernel};
+use crate::model::{DEFAULT_WINDOW, Host, Kernel, Source};
+use crate::stats::functions::{Function, functions};
+use crate::stats::group::{Group, groups};
+use crate::stats::table::{self, Quantity};
 
 /// The schema of the figures: family, then major version.
 pub const SCHEMA: &str = "luo-trace.report/1";
@@ -48,6 +49,60 @@ pub struct SetupFigures {
     /// Every function in every phase that it is called in, the costliest first:
     /// by its median and by how many runs have it.
     pub functions: Vec<Function>,
+    /// The critical chain of the run nearest the median; none where calls were left out as the
+    /// set was read.
+    pub chain: Option<ChainFigures>,
+}
+
+/// What the end of the default window waited for, in one run.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Chain")]
+pub struct ChainFigures {
+    /// Id of the run.
+    pub run: String,
+    /// In the order of time; they touch, and together they are the window.
+    pub links: Vec<LinkFigures>,
+}
+
+/// A link of the chain.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Link")]
+pub struct LinkFigures {
+    /// Where it starts, ns since the kexec began.
+    pub start_t: i64,
+    /// Length, ns: the most that removing it would save.
+    pub duration_ns: i64,
+    /// What ran, in words.
+    pub what: String,
+    /// The function, where it is one call.
+    pub function: Option<String>,
+    /// Task name and process id; none where no Linux clock runs.
+    pub who: Option<String>,
+    /// Where its end comes from.
+    pub source: Source,
+    /// What removing it would save, ns, if all that was seen beside it has to end before what
+    /// follows; none where nothing was seen beside it.
+    pub bounded_ns: Option<i64>,
+}
+
+impl ChainFigures {
+    fn of(group: &Group<'_>) -> Option<Self> {
+        let run = chain::typical_of(group)?;
+        let chain = Chain::of(run)?;
+        let link = |link: &Link| LinkFigures {
+            start_t: link.start_t,
+            duration_ns: link.duration_ns,
+            what: link.what.words(),
+            function: link.what.function().map(str::to_owned),
+            who: link.who.clone(),
+            source: link.source,
+            bounded_ns: chain.gain(link).bounded_ns,
+        };
+        Some(Self {
+            run: run.id.clone(),
+            links: chain.links.iter().map(link).collect(),
+        })
+    }
 }
 
 /// A file that is no use.
@@ -97,6 +152,7 @@ impl SetupFigures {
             windows: table::windows(runs),
             phases,
             functions: functions(group),
+            chain: ChainFigures::of(group),
         })
     }
 
