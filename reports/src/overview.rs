@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::chain::{self, Chain, Link};
+use crate::chain::{self, Chain, Link, What};
 use crate::files::set::Set;
 use crate::model::{DEFAULT_WINDOW, Host, Kernel, Source};
 use crate::stats::functions::{Function, functions};
@@ -49,8 +49,8 @@ pub struct SetupFigures {
     /// Every function in every phase that it is called in, the costliest first:
     /// by its median and by how many runs have it.
     pub functions: Vec<Function>,
-    /// The critical chain of the run nearest the median; none where calls were left out as the
-    /// set was read.
+    /// The critical chain of the run nearest the median; none if no run has the default window, or
+    /// calls were left out as the set was read.
     pub chain: Option<ChainFigures>,
 }
 
@@ -76,12 +76,16 @@ pub struct LinkFigures {
     pub what: String,
     /// The function, where it is one call.
     pub function: Option<String>,
+    /// The function deepest inside it that took at least half of it.
+    pub inside: Option<String>,
+    /// How long that took, ns.
+    pub inside_ns: Option<i64>,
     /// Task name and process id; none where no Linux clock runs.
     pub who: Option<String>,
     /// Where its end comes from.
     pub source: Source,
     /// What removing it would save, ns, if all that was seen beside it has to end before what
-    /// follows; none where nothing was seen beside it.
+    /// follows; none if nothing was seen beside it, or if the link is no traced call.
     pub bounded_ns: Option<i64>,
 }
 
@@ -89,14 +93,22 @@ impl ChainFigures {
     fn of(group: &Group<'_>) -> Option<Self> {
         let run = chain::typical_of(group)?;
         let chain = Chain::of(run)?;
-        let link = |link: &Link| LinkFigures {
-            start_t: link.start_t,
-            duration_ns: link.duration_ns,
-            what: link.what.words(),
-            function: link.what.function().map(str::to_owned),
-            who: link.who.clone(),
-            source: link.source,
-            bounded_ns: chain.gain(link).bounded_ns,
+        let link = |link: &Link| {
+            let (function, inside) = match &link.what {
+                What::Call(name, inside) => (Some(name.clone()), inside.clone()),
+                _ => (None, None),
+            };
+            LinkFigures {
+                start_t: link.start_t,
+                duration_ns: link.duration_ns,
+                what: link.what.words(),
+                function,
+                inside: inside.as_ref().map(|(name, _)| name.clone()),
+                inside_ns: inside.map(|(_, ns)| ns),
+                who: link.who.clone(),
+                source: link.source,
+                bounded_ns: chain.gain(link).bounded_ns,
+            }
         };
         Some(Self {
             run: run.id.clone(),

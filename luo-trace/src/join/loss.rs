@@ -182,8 +182,8 @@ fn counted(side: KernelSide, counters: &Counters) -> Vec<Hole> {
         ),
         (
             missed,
-            "probe hits were not recorded: an eBPF program, or another program's bpf(2) call on a map, had been \
-             interrupted on that CPU",
+            "probe hits were not recorded: on their CPU they had interrupted an eBPF program, or another \
+             process inside a bpf(2) call on a map",
         ),
         (
             unrecorded,

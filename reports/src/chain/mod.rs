@@ -206,15 +206,6 @@ fn unpacking(run: &Run) -> Option<Beside> {
 }
 
 impl What {
-    /// The function, where it is one call.
-    #[must_use]
-    pub fn function(&self) -> Option<&str> {
-        match self {
-            Self::Call(name, _) => Some(name),
-            _ => None,
-        }
-    }
-
     /// In words, as they stand in a list.
     #[must_use]
     pub fn words(&self) -> String {

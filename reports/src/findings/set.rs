@@ -337,14 +337,21 @@ fn notes(runs: &[&Run], figures: &SetupFigures, n: usize) -> Section {
 /// Each piece of advice once, in the words of the first run that has it.
 fn advice(runs: &[&Run]) -> Section {
     let of = count(runs.len(), "run");
-    let counts = tally(runs, |run| run.lints.iter().map(|lint| lint.id.clone()));
-    let item = |(id, n): (String, usize)| {
+    // The same but for the run's own figures.
+    let key = |lint: &Lint| {
+        let text = lint.text.replace(|c: char| c.is_ascii_digit(), "");
+        format!("{} {text}", lint.id)
+    };
+    let counts = tally(runs, |run| run.lints.iter().map(key));
+    let item = |(wanted, n): (String, usize)| {
         let lints = || runs.iter().flat_map(|run| &run.lints);
-        let all = || lints().filter(|lint| lint.id == id);
+        let all = || lints().filter(|lint| key(lint) == wanted);
         let costs = all().filter_map(|lint| i64::try_from(lint.cost_ns?).ok());
         let cost = Summary::of(&costs.collect::<Vec<_>>());
         let cost = cost.map_or(String::new(), |s| format!("; median {}", exact(s.median)));
-        let Lint { severity, text, .. } = all().next()?;
+        let Lint {
+            id, severity, text, ..
+        } = all().next()?;
         Some(format!("{severity} {id}: {text} ({n} of {of}{cost})"))
     };
     let items = counts.into_iter().filter_map(item).collect();

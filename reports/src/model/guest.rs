@@ -33,7 +33,7 @@ pub struct Guest {
     pub first_io: Option<FirstIo>,
 }
 
-/// The first sign of a virtual machine's devices since it ran again.
+/// The first sign of a virtual machine's devices since its first virtual CPU ran again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FirstIo {
     /// When, ns since the kexec began.
@@ -52,7 +52,8 @@ pub enum IoKind {
     Interrupt,
     /// The machine writes to the doorbell of a device (ioeventfd).
     Doorbell,
-    /// The machine leaves `KVM_RUN` for its VMM, e.g. for a port or a register of a device.
+    /// The machine leaves `KVM_RUN` for its VMM: for a port or a register of a device, but also
+    /// for a halt or a hypercall.
     Exit,
 }
 

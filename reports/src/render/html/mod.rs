@@ -140,7 +140,7 @@ fn single(run: &Run, findings: &Findings) -> Markup {
     html! {
         (facts(&findings.about))
         noscript { (drawn(Picture::Waterfall)) }
-        section #run hidden { h2 #run-title hidden {} p #run-note hidden {} (WATERFALL) }
+        section #run hidden { h2 #run-title hidden {} p #run-note hidden {} (WATERFALL) div #run-lists hidden {} }
         @for part in &lead { (section(part)) }
         (drawn(Picture::Icicle))
         @for part in &rest { (section(part)) }
@@ -279,9 +279,8 @@ const WATERFALL: PreEscaped<&str> = PreEscaped(
 
 /// … and its calls.
 const CALLS: PreEscaped<&str> = PreEscaped(
-    r#"<div id="run-lists"></div>
-<h3>Functions</h3>
-<div class="scroll" tabindex="0" role="region" aria-label="Functions"><table id="spans"></table></div>
+    r#"<h3>Calls</h3>
+<div class="scroll" tabindex="0" role="region" aria-label="Calls"><table id="spans"></table></div>
 "#,
 );
 
@@ -292,6 +291,7 @@ fn chosen() -> Markup {
             h2 #run-title tabindex="-1" {}
             p.note #run-note {}
             (WATERFALL)
+            div #run-lists {}
             (CALLS)
         }
     }
