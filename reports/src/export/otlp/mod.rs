@@ -93,10 +93,9 @@ impl Signal {
         Ok(match self {
             Self::Traces => {
                 let parts = spans::of(run, wall, extra).into_iter().flat_map(split);
-                let request = |resource_spans| ExportTraceServiceRequest {
-                    resource_spans: vec![resource_spans],
-                };
-                parts.map(|part| request(part).encode_to_vec()).collect()
+                let request = |resource_spans| ExportTraceServiceRequest { resource_spans };
+                let requests = packed(parts).into_iter().map(request);
+                requests.map(|request| request.encode_to_vec()).collect()
             }
             Self::Metrics => {
                 let resource_metrics = vec![metrics::of(run, wall, extra)];
@@ -163,6 +162,23 @@ fn split(spans: ResourceSpans) -> impl Iterator<Item = ResourceSpans> {
         scope_spans: vec![part],
         schema_url: schema_url.clone(),
     })
+}
+
+/// Puts parts together as far as they fit into a request.
+fn packed(parts: impl Iterator<Item = ResourceSpans>) -> Vec<Vec<ResourceSpans>> {
+    let count = |parts: &[ResourceSpans]| -> usize {
+        let scopes = parts.iter().flat_map(|part| &part.scope_spans);
+        scopes.map(|scope| scope.spans.len()).sum()
+    };
+    let mut requests: Vec<Vec<ResourceSpans>> = Vec::new();
+    for part in parts {
+        let more = count(std::slice::from_ref(&part));
+        match requests.last_mut() {
+            Some(last) if count(last) + more <= MOST_SPANS => last.push(part),
+            _ => requests.push(vec![part]),
+        }
+    }
+    requests
 }
 
 fn wall_of(run: &Run) -> Result<Wall, ExportError> {

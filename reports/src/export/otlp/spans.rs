@@ -253,8 +253,10 @@ fn facts(run: &Run) -> Vec<KeyValue> {
         count("luo_trace.loss.events_seen", run.loss.events_seen),
         count("luo_trace.loss.events_lost", run.loss.events_lost),
         count("luo_trace.aborted_attempts", run.aborted.len() as u64),
-        texts("luo_trace.holes", holes),
     ];
+    if !run.holes.is_empty() {
+        facts.push(texts("luo_trace.holes", holes));
+    }
     let outcome = ended.map(|ended| text("luo_trace.outcome", ended.outcome.as_str()));
     facts.extend(outcome);
     facts.extend(run.kexec_count.map(|n| count("luo_trace.kexec_count", n)));
