@@ -169,9 +169,10 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     summary(&run, config, joined);
     let spooled = config.spool.as_ref();
     let spooled = spooled.is_none_or(|directory| is_spooled(&run, &config.output, directory));
-    Ok(match whole && spooled {
-        true => Exit::Success,
-        false => Exit::Partial,
+    Ok(if whole && spooled {
+        Exit::Success
+    } else {
+        Exit::Partial
     })
 }
 

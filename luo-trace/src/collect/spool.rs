@@ -46,16 +46,12 @@ pub(super) fn put(run: &Run, written: &Path, directory: &Path) -> io::Result<Pat
     fchmod(file.as_fd(), Mode::RUSR | Mode::WUSR | group)?;
     file.sync_all()?;
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match linkat(CWD, &source, &there, &name, AtFlags::SYMLINK_FOLLOW) {
-        Err(error) => Err(io::Error::new(
-            io::Error::from(error).kind(),
-            format!("cannot name it {name}: {error}"),
-        )),
-        Ok(()) => {
-            there.sync_all()?;
-            Ok(directory.join(name))
-        }
-    }
+    linkat(CWD, &source, &there, &name, AtFlags::SYMLINK_FOLLOW).map_err(|error| {
+        let kind = io::Error::from(error).kind();
+        io::Error::new(kind, format!("cannot name it {name}: {error}"))
+    })?;
+    there.sync_all()?;
+    Ok(directory.join(name))
 }
 
 /// The directory itself, not what a link of that name leads to.

@@ -9,6 +9,8 @@ use reports::model::Run;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::{Agent, Body};
 
+/// The wait before a request is tried again; it doubles with each try.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two tries, whatever the server asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// What is read of an answer, bytes.
@@ -36,8 +38,6 @@ pub struct Endpoint {
     pub resource: Vec<(String, String)>,
     /// How often a request is tried again.
     pub retries: u32,
-    /// The wait before the first of these; it doubles with each.
-    pub backoff: Duration,
     agent: Agent,
 }
 
@@ -102,7 +102,6 @@ impl Endpoint {
             only,
             resource,
             retries,
-            backoff: Duration::from_secs(1),
             agent: agent.into(),
         })
     }
@@ -130,15 +129,16 @@ impl Endpoint {
     /// Sends a request until it is taken or refused, or patience ends.
     fn post(&self, signal: Signal, request: &[u8]) -> Result<Vec<u8>, SendError> {
         let url = format!("{}/{}", self.url, signal.path());
-        let mut wait = self.backoff;
-        for tried in 1.. {
+        let mut wait = FIRST_WAIT;
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let (why, asked) = match self.once(&url, request) {
                 Answer::Taken(body) => return Ok(body),
                 Answer::Refused(why) => return Err(SendError::Refused { url, why }),
                 Answer::Later(why, asked) => (why, asked),
             };
-            if tried > self.retries {
-                let tries = tried;
+            if tries > self.retries {
                 return Err(SendError::Unreachable { url, why, tries });
             }
             let pause = asked.unwrap_or_else(|| spread(wait)).min(LONGEST_WAIT);
@@ -146,7 +146,6 @@ impl Endpoint {
             std::thread::sleep(pause);
             wait = wait.saturating_mul(2).min(LONGEST_WAIT);
         }
-        unreachable!("the tries are bounded")
     }
 
     fn once(&self, url: &str, request: &[u8]) -> Answer {

@@ -22,7 +22,7 @@ pub(super) fn of(run: &Run, wall: Wall, extra: &Extra) -> Vec<ResourceSpans> {
     let trace = Trace {
         run,
         wall,
-        trace_id: ids::trace(&run.id),
+        id: ids::trace(&run.id),
         whole: run.windows.iter().position(|w| w.name == DEFAULT_WINDOW),
         ends: [KernelSide::Old, KernelSide::New].map(|side| end_of(run, side)),
         handed: trace_links(run),
@@ -76,7 +76,7 @@ fn trace_links(run: &Run) -> HashMap<u32, u32> {
 struct Trace<'a> {
     run: &'a Run,
     wall: Wall,
-    trace_id: TraceId,
+    id: TraceId,
     /// The place of the default window.
     whole: Option<usize>,
     /// When each kernel ended.
@@ -93,15 +93,15 @@ impl Trace<'_> {
         }
     }
 
-    fn id(&self, of: Of) -> SpanId {
+    fn id_of(&self, of: Of) -> SpanId {
         ids::span(&self.run.id, of)
     }
 
     fn span(&self, of: Of, parent: Option<Of>, name: &str, (from, to): (i64, i64)) -> Span {
-        let parent = parent.map(|of| self.id(of).to_vec());
+        let parent = parent.map(|of| self.id_of(of).to_vec());
         Span {
-            trace_id: self.trace_id.to_vec(),
-            span_id: self.id(of).to_vec(),
+            trace_id: self.id.to_vec(),
+            span_id: self.id_of(of).to_vec(),
             parent_span_id: parent.unwrap_or_default(),
             name: name.to_owned(),
             kind: SpanKind::Internal.into(),
@@ -113,8 +113,8 @@ impl Trace<'_> {
 
     fn link(&self, of: Of, kind: &str) -> Link {
         Link {
-            trace_id: self.trace_id.to_vec(),
-            span_id: self.id(of).to_vec(),
+            trace_id: self.id.to_vec(),
+            span_id: self.id_of(of).to_vec(),
             attributes: vec![text("luo_trace.link", kind)],
             ..Link::default()
         }
