@@ -155,6 +155,18 @@ fn without_a_server_everything_stays() {
     assert_eq!(names(&dir.path().join("spool")), before);
 }
 
+#[test]
+fn a_wrong_address_moves_no_run() {
+    let dir = spool();
+    let before = names(&dir.path().join("spool"));
+    let (url, asked) = server(|_, _| (404, b"404 page not found".to_vec()));
+    let (code, said) = ship(dir.path(), &url, &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("page not found, tried 1 times"), "{said}");
+    assert_eq!(names(&dir.path().join("spool")), before);
+    assert_eq!(asked.try_iter().count(), 1);
+}
+
 /// `ExportTraceServiceResponse` with three rejected spans, `too old`.
 fn partial() -> Vec<u8> {
     let inner = [&[0x08, 3, 0x12, 7][..], b"too old"].concat();

@@ -44,14 +44,14 @@ pub struct Endpoint {
 /// Why a run could not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The server is not there, or too busy; later it may be.
+    /// The server is not there, too busy, or of another kind; that can be mended.
     #[error("{url}: {why}, tried {tries} times")]
     Unreachable {
         url: String,
         why: String,
         tries: u32,
     },
-    /// The server will never take it.
+    /// The server will never take this run.
     #[error("{url} refused it: {why}")]
     Refused { url: String, why: String },
     /// There is nothing to send.
@@ -64,6 +64,8 @@ enum Answer {
     Taken(Vec<u8>),
     /// To be tried again, at the earliest after this.
     Later(String, Option<Duration>),
+    /// Whatever is sent there: it is the wrong address, or takes only what others send.
+    Never(String),
     Refused(String),
 }
 
@@ -136,6 +138,7 @@ impl Endpoint {
             let (why, asked) = match self.once(&url, request) {
                 Answer::Taken(body) => return Ok(body),
                 Answer::Refused(why) => return Err(SendError::Refused { url, why }),
+                Answer::Never(why) => return Err(SendError::Unreachable { url, why, tries }),
                 Answer::Later(why, asked) => (why, asked),
             };
             if tries > self.retries {
@@ -178,8 +181,16 @@ fn answer(mut response: Response<Body>) -> Answer {
         | StatusCode::GATEWAY_TIMEOUT => {
             Answer::Later(status.to_string(), after.map(Duration::from_secs))
         }
-        _ => Answer::Refused(format!("{status} {}", word(&body)).trim_end().to_owned()),
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => Answer::Refused(said(status, &body)),
+        _ => Answer::Never(said(status, &body)),
     }
+}
+
+fn said(status: StatusCode, body: &[u8]) -> String {
+    let said = format!("{status} {}", word(body));
+    said.trim_end().to_owned()
 }
 
 /// What can be read of a body that says why.

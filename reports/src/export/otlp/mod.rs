@@ -23,6 +23,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Tra
 use prost::Message as _;
 
 use super::{ExportError, Exporter};
+use crate::escape;
 use crate::files::set::{Keep, Set};
 use crate::model::Run;
 use wall::Wall;
@@ -217,10 +218,8 @@ fn metrics(set: &Set) -> Result<MetricsData, ExportError> {
 
 /// A line each, as OTLP's file format has it.
 fn json(set: &Set) -> Result<Vec<u8>, ExportError> {
-    let mut lines = Vec::new();
-    serde_json::to_writer(&mut lines, &traces(set)?).map_err(|e| JSON.failed(e))?;
-    lines.push(b'\n');
-    serde_json::to_writer(&mut lines, &metrics(set)?).map_err(|e| JSON.failed(e))?;
-    lines.push(b'\n');
-    Ok(lines)
+    let traces = serde_json::to_string(&traces(set)?).map_err(|e| JSON.failed(e))?;
+    let metrics = serde_json::to_string(&metrics(set)?).map_err(|e| JSON.failed(e))?;
+    let lines = [traces, metrics].map(|line| escape::json(&line) + "\n");
+    Ok(lines.concat().into_bytes())
 }
