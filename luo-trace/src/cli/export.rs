@@ -30,9 +30,9 @@ pub(super) struct Options {
     #[arg(long, value_name = "URL", conflicts_with_all = ["format", "output"])]
     otlp_endpoint: Option<String>,
     #[command(flatten)]
-    sending: Sending,
-    #[command(flatten)]
     strict: Strict,
+    #[command(flatten)]
+    sending: Sending,
 }
 
 /// The names of the formats, each with its line of help.

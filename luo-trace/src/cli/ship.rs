@@ -22,11 +22,11 @@ pub(super) struct Options {
     /// Address of the server: DIR's runs are sent to URL/v1/traces and URL/v1/metrics
     #[arg(long, value_name = "URL")]
     otlp_endpoint: String,
-    #[command(flatten)]
-    sending: Sending,
     /// Move sent runs to DIR/sent/, instead of deleting them
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    sending: Sending,
 }
 
 /// How runs are sent.
