@@ -18,5 +18,6 @@ pub(crate) mod probes;
 pub(crate) mod quantity;
 pub(crate) mod record;
 pub(crate) mod shared_memory;
+pub(crate) mod ship;
 pub mod sources;
 pub(crate) mod watch;

@@ -318,7 +318,13 @@ fn metrics_are_for_other_users_and_runs_are_not() {
 
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("1.run.json"), run(1)).unwrap();
-    for (format, mode) in [("prometheus", 0o644), ("csv", 0o600), ("perfetto", 0o600)] {
+    for (format, mode) in [
+        ("prometheus", 0o644),
+        ("otlp-metrics", 0o644),
+        ("otlp", 0o600),
+        ("csv", 0o600),
+        ("perfetto", 0o600),
+    ] {
         let line = format!("umask 022; exec \"$0\" export . --format {format} -o {format}");
         let status = Command::new("sh")
             .args(["-c", &line, env!("CARGO_BIN_EXE_luo-trace")])

@@ -191,6 +191,194 @@ def check_prometheus(runs, path):
     assert {s.labels["window"] for s in families["luo_trace_window_seconds"].samples} == {"kernel", "restore"}
 
 
+def attributes(items):
+    """Names and values; a name is there once."""
+    found = {}
+    for item in items:
+        kind = item.value.WhichOneof("value")
+        value = getattr(item.value, kind)
+        assert item.key not in found, item.key
+        found[item.key] = [v.string_value for v in value.values] if kind == "array_value" else value
+    return found
+
+
+def last_stamp(run):
+    """The first and the last time in a run, ns since the kexec began."""
+    phases = run["phases"] + [p for g in run.get("guests", []) for p in g.get("phases", [])]
+    times = [0]
+    for item in run["spans"] + phases:
+        times += [item["start_t"], item["start_t"] + (item["duration_ns"] or 0)]
+    for window in run["windows"]:
+        times += [window["start"], window["end"]]
+    times += [item["t"] for item in run.get("marks", []) + run.get("stages", [])]
+    return min(times), max(times)
+
+
+def wall(run):
+    """When the kexec began, ns since 1970."""
+    import datetime
+
+    captured = datetime.datetime.fromisoformat(run["captured_at"].replace("Z", "+00:00"))
+    return int(captured.timestamp()) * 10**9 - last_stamp(run)[1]
+
+
+def check_spans(run, spans):
+    """The tree of spans is the run: who is in whom, when, and for how long."""
+    zero = wall(run)
+    by_id = {span.span_id: (side, span) for side, span in spans}
+    assert len(by_id) == len(spans), "an id twice"
+    assert all(len(i) == 8 and any(i) for i in by_id)
+    (root,) = [span for _, span in spans if not span.parent_span_id]
+    assert root.name == "live update"
+    at = lambda span: (span.start_time_unix_nano - zero, span.end_time_unix_nano - zero)
+    assert at(root) == last_stamp(run)
+    seen = {"window": [], "phase": [], "call": []}
+    tree = {}
+    for side, span in spans:
+        facts = attributes(span.attributes)
+        start, end = at(span)
+        for link in span.links:
+            assert link.trace_id == span.trace_id and link.span_id in by_id
+        if span is root:
+            continue
+        parent_side, parent = by_id[span.parent_span_id]
+        if "code.function.name" in facts:
+            inner = "code.function.name" in attributes(parent.attributes)
+            assert not inner or side == parent_side
+            seen["call"].append((side, span.name, start, None if facts.get("luo_trace.call.returned") is False else end - start))
+            tree.setdefault((side, span.name, start), []).append((parent.name, at(parent)[0]))
+        elif "luo_trace.window" in facts:
+            assert parent is root
+            seen["window"].append((span.name, start, end))
+        else:
+            seen["phase"].append((facts["luo_trace.phase"], facts.get("luo_trace.workload"), start, end, facts["luo_trace.error_ns"]))
+    windows = [(" ".join(filter(None, (w["name"], w.get("workload")))), w["start"], w["end"]) for w in run["windows"]]
+    assert sorted(seen["window"]) == sorted(windows)
+    phases = [(p, None) for p in run["phases"]]
+    phases += [(p, g["name"]) for g in run.get("guests", []) for p in g.get("phases", [])]
+    phases = [(p["id"], of, p["start_t"], p["start_t"] + p["duration_ns"], p["error_ns"]) for p, of in phases]
+    key = lambda item: tuple(map(str, item))
+    assert sorted(seen["phase"], key=key) == sorted(phases, key=key)
+    calls = [(s["kernel"], s["name"], s["start_t"], s["duration_ns"]) for s in run["spans"]]
+    assert sorted(seen["call"], key=key) == sorted(calls, key=key)
+    for span in run["spans"]:
+        if span["parent"] is not None:
+            outer = run["spans"][span["parent"]]
+            expected = (outer["name"], outer["start_t"])
+        else:
+            t = span["start_t"]
+            inside = [p for p in run["phases"] if p["start_t"] <= t < p["start_t"] + p["duration_ns"]]
+            expected = (inside[0]["id"], inside[0]["start_t"]) if inside else ("live update", at(root)[0])
+        assert expected in tree[span["kernel"], span["name"], span["start_t"]], span
+    new = {span.span_id for side, span in spans if side == "new"}
+    crossing = [l for side, span in spans if side == "new" for l in span.links if l.span_id not in new]
+    handed = {"old": set(), "new": set()}
+    for span in run["spans"]:
+        args = span.get("args", {})
+        if "session" in args and "token" in args:
+            handed[span["kernel"]].add((args["session"], args["token"]))
+    assert len(crossing) == len(handed["old"] & handed["new"]) + 1
+
+
+def check_otlp(runs, path):
+    """OpenTelemetry's own Python types read the traces, and their tree is that of the run."""
+    from google.protobuf.unknown_fields import UnknownFieldSet
+    from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+    data = TracesData()
+    with open(path, "rb") as file:
+        data.ParseFromString(file.read())
+    traces = {}
+    for part in data.resource_spans:
+        resource = attributes(part.resource.attributes)
+        assert resource["service.name"] == "luo-trace" and resource["os.type"] == "linux"
+        for scope in part.scope_spans:
+            for span in scope.spans:
+                for message in (part, part.resource, scope, span):
+                    assert len(UnknownFieldSet(message)) == 0
+                assert len(span.trace_id) == 16
+                traces.setdefault(span.trace_id, []).append((resource, span))
+    assert len(traces) == len(runs)
+    for run in runs:
+        named = lambda spans: any(attributes(s.attributes).get("luo_trace.run.id") == run["id"] for _, s in spans)
+        (spans,) = [spans for spans in traces.values() if named(spans)]
+        for resource, _ in spans:
+            side = resource["luo_trace.kernel.side"]
+            assert resource["os.version"] == run[f"{side}_kernel"]["release"]
+            assert resource["luo_trace.kernel.boot_id"] == run[f"{side}_kernel"]["boot_id"]
+        check_spans(run, [(resource["luo_trace.kernel.side"], span) for resource, span in spans])
+
+
+def check_metrics_data(runs, data):
+    seen, updates = {}, 0
+    for part in data.resource_metrics:
+        for metric in part.scope_metrics[0].metrics:
+            if metric.name == "luo_trace.updates":
+                assert metric.sum.is_monotonic and metric.sum.aggregation_temporality == 1
+                updates += sum(point.as_int for point in metric.sum.data_points)
+                continue
+            assert metric.unit == "s" and metric.exponential_histogram.aggregation_temporality == 1
+            for point in metric.exponential_histogram.data_points:
+                facts = attributes(point.attributes)
+                name = facts.get("luo_trace.phase") or facts["luo_trace.window"]
+                assert point.count == 1 and point.min == point.max == point.sum
+                assert point.start_time_unix_nano < point.time_unix_nano
+                if point.sum:
+                    base = 2 ** (2**-point.scale)
+                    low = base**point.positive.offset
+                    assert low * (1 - 1e-9) < point.sum <= low * base * (1 + 1e-9)
+                    assert list(point.positive.bucket_counts) == [1]
+                else:
+                    assert point.zero_count == 1
+                seen.setdefault(name, []).append(round(point.sum * 1e9))
+    assert updates == len(runs)
+    expected = lengths(runs)
+    assert seen.keys() == expected.keys()
+    for name, values in expected.items():
+        assert sorted(seen[name]) == sorted(values), name
+
+
+def check_otlp_metrics(runs, path):
+    """The same of the histograms: each length lies in its bucket."""
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+
+    data = MetricsData()
+    with open(path, "rb") as file:
+        data.ParseFromString(file.read())
+    check_metrics_data(runs, data)
+
+
+def check_otlp_json(runs, path):
+    """Protobuf's own reader of JSON takes both lines; ids are hexadecimal, as OTLP alone has it."""
+    import base64
+
+    from google.protobuf import json_format
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
+    from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+    def ids(value):
+        if isinstance(value, list):
+            return [ids(v) for v in value]
+        if not isinstance(value, dict):
+            return value
+        hexadecimal = lambda k, v: base64.b64encode(bytes.fromhex(v)).decode() if k in ("traceId", "spanId", "parentSpanId") else ids(v)
+        return {k: hexadecimal(k, v) for k, v in value.items()}
+
+    with open(path, encoding="utf-8") as file:
+        traces, metrics = (json.loads(line) for line in file)
+    traces = json_format.ParseDict(ids(traces), TracesData())
+    sides = {}
+    for part in traces.resource_spans:
+        for span in part.scope_spans[0].spans:
+            side = attributes(part.resource.attributes)["luo_trace.kernel.side"]
+            sides.setdefault(span.trace_id, []).append((side, span))
+    for run in runs:
+        named = lambda spans: any(attributes(s.attributes).get("luo_trace.run.id") == run["id"] for _, s in spans)
+        (spans,) = [spans for spans in sides.values() if named(spans)]
+        check_spans(run, spans)
+    check_metrics_data(runs, json_format.ParseDict(metrics, MetricsData()))
+
+
 _RESAMPLES = {}
 
 
@@ -295,4 +483,4 @@ def check_statistics(runs, path):
 
 if __name__ == "__main__":
     _, check, directory, path = sys.argv
-    globals()[f"check_{check}"](load(directory), path)
+    globals()["check_" + check.replace("-", "_")](load(directory), path)

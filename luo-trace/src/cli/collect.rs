@@ -47,6 +47,10 @@ pub(super) struct Options {
     /// Also keep the trace of the old kernel as it arrived (the carrier), for debugging
     #[arg(long, value_name = "FILE")]
     keep_carrier: Option<PathBuf>,
+    /// Also put a copy of the run into this directory, from which luo-trace ship sends it; the
+    /// copy belongs to the directory's owner
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
 }
 
 pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
@@ -65,6 +69,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
         follow_root: options.follow_root,
         terse: false,
         keep_carrier: options.keep_carrier,
+        spool: options.spool,
     };
     collect::run(&config, ready, started)
 }

@@ -16,6 +16,7 @@ mod open;
 mod output;
 mod record;
 mod report;
+mod ship;
 mod watch;
 
 use std::os::fd::RawFd;
@@ -51,6 +52,7 @@ EXAMPLES
   luo-trace gate --base base --head head --budget 'restore.p50 <= 900ms'
   luo-trace history trend.csv --append head            the trend over commits
   luo-trace export base --format perfetto -o trace     for other tools
+  luo-trace ship --spool DIR --otlp-endpoint http://127.0.0.1:4318
   luo-trace open today.run.json                        on a time axis, in the browser";
 
 /// Blackout-window profiler for Linux live update
@@ -107,6 +109,8 @@ enum Command {
     History(history::Options),
     /// Convert runs for other tools
     Export(export::Options),
+    /// Send spooled runs to an OpenTelemetry collector
+    Ship(ship::Options),
     /// Show runs in ui.perfetto.dev, without uploading them
     Open(open::Options),
 }
@@ -248,6 +252,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Gate(options) => gate::run(&options),
         Command::History(options) => history::run(&options),
         Command::Export(options) => export::run(&options),
+        Command::Ship(options) => ship::run(&options),
         Command::Open(options) => open::run(&options),
     }
 }

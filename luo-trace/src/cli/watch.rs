@@ -39,6 +39,10 @@ pub(super) struct Options {
     /// write what was seen
     #[arg(long, default_value = "60s", value_name = "DURATION", value_parser = super::duration)]
     timeout: Duration,
+    /// Also put a copy of each run into this directory, from which luo-trace ship sends it; the
+    /// copy belongs to the directory's owner
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
 }
 
 pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
@@ -63,6 +67,7 @@ pub(super) fn run(options: Options, started: Started) -> anyhow::Result<Exit> {
             follow_root: false,
             terse: true,
             keep_carrier: None,
+            spool: options.spool,
         },
         record: record::Config {
             session,

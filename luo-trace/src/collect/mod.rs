@@ -7,10 +7,11 @@ mod device;
 mod guests;
 mod output;
 mod progress;
+mod spool;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,8 @@ pub struct Config {
     pub terse: bool,
     /// Where a copy of the carrier goes.
     pub keep_carrier: Option<PathBuf>,
+    /// The directory from which `luo-trace ship` sends a copy of the run.
+    pub spool: Option<PathBuf>,
 }
 
 /// Collects one run.
@@ -164,7 +167,27 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
         Handed::forget(handed.and_then(|handed| handed.stored.as_deref()));
     }
     summary(&run, config, joined);
-    Ok(if whole { Exit::Success } else { Exit::Partial })
+    let spooled = config.spool.as_ref();
+    let spooled = spooled.is_none_or(|directory| is_spooled(&run, &config.output, directory));
+    Ok(if whole && spooled {
+        Exit::Success
+    } else {
+        Exit::Partial
+    })
+}
+
+/// Puts a copy of the run where it is sent from. That this fails costs neither the run nor time
+/// that anybody waits for.
+fn is_spooled(run: &Run, written: &Path, directory: &Path) -> bool {
+    let put = spool::put(run, written, directory);
+    let _ = put.as_ref().inspect_err(|error| {
+        log::error!(
+            "no copy could be made in {} ({error}), so {} will not be sent: copy it there",
+            directory.display(),
+            written.display()
+        );
+    });
+    put.is_ok()
 }
 
 /// Refuses before anything is armed what could not be written afterwards.
@@ -179,6 +202,7 @@ fn check_outputs(config: &Config) -> anyhow::Result<()> {
     if config.follow_root {
         return Ok(());
     }
+    config.spool.as_deref().map_or(Ok(()), spool::check)?;
     output::check(&config.output)?;
     copy.map_or(Ok(()), |copy| output::check(copy))
 }

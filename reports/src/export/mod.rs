@@ -4,8 +4,10 @@
 //! Times stay what they are in the run: ns since the entry of `kernel_kexec`,
 //! moved by a constant only where a format cannot hold what lies before it.
 
+mod across;
 mod csv;
 mod hlog;
+pub mod otlp;
 mod perfetto;
 mod prometheus;
 
@@ -29,11 +31,14 @@ pub struct Exporter {
 }
 
 /// Every format, in the order of `--help`.
-pub static EXPORTERS: [&Exporter; 4] = [
+pub static EXPORTERS: [&Exporter; 7] = [
     &perfetto::EXPORTER,
     &hlog::EXPORTER,
     &csv::EXPORTER,
     &prometheus::EXPORTER,
+    &otlp::TRACES,
+    &otlp::METRICS,
+    &otlp::JSON,
 ];
 
 /// Why an export failed.
@@ -43,6 +48,15 @@ pub enum ExportError {
     /// No run has what the format holds.
     #[error("nothing to export: no run has a window or a phase; `luo-trace report` says why")]
     Nothing,
+    /// The run does not say when it was, and the format needs a date.
+    #[error(
+        "run {run}: captured_at is no time ({captured_at:?}), and {format} needs one; fetch the file again"
+    )]
+    NoTime {
+        format: &'static str,
+        run: String,
+        captured_at: String,
+    },
     /// The library of the format failed.
     #[error("the {format} export failed ({why}); please report this")]
     Library { format: &'static str, why: String },

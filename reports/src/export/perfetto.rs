@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use prost::Message as _;
 use serde_json::Value;
 
+use super::across::{end_of, handed_over};
 use super::{ExportError, Exporter};
 use crate::files::set::{Keep, Set};
 use crate::model::{Guest, KernelSide, Run, Span};
@@ -291,34 +292,10 @@ impl Writer {
     }
 }
 
-/// When a kernel ends: the old one at the gap, the new one with what was seen.
-fn end_of(run: &Run, kernel: KernelSide) -> i64 {
-    let gap = run.phases.iter().find(|phase| phase.id.starts_with("gap."));
-    let seen = run.spans.iter().filter(|span| span.kernel == kernel);
-    let seen = seen.map(|span| span.end_t().unwrap_or(span.start_t)).max();
-    match (kernel, gap) {
-        (KernelSide::Old, Some(gap)) => seen.unwrap_or(0).max(gap.start_t),
-        _ => seen.unwrap_or(0),
-    }
-}
-
-/// The arrows, by the id of the spans at both ends: from the first call in the
-/// old kernel that names a session's token to the first one in the new kernel.
-/// Those of run `number` do not meet those of another.
+/// The arrows, by the id of the spans at both ends. Those of run `number` do not meet those
+/// of another.
 fn flows(run: &Run, number: u64) -> HashMap<u32, u64> {
-    let mut ends = BTreeMap::<(String, String), [Option<u32>; 2]>::new();
-    for span in &run.spans {
-        let (session, token) = (span.args.get("session"), span.args.get("token"));
-        let (Some(session), Some(token)) = (session, token) else {
-            continue;
-        };
-        let place = usize::from(span.kernel == KernelSide::New);
-        let pair = ends.entry((session.to_string(), token.to_string()));
-        pair.or_default()[place].get_or_insert(span.id);
-    }
-    let whole = ends.into_values();
-    let whole = whole.filter_map(|[old, new]| Some([old?, new?]));
-    let flows = ((number << 32) | 1..).zip(whole);
+    let flows = ((number << 32) | 1..).zip(handed_over(run));
     let flows = flows.flat_map(|(flow, pair)| pair.map(|id| (id, flow)));
     flows.collect()
 }

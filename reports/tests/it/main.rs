@@ -13,6 +13,7 @@ mod html;
 mod made;
 mod markdown;
 mod matrix;
+mod otlp;
 mod outside;
 mod picture;
 mod recorded;

@@ -12,7 +12,7 @@ use reports::overview::Overview;
 
 use crate::foreign::python;
 use crate::made::{full_run, spread};
-use crate::recorded::recorded_directory;
+use crate::recorded::{GUEST, recorded_directory, unpacked};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outside.py");
 
@@ -78,6 +78,24 @@ fn a_csv_reader_gets_every_row() {
 #[test]
 fn the_client_library_of_prometheus_parses_the_metrics() {
     check_format("prometheus");
+}
+
+#[test]
+fn the_types_of_opentelemetry_hold_the_tree_of_each_run() {
+    check_format("otlp");
+    check("otlp", unpacked(GUEST).path(), |set| {
+        Exporter::named("otlp").unwrap().export(set).unwrap()
+    });
+}
+
+#[test]
+fn the_types_of_opentelemetry_hold_every_length() {
+    check_format("otlp-metrics");
+}
+
+#[test]
+fn protobuf_reads_the_json_of_opentelemetry() {
+    check_format("otlp-json");
 }
 
 #[test]

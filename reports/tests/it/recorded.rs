@@ -15,7 +15,7 @@ const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/7.3.4-tcg.run
 const SET: &[u8] = include_bytes!("../data/7.3.4-counted-34.tar.gz");
 
 /// One run with a virtual machine, and a device whose handler no table lists.
-const GUEST: &[u8] = include_bytes!("../data/guest-tcg.tar.gz");
+pub const GUEST: &[u8] = include_bytes!("../data/guest-tcg.tar.gz");
 
 /// The recorded run.
 pub fn recorded() -> Run {
