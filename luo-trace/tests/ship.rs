@@ -142,7 +142,7 @@ fn without_a_server_everything_stays() {
         &["--retries", "1"],
     );
     assert_eq!(code, Some(1));
-    assert!(said.contains("tried 2 times"), "{said}");
+    assert!(said.contains("(tries: 2)"), "{said}");
     assert!(said.contains("0 sent, 3 stay in spool"), "{said}");
     assert_eq!(names(&dir.path().join("spool")), before);
     // One that is there and never answers.
@@ -162,7 +162,7 @@ fn a_wrong_address_moves_no_run() {
     let (url, asked) = server(|_, _| (404, b"404 page not found".to_vec()));
     let (code, said) = ship(dir.path(), &url, &[]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("page not found, tried 1 times"), "{said}");
+    assert!(said.contains("page not found (tries: 1)"), "{said}");
     assert_eq!(names(&dir.path().join("spool")), before);
     assert_eq!(asked.try_iter().count(), 1);
 }
@@ -214,7 +214,7 @@ fn bad_addresses_and_directories_are_refused_in_a_sentence() {
     for (url, why) in [
         ("https://127.0.0.1:4318", "luo-trace has no TLS"),
         ("127.0.0.1:4318", "--otlp-endpoint"),
-        ("http://127.0.0.1:4318/?key=1", "no query"),
+        ("http://127.0.0.1:4318/?key=1", "remove the query"),
     ] {
         let (code, said) = ship(dir.path(), url, &[]);
         assert_eq!(code, Some(2), "{said}");
@@ -238,7 +238,7 @@ fn a_set_is_sent_by_export() {
     let (url, asked) = server(|_, _| (200, Vec::new()));
     let output = luo_trace(dir.path(), &["export", "spool", "--otlp-endpoint", &url]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("3 runs sent"), "{said}");
+    assert!(said.contains("runs sent: 3"), "{said}");
     assert_eq!(asked.try_iter().count(), 6);
     assert_eq!(names(&dir.path().join("spool")).len(), 3);
     let both = [

@@ -26,7 +26,7 @@ pub(super) struct Options {
     #[command(flatten)]
     to: Destination,
     /// Instead of writing anything, send traces and metrics of the runs to URL/v1/traces and
-    /// URL/v1/metrics
+    /// URL/v1/metrics, without TLS
     #[arg(long, value_name = "URL", conflicts_with_all = ["format", "output"])]
     otlp_endpoint: Option<String>,
     #[command(flatten)]
@@ -76,16 +76,20 @@ fn send(options: &Options, endpoint: &Endpoint) -> anyhow::Result<Exit> {
     report::warn_of_skipped(&set);
     set.runs.sort_by(|a, b| a.captured_at.cmp(&b.captured_at));
     let mut exit = Exit::Success;
-    for run in &set.runs {
-        let said = endpoint.send(run).map_err(|error| match error {
-            SendError::Unreachable { .. } => Failure::environment(error),
-            SendError::Refused { .. } | SendError::Export(_) => Failure::bad_input(error),
+    for (number, run) in set.runs.iter().enumerate() {
+        let said = endpoint.send(run).map_err(|error| {
+            let before = format!("{number} of {} sent before", set.runs.len());
+            let text = format!("run {}: {error} ({before})", run.id);
+            match error {
+                SendError::Unreachable { .. } => Failure::environment(text),
+                _ => Failure::bad_input(text),
+            }
         })?;
         for said in said {
             log::warn!("run {}: {said}", run.id);
             exit = Exit::Partial;
         }
     }
-    log::info!("{} runs sent", set.runs.len());
+    log::info!("runs sent: {}", set.runs.len());
     Ok(exit)
 }

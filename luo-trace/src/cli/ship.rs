@@ -13,13 +13,13 @@ use crate::ship::{self, After, Endpoint, Only};
 #[command(
     after_help = "Runs that the server refuses, or takes only in part, are moved to DIR/rejected/. Runs that \
                   cannot be sent stay in DIR. Exits with 0 if all were sent, 1 if the server cannot be \
-                  reached, 3 if a run was rejected or a file is no run."
+                  reached or does not take OTLP, or another ship uses DIR, 2 on wrong usage, 3 if a run was rejected or a file is no run."
 )]
 pub(super) struct Options {
-    /// Directory of runs to send, oldest first: what collect --spool writes to
+    /// Directory of runs to send, oldest first (the --spool of collect or watch)
     #[arg(long, value_name = "DIR")]
     spool: PathBuf,
-    /// Address of the server: DIR's runs are sent to URL/v1/traces and URL/v1/metrics
+    /// Address of the server, without TLS: runs are sent to URL/v1/traces and URL/v1/metrics
     #[arg(long, value_name = "URL")]
     otlp_endpoint: String,
     /// Move sent runs to DIR/sent/, instead of deleting them
@@ -33,17 +33,22 @@ pub(super) struct Options {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sending")]
 pub(super) struct Sending {
-    /// Send only this
-    #[arg(long, value_enum, value_name = "SIGNAL")]
+    /// Send traces or metrics only
+    #[arg(long, value_enum, value_name = "SIGNAL", requires = "otlp_endpoint")]
     only: Option<Word>,
     /// Attribute of the host that runs lack, e.g. host.name=web-1; repeatable
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, requires = "otlp_endpoint")]
     resource: Vec<(String, String)>,
     /// Times to try a request again while the server is busy or cannot be reached
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 5,
+        value_name = "N",
+        requires = "otlp_endpoint"
+    )]
     retries: u32,
     /// Time limit for each try
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = super::duration)]
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = super::duration, requires = "otlp_endpoint")]
     timeout: Duration,
 }
 

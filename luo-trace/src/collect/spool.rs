@@ -1,6 +1,6 @@
 //! A copy of the run for `luo-trace ship`, which is not root.
 //!
-//! The directory is its, so whatever lies in there may be a trap: nothing is followed and
+//! It may write there, too, so whatever lies in there may be a trap: nothing is followed and
 //! nothing is replaced, and the copy is whole before it has a name.
 
 use std::fs::File;
@@ -21,13 +21,14 @@ use crate::exit::Failure;
 pub(super) fn check(directory: &Path) -> anyhow::Result<()> {
     opened(directory).map(drop).map_err(|error| {
         Failure::bad_input(format!(
-            "--spool: {}: {error}; make a directory that belongs to the user of luo-trace ship",
+            "--spool: {0}: {error}; make it by `install -d -o root -g GROUP -m 2770 {0}`, with the group of \
+             who runs luo-trace ship",
             directory.display()
         ))
     })
 }
 
-/// Puts a copy of the written run there, for the directory's owner to read; returns where.
+/// Puts a copy of the written run there, for the directory's owner and group to read; returns where.
 pub(super) fn put(run: &Run, written: &Path, directory: &Path) -> io::Result<PathBuf> {
     let bytes = std::fs::read(written)?;
     let name = name(run);

@@ -45,15 +45,18 @@ pub struct Endpoint {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The server is not there, too busy, or of another kind; that can be mended.
-    #[error("{url}: {why}, tried {tries} times")]
+    #[error("{url}: {why} (tries: {tries}); check the address and the server, and run this again")]
     Unreachable {
         url: String,
         why: String,
         tries: u32,
     },
     /// The server will never take this run.
-    #[error("{url} refused it: {why}")]
+    #[error("{url} refused the run: {why}")]
     Refused { url: String, why: String },
+    /// It is no run any more.
+    #[error("{0}")]
+    NoRun(String),
     /// There is nothing to send.
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -88,10 +91,14 @@ impl Endpoint {
                      host, http://127.0.0.1:4318, and let it send on"
                 ));
             }
-            _ => return Err(format!("{url}: no http:// address")),
+            _ => {
+                return Err(format!(
+                    "{url}: not an http:// address; give e.g. http://127.0.0.1:4318"
+                ));
+            }
         }
         if uri.query().is_some() {
-            return Err(format!("{url}: an endpoint has no query (?…)"));
+            return Err(format!("{url}: remove the query, from ? on"));
         }
         let agent = Agent::config_builder()
             .timeout_global(Some(timeout))
@@ -108,7 +115,8 @@ impl Endpoint {
         })
     }
 
-    /// Sends a run, and returns what the server had to say of what it took.
+    /// Sends a run, and returns what the server did not take of it. What it has to say of what it
+    /// took is a warning.
     ///
     /// Traces come first: sent twice, they are the same trace, and metrics would count twice.
     pub fn send(&self, run: &Run) -> Result<Vec<String>, SendError> {
@@ -119,10 +127,16 @@ impl Endpoint {
             }
             for request in signal.requests(run, &self.resource)? {
                 let answer = self.post(signal, &request)?;
-                said.extend(signal.partial(&answer).map(|partial| {
-                    let (item, why) = (signal.item(), partial.message);
-                    format!("{} {item} were rejected: {why}", partial.rejected)
-                }));
+                let Some(partial) = signal.partial(&answer) else {
+                    continue;
+                };
+                let (item, why) = (signal.item(), partial.message);
+                if partial.rejected == 0 {
+                    log::warn!("run {}: taken, but the server says: {why}", run.id);
+                } else {
+                    let some = format!("{} {item} were rejected: {why}", partial.rejected);
+                    said.push(some);
+                }
             }
         }
         Ok(said)

@@ -1,6 +1,6 @@
 //! A directory of runs that are yet to be sent.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -51,20 +51,21 @@ pub fn send_all(spool: &Path, endpoint: &Endpoint, after: After) -> anyhow::Resu
                 done.sent += 1;
                 log::info!("sent {}", path.display());
                 match after {
-                    After::Delete => fs::remove_file(path).map_err(|e| unmovable(path, &e))?,
-                    After::Keep => shift(path, SENT)?,
+                    After::Delete => fs::remove_file(path).map_err(|e| sent_but(path, &e))?,
+                    After::Keep => shift(path, SENT).map_err(|e| sent_but(path, &e))?,
                 }
             }
             Ok(said) => reject(path, &said.join("; "), &mut done)?,
             Err(SendError::Unreachable { url, why, tries }) => {
                 let left = all - number;
                 return Err(Failure::environment(format!(
-                    "{url}: {why}, tried {tries} times; {} sent, {left} stay in {}: check the \
-                     address, and run this again",
+                    "{url}: {why} (tries: {tries}); {} sent, {left} stay in {}: check the address and \
+                     the server, and run this again",
                     done.sent,
                     spool.display()
                 )));
             }
+            Err(SendError::NoRun(why)) => leave(&why, &mut done),
             Err(error) => reject(path, &error.to_string(), &mut done)?,
         }
     }
@@ -76,15 +77,12 @@ pub fn send_all(spool: &Path, endpoint: &Endpoint, after: After) -> anyhow::Resu
     if left + rejected == 0 {
         return Ok(Exit::Success);
     }
-    log::warn!("{sent} sent, {rejected} rejected, {left} are no runs");
+    log::warn!("runs sent: {sent}, rejected: {rejected}; files that are no runs: {left}");
     Ok(Exit::Partial)
 }
 
 fn send(path: &Path, endpoint: &Endpoint) -> Result<Vec<String>, SendError> {
-    let run = file::read(path).map_err(|error| SendError::Refused {
-        url: path.display().to_string(),
-        why: error.fault.to_string(),
-    })?;
+    let run = file::read(path).map_err(|error| SendError::NoRun(error.to_string()))?;
     endpoint.send(&run)
 }
 
@@ -115,21 +113,31 @@ fn oldest_first(spool: &Path, done: &mut Done) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn leave(why: &str, done: &mut Done) {
-    log::warn!("{why}; it stays where it is");
+    log::warn!("{why}; it stays there: take it away, or each ship ends with exit 3");
     done.left += 1;
 }
 
 /// Puts aside what the server does not want: it is neither lost nor sent for ever.
 fn reject(path: &Path, why: &str, done: &mut Done) -> anyhow::Result<()> {
     done.rejected += 1;
-    log::error!("{}: {why}; moved to {REJECTED}/", path.display());
-    shift(path, REJECTED)
+    shift(path, REJECTED).map_err(|error| {
+        Failure::environment(format!(
+            "{}: {why}; it cannot be moved to {REJECTED}/ ({error}): make its directory writable for \
+             this user",
+            path.display()
+        ))
+    })?;
+    log::error!(
+        "{}: {why}; moved to {REJECTED}/: move it back to send it again",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Moves a file into a subdirectory of its own directory.
-fn shift(path: &Path, to: &str) -> anyhow::Result<()> {
+fn shift(path: &Path, to: &str) -> io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        anyhow::bail!("{}: no file name", path.display());
+        return Err(io::ErrorKind::InvalidFilename.into());
     };
     let directory = directory.join(to);
     let made = DirBuilder::new().mode(0o700).create(&directory);
@@ -138,10 +146,9 @@ fn shift(path: &Path, to: &str) -> anyhow::Result<()> {
         made => made,
     };
     made.and_then(|()| fs::rename(path, directory.join(name)))
-        .map_err(|error| unmovable(path, &error))
 }
 
-fn unmovable(path: &Path, error: &io::Error) -> anyhow::Error {
+fn sent_but(path: &Path, error: &io::Error) -> anyhow::Error {
     Failure::environment(format!(
         "{}: was sent, but cannot be removed ({error}), so it would be sent again; make its \
          directory writable for this user, and remove it",
@@ -159,10 +166,13 @@ fn lock(spool: &Path) -> anyhow::Result<File> {
         return Err(Failure::bad_input(text));
     }
     directory.try_lock().map_err(|error| {
-        Failure::environment(format!(
-            "{}: another process sends from it ({error}); wait for it",
-            spool.display()
-        ))
+        let why = match error {
+            TryLockError::WouldBlock => "another process sends from it; wait for it".to_owned(),
+            TryLockError::Error(error) => {
+                format!("cannot be locked ({error}); use a directory of a local file system")
+            }
+        };
+        Failure::environment(format!("{}: {why}", spool.display()))
     })?;
     Ok(directory)
 }
