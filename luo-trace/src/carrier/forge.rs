@@ -152,7 +152,7 @@ mod tests {
         let mut carrier = Carrier::create(c"luo-trace-test", &Plan::for_buffer(1 << 16)).unwrap();
         let meta = br#"{"luo_trace": "1", "kernel": {}, "host": {}, "kexec_count": 0}"#;
         carrier.set_meta(meta).unwrap();
-        carrier.push_anchor(Anchor {
+        carrier.push_anchor(&Anchor {
             before: 2 * APART,
             boot_ns: 20,
             after: 2 * APART + 1,

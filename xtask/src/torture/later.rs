@@ -9,12 +9,11 @@ use crate::draw::Draw;
 pub const FIRST: u64 = 2_000;
 
 const LOCKDOWN: &str = "lockdown";
-const SUSPEND: &str = "suspended to idle in between";
 const PANIC: &str = "the new kernel panics, and the machine boots again";
 const CHAIN: &str = "a chain of three with a failure in the second";
 
 /// All of them, in the order of their seeds. New ones go to the end.
-pub static KINDS: [Kind; 9] = [
+pub static KINDS: [Kind; 8] = [
     kind("the clock is slewed", |draw| {
         spoilt(
             draw,
@@ -38,18 +37,8 @@ pub static KINDS: [Kind; 9] = [
     kind("an unprivileged user calls the commands", by_user),
     kind("a carrier of another build or machine", |draw| {
         let whose = draw.one(&FOREIGN);
-        // The recorder stands still, else it writes its own half again.
-        vec![
-            Edit::Inject(Who::Record, "--signal 19 --after 1500000".to_owned()),
-            Edit::Step(
-                At::Preserved,
-                "run moment lab-agent sleep 1500ms".to_owned(),
-            ),
-            Edit::Step(
-                At::Preserved,
-                format!("run forge lab-agent tear --as {whose}"),
-            ),
-        ]
+        let forge = format!("run forge lab-agent tear --as {whose}");
+        vec![Edit::Step(At::Preserved, forge)]
     }),
     kind("killed for want of memory", |draw| {
         let (at, verb, who) = *draw.one(&[
@@ -85,11 +74,6 @@ pub static KINDS: [Kind; 9] = [
         edits
     }),
     kind(LOCKDOWN, locked),
-    kind(SUSPEND, |draw| {
-        let mut edits = spoilt(draw, &["suspend"]);
-        edits.push(Edit::LikeHosts);
-        edits
-    }),
 ];
 
 /// Whose a carrier may be, as the lab's `tear --as` has them.
@@ -110,7 +94,7 @@ const FOREIGN: [&str; 11] = [
 /// Whether a fault takes none beside it: with it, an update is not one that others can be judged
 /// by.
 pub fn stands_alone(fault: &Fault) -> bool {
-    [CHAIN, PANIC, LOCKDOWN, SUSPEND].contains(&fault.kind)
+    [CHAIN, PANIC, LOCKDOWN].contains(&fault.kind)
 }
 
 /// The kernel is locked down: the new one from the start, or either at run time. The old one has

@@ -70,7 +70,9 @@ const LIMITS: &str = "
 - After a tear only records count as damage, not the sums and counters beside them. Where `record`
   may have ended after the tear, it is not judged: another one's trace may have arrived.
 - `record` is judged until it is ready and by its log; how it ends after that is not seen.
-- Kernels as distributions build them are used for lockdown and suspend alone; suspend is to idle.
+- Kernels as distributions build them are used for lockdown alone.
+- Not covered: suspend. The lab's small kernel lacks it, and the other one, suspended to idle in
+  QEMU 7.2, did not wake by its clock, with no process of luo-trace in that kernel.
 - A carrier of another build or machine is this one's with other words and numbers, and sums that
   are right: no other build writes it.
 ";

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use luo_trace_ebpf::Event;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::carrier::forge::{Foreign, forge};
@@ -49,7 +50,7 @@ pub struct Tear {
 /// Changes bytes of the carrier that a running `record` holds, and says what it has lost by that.
 /// Without a change it exits with `Partial`.
 pub fn tear(tear: &Tear) -> Result<Exit> {
-    let carrier = carrier().context("nobody holds a carrier")?;
+    let (holder, carrier) = carrier().context("nobody holds a carrier")?;
     if let Some(file) = &tear.replay {
         let Ok(old) = fs::read(file) else {
             println!("nothing to replay");
@@ -59,6 +60,8 @@ pub fn tear(tear: &Tear) -> Result<Exit> {
         return Ok(Exit::Success);
     }
     if let Some(whose) = tear.whose {
+        // Else it writes its own half again.
+        kill_process(holder, Signal::STOP)?;
         let bytes = format::read_fd(&carrier)?;
         let forged = forge(&bytes, whose).context("the carrier has no header")?;
         carrier.write_all_at(&forged, 0)?;
@@ -138,10 +141,15 @@ fn extent(carrier: &File, part: &str) -> Result<(u64, u64)> {
     }
 }
 
-fn carrier() -> Option<File> {
+fn carrier() -> Option<(Pid, File)> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    let files = processes.flat_map(|process| fs::read_dir(process.path().join("fd")));
-    files.flatten().flatten().find_map(|fd| {
+    let files = processes.filter_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let fds = fs::read_dir(process.path().join("fd")).ok()?;
+        Some((Pid::from_raw(pid)?, fds))
+    });
+    let mut files = files.flat_map(|(pid, fds)| fds.flatten().map(move |fd| (pid, fd)));
+    files.find_map(|(pid, fd)| {
         let link = fs::read_link(fd.path()).ok()?;
         link.to_str()?.starts_with("/memfd:").then_some(())?;
         let file = OpenOptions::new()
@@ -151,7 +159,7 @@ fn carrier() -> Option<File> {
             .ok()?;
         let mut magic = [0; 8];
         file.read_exact_at(&mut magic, 0).ok()?;
-        (magic == MAGIC).then_some(file)
+        (magic == MAGIC).then_some((pid, file))
     })
 }
 

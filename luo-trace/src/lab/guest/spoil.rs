@@ -54,7 +54,6 @@ pub fn spoil(what: &str) -> Result<Exit> {
         "frequency-slow" => slew(libc::ADJ_FREQUENCY, |clock| clock.freq = -(500 << 16))?,
         "lockdown-integrity" => fs::write(LOCKDOWN, "integrity")?,
         "lockdown-confidentiality" => fs::write(LOCKDOWN, "confidentiality")?,
-        "suspend" => suspend()?,
         other => bail!("'{other}' cannot be spoilt"),
     }
     Ok(Exit::Success)
@@ -137,12 +136,4 @@ fn slew(modes: libc::c_uint, set: impl FnOnce(&mut libc::timex)) -> Result<()> {
         -1 => Err(std::io::Error::last_os_error()).context("adjtimex"),
         _ => Ok(()),
     }
-}
-
-/// Suspends the machine to idle for seconds; its own clock wakes it.
-fn suspend() -> Result<()> {
-    let alarm = "/sys/class/rtc/rtc0/wakealarm";
-    fs::write(alarm, "0").context(alarm)?;
-    fs::write(alarm, "+2").context(alarm)?;
-    fs::write("/sys/power/state", "freeze").context("/sys/power/state")
 }
