@@ -175,6 +175,15 @@ impl Case {
         })
     }
 
+    /// Whether the new kernel is locked down so that nobody may read what it traces.
+    pub fn is_confidential(&self) -> bool {
+        self.edits().any(|edit| match edit {
+            Edit::Append(words) => words.contains("lockdown=confidentiality"),
+            Edit::Step(at, step) => at.is_new() && step.ends_with("lockdown-confidentiality"),
+            _ => false,
+        })
+    }
+
     /// Whether this is a step of it, whatever the step's name.
     pub fn has_step(&self, program: &str) -> bool {
         self.edits()

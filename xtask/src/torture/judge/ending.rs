@@ -98,7 +98,8 @@ impl Verdict<'_> {
             };
             let told = self.is_told(number);
             for (what, in_tracefs) in PLACES {
-                let hidden = in_tracefs && self.case.spoils_new("tracefs");
+                let hidden =
+                    in_tracefs && (self.case.spoils_new("tracefs") || self.case.is_confidential());
                 let mut things = match things(&left[what]) {
                     None if hidden => continue,
                     None => {
@@ -143,6 +144,11 @@ impl Verdict<'_> {
                 words.contains("sched:") || self.case.spoils_new("own-events")
             }
             _ if thing.starts_with("syscalls:") => words.contains("trace_event=syscalls"),
+            // The kernel's own, from its command line.
+            "luo_trace" => self
+                .case
+                .everywhere()
+                .is_some_and(|words| words.contains("trace_instance=luo_trace")),
             "other" => words.contains("trace_instance=other"),
             _ => thing.contains("other") && words.contains("kprobe_event=p:other"),
         }

@@ -9,15 +9,7 @@ use crate::torture::case::Edit;
 /// Carriers of others that are to be read: additions to the format, and another build.
 const READABLE: [&str; 3] = ["minor", "build", "release"];
 /// Carriers of others that are to be refused.
-const REFUSED: [&str; 7] = [
-    "major",
-    "events",
-    "kernel",
-    "count",
-    "machine",
-    "counter",
-    "late-counter",
-];
+const REFUSED: [&str; 5] = ["major", "events", "kernel", "count", "machine"];
 /// What root alone may do.
 const OF_ROOT: [&str; 6] = [
     "record",
