@@ -3,6 +3,7 @@
 //!
 //! `docs/carrier.md` has the layout and what a kill at any instant leaves.
 
+pub mod forge;
 pub mod layout;
 mod meta;
 mod reader;

@@ -171,6 +171,12 @@ fn btf() -> Check {
 fn lockdown() -> Check {
     match facts::lockdown().as_deref() {
         None | Some("none") => ok("lockdown", "off"),
+        // What cannot be probed is told of the probes.
+        Some("confidentiality") => check(
+            "lockdown",
+            Status::Degraded,
+            "confidentiality: nothing in this kernel can be probed",
+        ),
         Some(level) => {
             let text = format!("{level}: the old kernel's last records cannot be stored");
             check("lockdown", Status::Degraded, text)

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 
 use crate::exit::Exit;
 use crate::lab::guest::agent::{self, Restore};
-use crate::lab::guest::{self, faults, inject, machines, provoke};
+use crate::lab::guest::{self, faults, hog, inject, machines, provoke, spoil};
 use crate::lab::host::tied;
 use crate::lab::witness;
 use crate::lab::workload::Workload;
@@ -132,6 +132,12 @@ enum Task {
         /// What
         what: String,
     },
+    /// Take all memory until the kernel kills a program for want of it
+    Hog {
+        /// Which command of luo-trace is to be killed
+        #[arg(long)]
+        of: String,
+    },
     /// Make events in numbers
     Storm {
         /// For how long
@@ -213,7 +219,8 @@ pub(super) fn run(options: &Options) -> Result<Exit> {
         Task::Flood => agent::flood(),
         Task::Inject { fault, args } => inject::exec(fault, args),
         Task::Tear(tear) => faults::tear(tear),
-        Task::Spoil { what } => faults::spoil(what),
+        Task::Spoil { what } => spoil::spoil(what),
+        Task::Hog { of } => hog::hog(of),
         Task::Storm { long, luo: true } => faults::storm_of_calls(*long),
         Task::Storm { long, .. } => faults::storm(*long),
         Task::Leftovers => Ok(faults::leftovers()),

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use reports::model::Host;
+
 use crate::carrier::{self as format, Contents, Meta};
 use crate::clock::Anchor;
 use crate::join::{Boot, OldHalf};
@@ -140,10 +142,15 @@ fn is_same_boot(old: &str, new: &str) -> bool {
     !old.is_empty() && old == new
 }
 
+/// Whether a carrier is of the kernel before this one, as far as the kernel's log, its ids and
+/// this machine tell.
 pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
     let foreign = |why: String| Descent::Foreign(format!("the carrier was refused: {why}"));
     if is_same_boot(&meta.kernel.boot_id, &facts::kernel().boot_id) {
         return foreign("it was recorded in this boot, so it has not crossed a kexec".to_owned());
+    }
+    if let Some(why) = is_elsewhere(&meta.host, &facts::host()) {
+        return foreign(why);
     }
     if let Some(count) = boot.kexec_count
         && meta.kexec_count.checked_add(1) != Some(count)
@@ -168,6 +175,21 @@ pub(super) fn descent(meta: &Meta, boot: &Boot) -> Descent {
     }
 }
 
+/// What shows that two kernels ran on different machines. Memory and CPUs online may change from
+/// kernel to kernel, what the CPUs are does not; what could not be read shows nothing.
+fn is_elsewhere(old: &Host, new: &Host) -> Option<String> {
+    let parts = [
+        (&old.machine, &new.machine),
+        (&old.cpu_model, &new.cpu_model),
+    ];
+    let known = |text: &String| !text.is_empty() && text != facts::UNKNOWN;
+    let mut differ = parts.into_iter().filter(|(a, b)| known(a) && known(b));
+    let (there, here) = differ.find(|(a, b)| a != b)?;
+    Some(format!(
+        "it was recorded on another machine, by its CPUs: {there} there, {here} here"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +198,22 @@ mod tests {
     fn a_boot_whose_id_could_not_be_read_is_not_taken_for_this_one() {
         assert!(is_same_boot("a", "a"));
         assert!(!is_same_boot("a", "b") && !is_same_boot("", ""));
+    }
+
+    #[test]
+    fn a_machine_with_other_cpus_is_another_one() {
+        let here = facts::host();
+        assert_eq!(is_elsewhere(&here, &here), None);
+        let with = |cpu_model: &str| Host {
+            cpu_model: cpu_model.to_owned(),
+            cpus: here.cpus + 1,
+            memory_bytes: here.memory_bytes / 2,
+            ..here.clone()
+        };
+        let why = is_elsewhere(&with("another CPU"), &with("this CPU")).unwrap();
+        assert!(why.ends_with("another CPU there, this CPU here"), "{why}");
+        assert_eq!(is_elsewhere(&with(facts::UNKNOWN), &here), None);
+        assert_eq!(is_elsewhere(&with(""), &here), None);
     }
 
     #[test]
@@ -232,6 +270,9 @@ mod tests {
         // Where the log has neither, that is not passed over.
         let silent = descent(&meta(0, "7.2.0"), &Boot::default());
         assert!(matches!(silent, Descent::Unknown(_)), "{silent:?}");
+        let mut elsewhere = meta(2, "7.3.4");
+        elsewhere.host.machine = "another".to_owned();
+        assert!(why(elsewhere, &boot).contains("recorded on another machine"));
         let mut own = meta(2, "7.3.4");
         own.kernel = facts::kernel();
         assert!(why(own, &boot).contains("recorded in this boot"));

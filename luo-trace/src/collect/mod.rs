@@ -32,7 +32,7 @@ use crate::host::ready::{Ready, Started, boot_ns, cpu_ns};
 use crate::host::root::RealRoot;
 use crate::join::{self, Boot, Halves, NewHalf, OldHalf, Waited};
 use crate::liveupdate::{Session, SessionName};
-use crate::probes::{self, Probes};
+use crate::probes::{self, ArmError, Probes};
 use crate::record;
 use crate::sources::manager::Manager;
 use crate::sources::marks::Marks;
@@ -136,6 +136,8 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let mut probes = match Probes::arm_for_restore(&config.without, config.by_name) {
         // The calls themselves are seen all the same.
         Err(error) if boot_events.is_some() => Err(error.to_string()),
+        // What the old kernel recorded is to be had all the same, and not again after this boot.
+        Err(error @ ArmError::LockedDown) => Err(error.to_string()),
         armed => Ok(armed.map_err(Failure::environment)?),
     };
     let attach_ns = started.elapsed_ns();

@@ -89,7 +89,7 @@ pub(super) fn find(
     let Some(end) = input.end(PhaseId::NewRestore).filter(|end| end.t > 0) else {
         found.holes.push(hole(
             DEFAULT_WINDOW,
-            "no file was retrieved by anyone but luo-trace, so the window has no end",
+            "no file was seen to be retrieved by anyone but luo-trace, so the window has no end",
         ));
         return found;
     };

@@ -49,6 +49,11 @@ pub enum ArmError {
         error: io::Error,
         log: String,
     },
+    #[error(
+        "this kernel is locked down (confidentiality), so that no eBPF program may read its memory: \
+         nothing can be probed; lockdown=integrity allows it"
+    )]
+    LockedDown,
     #[error("the probes cannot be attached on this kernel: {0}; see `luo-trace doctor`")]
     Link(String),
     #[error(

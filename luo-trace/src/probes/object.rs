@@ -11,6 +11,7 @@ use aya_obj::{EbpfSectionKind, Object};
 
 use super::ArmError;
 use super::bpf::{self, AttachTo};
+use crate::sources::facts;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/luo-trace-ebpf.o"));
 
@@ -94,7 +95,8 @@ impl Programs {
                     ));
                     return Ok(fd);
                 }
-                self.load_code(name, to, &code)
+                let refused = self.load_code(name, to, &code);
+                refused.map_err(|error| because_of(facts::lockdown().as_deref(), error))
             }
         }
     }
@@ -145,6 +147,14 @@ fn fill_section(data: &MapData, map: &aya_obj::Map) -> io::Result<()> {
     Ok(())
 }
 
+/// Why the kernel refused a program: its verifier does not say that it is locked down.
+fn because_of(lockdown: Option<&str>, error: ArmError) -> ArmError {
+    match (error, lockdown) {
+        (ArmError::Load { .. }, Some("confidentiality")) => ArmError::LockedDown,
+        (error, _) => error,
+    }
+}
+
 fn has_privilege() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -167,5 +177,22 @@ mod tests {
         remove_tail_stores(&mut code);
         assert_eq!((code[0].code, code[0].imm), (CALL, 125));
         assert_eq!((code[1].code, code[1].imm), (MOV64_IMM, -libc::EPERM));
+    }
+
+    #[test]
+    fn what_lockdown_refuses_is_not_told_in_the_verifiers_words() {
+        let refused = || ArmError::Load {
+            program: "luo_kprobe".to_owned(),
+            error: io::Error::from_raw_os_error(libc::EINVAL),
+            log: "policy check failed".to_owned(),
+        };
+        let said = |lockdown| because_of(lockdown, refused()).to_string();
+        assert!(said(Some("confidentiality")).starts_with("this kernel is locked down"));
+        for other in [None, Some("none"), Some("integrity")] {
+            assert!(said(other).contains("policy check failed"));
+        }
+        let privilege = ArmError::Privilege(io::Error::from_raw_os_error(libc::EPERM));
+        let told = because_of(Some("confidentiality"), privilege).to_string();
+        assert!(told.contains("run luo-trace as root"), "{told}");
     }
 }

@@ -33,6 +33,9 @@ pub fn kernel() -> Kernel {
     }
 }
 
+/// What stands for a CPU model that the kernel does not tell.
+pub(crate) const UNKNOWN: &str = "unknown";
+
 /// The machine; `unknown` or 0 for what it does not tell.
 #[must_use]
 pub fn host() -> Host {
@@ -43,7 +46,7 @@ pub fn host() -> Host {
             .machine()
             .to_string_lossy()
             .into_owned(),
-        cpu_model: arch::cpu_model(&cpuinfo).unwrap_or_else(|| "unknown".to_owned()),
+        cpu_model: arch::cpu_model(&cpuinfo).unwrap_or_else(|| UNKNOWN.to_owned()),
         cpus: cpuinfo
             .lines()
             .filter(|l| l.starts_with("processor"))

@@ -2,7 +2,7 @@
 
 use reports::model::{DEFAULT_WINDOW, KernelSide, Run, Source, Span};
 
-use super::support::{KERNEL, KERNEL_HOST, Lab, lab, lab_with_tail};
+use super::support::{KERNEL, KERNEL_HOST, Lab, command, lab, lab_with_tail};
 
 fn scenario(name: &str, args: &str) -> Run {
     lab(KERNEL, &format!("--scenario {name} {args}"))
@@ -201,6 +201,26 @@ fn a_locked_down_kernel_costs_the_tail_and_says_so() {
     let expected = |name: &&str| ["lockdown", "clock", "tail"].contains(name);
     assert!(degraded.iter().all(expected), "{degraded:?}");
     assert!(degraded.contains(&"lockdown") && degraded.contains(&"tail"));
+}
+
+/// Where nothing of the new kernel can be probed or traced, what the old one recorded arrives.
+#[test]
+#[ignore = "boots a VM"]
+fn a_new_kernel_that_is_locked_down_takes_nothing_from_the_old_ones_half() {
+    let script = "record; preserve; pack; kexec | collect --timeout 6s; restore; wait collect";
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(KERNEL_HOST, &dir, "--append-new lockdown=confidentiality");
+    let output = command.args(["--scenario", script]).output().unwrap();
+    let lab = Lab { dir, output };
+    assert_eq!(
+        lab.exits()["0001-collect"],
+        3,
+        "{}",
+        lab.log("0001-collect")
+    );
+    let run = lab.run(1);
+    assert!(run.old_kernel.is_some(), "{}", holes(&run));
+    assert!(holes(&run).contains("locked down"), "{}", holes(&run));
 }
 
 /// The old kernel's shutdown, by name.

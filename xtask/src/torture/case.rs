@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::kinds;
+use super::{kinds, later};
 use crate::draw::Draw;
 
 /// Programs that a fault may be put into.
@@ -39,12 +39,14 @@ pub enum At {
     NewStart,
     /// `collect` is ready; nothing is restored yet.
     Collected,
+    /// All is restored. Only for a panic.
+    Restored,
 }
 
 impl At {
     /// Whether that is in the new kernel.
-    fn is_new(self) -> bool {
-        matches!(self, Self::NewStart | Self::Collected)
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::NewStart | Self::Collected | Self::Restored)
     }
 }
 
@@ -59,9 +61,22 @@ pub enum Edit {
     Args(Who, String),
     /// Words on the command line of the new kernel.
     Append(String),
-    /// Two updates, one after the other.
-    Chain,
+    /// Words on the command line of every kernel.
+    Everywhere(String),
+    /// So many updates, one after the other.
+    Chain(u32),
+    /// Kernels as distributions build them, in place of the small one.
+    LikeHosts,
+    /// The new kernel panics here, and the machine boots again.
+    Panic(At),
 }
+
+/// How an update ends, …
+const END: &str = "wait collect; run left lab-agent leftovers; run doctor doctor";
+
+/// … or: the kernel panics, and what is done once the machine has booted again.
+const PANIC: &str = "panic | try again collect --timeout 4s -o /run/out/{n}-again.json; \
+                     wait again; run left lab-agent leftovers; run doctor doctor";
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +98,9 @@ impl Case {
     /// case in four has two faults.
     pub fn of(seed: u64) -> Self {
         let mut draw = Draw::new(seed);
+        if let Some(number) = seed.checked_sub(later::FIRST) {
+            return Self::of_later(seed, number, &mut draw);
+        }
         let turn = usize::try_from(seed % kinds::KINDS.len() as u64).unwrap_or(0);
         let mut faults = vec![kinds::KINDS[turn].fault(&mut draw)];
         if draw.below(4) == 0 {
@@ -94,6 +112,17 @@ impl Case {
         Self { seed, faults }
     }
 
+    /// A case of one of the later kinds; one in four has an earlier one beside it.
+    fn of_later(seed: u64, number: u64, draw: &mut Draw) -> Self {
+        let turn = usize::try_from(number % later::KINDS.len() as u64).unwrap_or(0);
+        let mut faults = vec![later::KINDS[turn].fault(draw)];
+        if draw.below(4) == 0 && !later::stands_alone(&faults[0]) {
+            let other = usize::try_from(draw.below(kinds::KINDS.len() as u64)).unwrap_or(0);
+            faults.push(kinds::KINDS[other].fault(draw));
+        }
+        Self { seed, faults }
+    }
+
     /// All that its faults change.
     pub fn edits(&self) -> impl Iterator<Item = &Edit> {
         self.faults.iter().flat_map(|fault| &fault.edits)
@@ -101,7 +130,24 @@ impl Case {
 
     /// Updates in the machine.
     pub fn updates(&self) -> u32 {
-        1 + u32::from(self.edits().any(|edit| *edit == Edit::Chain))
+        let chains = self.edits().filter_map(|edit| match edit {
+            Edit::Chain(updates) => Some(*updates),
+            _ => None,
+        });
+        chains.max().unwrap_or(1)
+    }
+
+    /// Whether its kernels are as distributions build them.
+    pub fn is_like_hosts(&self) -> bool {
+        self.edits().any(|edit| *edit == Edit::LikeHosts)
+    }
+
+    /// Where the new kernel panics, if it does.
+    pub fn panics(&self) -> Option<At> {
+        self.edits().find_map(|edit| match edit {
+            Edit::Panic(at) => Some(*at),
+            _ => None,
+        })
     }
 
     /// Whether something is done to `collect`, or to the new kernel before `collect` has ended.
@@ -109,9 +155,9 @@ impl Case {
         self.edits().any(|edit| match edit {
             Edit::Step(at, _) => at.is_new(),
             Edit::Inject(who, _) => *who == Who::Collect,
-            Edit::Append(_) => true,
+            Edit::Append(_) | Edit::Everywhere(_) | Edit::Panic(_) => true,
             // Where its files go, it sees the same.
-            Edit::Args(..) | Edit::Chain => false,
+            Edit::Args(..) | Edit::Chain(_) | Edit::LikeHosts => false,
         })
     }
 
@@ -120,8 +166,28 @@ impl Case {
         self.edits().any(|edit| match edit {
             Edit::Step(at, _) => !at.is_new(),
             Edit::Inject(who, _) => *who != Who::Collect,
-            Edit::Args(..) | Edit::Append(_) | Edit::Chain => false,
+            Edit::Everywhere(_) => true,
+            Edit::Args(..)
+            | Edit::Append(_)
+            | Edit::Chain(_)
+            | Edit::LikeHosts
+            | Edit::Panic(_) => false,
         })
+    }
+
+    /// Whether the new kernel is locked down so that nobody may read what it traces.
+    pub fn is_confidential(&self) -> bool {
+        self.edits().any(|edit| match edit {
+            Edit::Append(words) => words.contains("lockdown=confidentiality"),
+            Edit::Step(at, step) => at.is_new() && step.ends_with("lockdown-confidentiality"),
+            _ => false,
+        })
+    }
+
+    /// Whether this is a step of it, whatever the step's name.
+    pub fn has_step(&self, program: &str) -> bool {
+        self.edits()
+            .any(|edit| matches!(edit, Edit::Step(_, step) if step.ends_with(program)))
     }
 
     /// Whether this of the new kernel is spoilt.
@@ -156,11 +222,22 @@ impl Case {
 
     /// Words for the new kernel's command line.
     pub fn append(&self) -> Option<String> {
-        let words = self.edits().filter_map(|edit| match edit {
+        self.words(|edit| match edit {
             Edit::Append(words) => Some(words.as_str()),
             _ => None,
-        });
-        let words: Vec<_> = words.collect();
+        })
+    }
+
+    /// Words for the command line of every kernel.
+    pub fn everywhere(&self) -> Option<String> {
+        self.words(|edit| match edit {
+            Edit::Everywhere(words) => Some(words.as_str()),
+            _ => None,
+        })
+    }
+
+    fn words<'a>(&'a self, of: impl Fn(&'a Edit) -> Option<&'a str>) -> Option<String> {
+        let words: Vec<_> = self.edits().filter_map(of).collect();
         (!words.is_empty()).then(|| words.join(" "))
     }
 
@@ -205,20 +282,24 @@ impl Case {
             self.steps(At::Preserved),
             vec![format!("attempt kexec {kexec}"), "plain-kexec".to_owned()],
         ];
-        let new = [
-            self.steps(At::NewStart),
-            vec![format!("try collect {collect}")],
-            self.steps(At::Collected),
-            vec!["restore".to_owned()],
-            [
-                "wait collect",
-                "run left lab-agent leftovers",
-                "run doctor doctor",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+        let before = [
+            (At::NewStart, vec![format!("try collect {collect}")]),
+            (At::Collected, vec!["restore".to_owned()]),
         ];
-        format!("{} | {}", old.concat().join("; "), new.concat().join("; "))
+        let mut new = Vec::new();
+        for (at, then) in before {
+            new.extend(self.steps(at));
+            if self.panics() == Some(at) {
+                break;
+            }
+            new.extend(then);
+        }
+        let end = match self.panics() {
+            Some(_) => PANIC,
+            None => END,
+        };
+        new.push(end.to_owned());
+        format!("{} | {}", old.concat().join("; "), new.join("; "))
     }
 
     /// Smaller cases, one fault less each.
@@ -246,7 +327,11 @@ impl fmt::Display for Case {
             Edit::Inject(who, options) => format!("{} {options}", who.name()),
             Edit::Args(who, args) => format!("{}: {args}", who.name()),
             Edit::Append(words) => format!("new kernel: {words}"),
-            Edit::Chain => "two updates".to_owned(),
+            Edit::Everywhere(words) => format!("every kernel: {words}"),
+            Edit::Chain(2) => "two updates".to_owned(),
+            Edit::Chain(updates) => format!("{updates} updates"),
+            Edit::LikeHosts => "kernels of hosts".to_owned(),
+            Edit::Panic(at) => format!("{at:?}: panic"),
         });
         f.write_str(&edits.collect::<Vec<_>>().join(", "))
     }
@@ -265,6 +350,30 @@ mod tests {
             assert_eq!(case.faults[0].kind, kind.name);
         }
         assert_ne!(Case::of(1).script(), Case::of(1 + kinds).script());
+    }
+
+    #[test]
+    fn later_kinds_are_drawn_from_seeds_of_their_own() {
+        for (seed, kind) in (later::FIRST..).zip(&later::KINDS) {
+            assert_eq!(Case::of(seed).faults[0].kind, kind.name);
+        }
+        let earlier = |fault: &Fault| kinds::KINDS.iter().any(|kind| kind.name == fault.kind);
+        assert!((0..later::FIRST).all(|seed| Case::of(seed).faults.iter().all(earlier)));
+    }
+
+    #[test]
+    fn a_panic_ends_the_boot_and_the_machine_boots_again() {
+        let case = |at| Case {
+            seed: 0,
+            faults: vec![Fault {
+                kind: "x",
+                edits: vec![Edit::Panic(at)],
+            }],
+        };
+        let script = |at| case(at).script();
+        assert!(script(At::NewStart).contains("plain-kexec | panic | try again collect"));
+        assert!(script(At::Collected).contains("--timeout 6s; panic | try again"));
+        assert!(script(At::Restored).contains("restore; panic | try again"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Kind {
     }
 }
 
-const fn kind(name: &'static str, draw: fn(&mut Draw) -> Vec<Edit>) -> Kind {
+pub const fn kind(name: &'static str, draw: fn(&mut Draw) -> Vec<Edit>) -> Kind {
     Kind { name, draw }
 }
 
@@ -96,7 +96,7 @@ pub static KINDS: [Kind; 31] = [
     kind("the carrier of an earlier boot is replayed", |_| {
         let keep = "{collect} --timeout 6s --keep-carrier /run/out/old.carrier";
         vec![
-            Edit::Chain,
+            Edit::Chain(2),
             Edit::Args(Who::Collect, keep.to_owned()),
             Edit::Step(
                 At::Preserved,
@@ -193,7 +193,7 @@ pub static KINDS: [Kind; 31] = [
             0 => (At::Preserved, "refused-kexec"),
             _ => (At::Collected, "run slow lab-agent sleep 3s"),
         };
-        vec![Edit::Chain, Edit::Step(at, step.to_owned())]
+        vec![Edit::Chain(2), Edit::Step(at, step.to_owned())]
     }),
 ];
 
@@ -293,7 +293,7 @@ fn torn(draw: &mut Draw, part: &str) -> Vec<Edit> {
     edits
 }
 
-fn spoilt(draw: &mut Draw, what: &[&str]) -> Vec<Edit> {
+pub fn spoilt(draw: &mut Draw, what: &[&str]) -> Vec<Edit> {
     let what = draw.one(what);
     let at = *draw.one(&[
         &At::OldStart,

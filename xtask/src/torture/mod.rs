@@ -25,6 +25,7 @@ mod case;
 mod fixed;
 mod judge;
 mod kinds;
+mod later;
 mod page;
 
 /// What to break.
@@ -87,6 +88,9 @@ pub fn run(options: &Options) -> Result<()> {
         .minutes
         .map(|minutes| Duration::from_secs(60 * minutes));
     let mut campaign = Campaign::new(kernel, lab::binary()?, &options.output)?;
+    if seeds.iter().any(|seed| Case::of(*seed).is_like_hosts()) {
+        campaign.like_hosts = Some(kernel::ensure(&kernel::Options::of(Flavor::Host))?);
+    }
     campaign.keeps = options.case.is_some();
     let broken = campaign.run(&seeds, options.jobs, limit)?;
     if options.page {
@@ -112,6 +116,8 @@ pub fn fixed(kernel: PathBuf, luo_trace: PathBuf) -> Result<()> {
 
 struct Campaign {
     kernel: PathBuf,
+    /// The kernel as distributions build it, where a case needs it.
+    like_hosts: Option<PathBuf>,
     luo_trace: PathBuf,
     output: PathBuf,
     cases: Mutex<File>,
@@ -140,6 +146,7 @@ impl Campaign {
         let cases = cases.with_context(|| path.display().to_string())?;
         Ok(Self {
             kernel,
+            like_hosts: None,
             luo_trace,
             output: output.to_owned(),
             cases: Mutex::new(cases),
@@ -258,12 +265,23 @@ impl Campaign {
         remove(dir)?;
         let mut command = Command::new(&self.luo_trace);
         command.args(["lab", "run", "-q", "--timeout", "3m", "--kernel"]);
-        command.arg(&self.kernel).arg("-o").arg(dir);
+        let like_hosts = self.like_hosts.as_ref().filter(|_| case.is_like_hosts());
+        command.arg(like_hosts.unwrap_or(&self.kernel));
+        if like_hosts.is_some() {
+            // KHO sets aside many times what a kernel takes itself.
+            command.args(["--memory", "2G"]);
+        }
+        command.arg("-o").arg(dir);
         command.args(["--workload", Case::WORKLOAD]);
         command.args(["--chain", &case.updates().to_string()]);
         command.args(["--scenario", &case.script()]);
-        if let Some(words) = case.append() {
-            command.args(["--append-new", &words]);
+        for (option, words) in [
+            ("--append-new", case.append()),
+            ("--append", case.everywhere()),
+        ] {
+            if let Some(words) = words {
+                command.args([option, &words]);
+            }
         }
         let output = command.output().context("luo-trace does not start")?;
         let evidence = Evidence::read(dir).with_context(|| {

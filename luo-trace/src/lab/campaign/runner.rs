@@ -22,7 +22,7 @@ use crate::lab::felt;
 use crate::lab::host::accel;
 use crate::lab::host::init;
 use crate::lab::host::qemu::Accel;
-use crate::lab::host::qemu::{self, Machine, Vm};
+use crate::lab::host::qemu::{self, Machine, Vm, VmError};
 use crate::lab::wire::initramfs::Image;
 use crate::lab::wire::parcel;
 use crate::lab::wire::plan::{Plan, machine_name, run_file, verify_name};
@@ -189,6 +189,10 @@ impl<'a> Runner<'a> {
         .context("cannot write what the VM is to do")?;
         let disks: Vec<&Path> = host.map_or(Vec::new(), |host| vec![&host.disk, &parcel]);
 
+        // Its memory is still there after a reset.
+        let memory = dir.path().join("memory");
+        let resets = plan.after_panic(0).is_some();
+
         // Its own seed for each VM, so that a set has an honest spread, and the same
         // in each set, so that a set can be had again.
         let seed = vm.first_update;
@@ -199,6 +203,7 @@ impl<'a> Runner<'a> {
             cmdline: &self.cmdline,
             cpus: options.cpus,
             memory: options.memory,
+            memory_file: resets.then_some(&memory),
             accel: self.bench.accel,
             one_thread,
             counted: options.deterministic.then_some(seed),
@@ -207,14 +212,21 @@ impl<'a> Runner<'a> {
             heard: &heard,
         };
         let mut anchors = vec![Anchor::sample()];
-        let ended = Vm::start(&machine, self.interrupted)?.wait(
-            options.timeout,
-            if host.is_some() { HOST_IDLE } else { IDLE },
-        );
+        let mut ended = self.run_machine(&machine);
         anchors.push(Anchor::sample());
 
         // What the VM sent before it failed tells why it failed.
-        let received = ship::receive(File::open(&output)?);
+        let mut received = ship::receive(File::open(&output)?);
+        if let Some(stage) = plan.after_panic(0).filter(|_| has_panicked(&ended)) {
+            ended = self.boot_again(
+                &machine,
+                &Plan {
+                    stage,
+                    ..plan.clone()
+                },
+                &mut received,
+            )?;
+        }
         let heard = witness::heard(&fs::read_to_string(&heard).unwrap_or_default());
         let host_hz = witness::host_hz(&anchors);
         let cut = received.cut.clone();
@@ -225,6 +237,41 @@ impl<'a> Runner<'a> {
             bail!("the files from the VM are cut short: {why}");
         }
         vm.judge(self.campaign, &plan, &console)
+    }
+
+    fn run_machine(&self, machine: &Machine<'_>) -> Result<String, VmError> {
+        let options = &self.campaign.machine;
+        let idle = if options.host.is_some() {
+            HOST_IDLE
+        } else {
+            IDLE
+        };
+        Vm::start(machine, self.interrupted)?.wait(options.timeout, idle)
+    }
+
+    /// What a machine does that resets itself: its first kernel boots, with what is in memory.
+    fn boot_again(
+        &self,
+        machine: &Machine<'_>,
+        plan: &Plan,
+        received: &mut Received,
+    ) -> Result<Result<String, VmError>> {
+        let beside = |path: &Path| path.with_extension("again");
+        let initrd = beside(machine.output.with_file_name("initrd").as_path());
+        self.write_initramfs(&initrd, plan)?;
+        let console = machine.console.with_extension("again.log");
+        let again = Machine {
+            initrd: Some(&initrd),
+            console: &console,
+            output: &beside(machine.output),
+            heard: &beside(machine.heard),
+            ..machine.clone()
+        };
+        let ended = self.run_machine(&again);
+        let more = ship::receive(File::open(again.output)?);
+        received.files.extend(more.files);
+        received.cut = received.cut.take().or(more.cut);
+        Ok(ended)
     }
 
     fn console(&self, first_update: u32) -> PathBuf {
@@ -333,6 +380,11 @@ impl<'a> Runner<'a> {
         });
         Ok(run)
     }
+}
+
+/// Whether the kernel panicked as a plan has it: for want of its init.
+fn has_panicked(ended: &Result<String, VmError>) -> bool {
+    matches!(ended, Err(VmError::Died { line, .. }) if line.contains("Attempted to kill init"))
 }
 
 /// Writes JSON for people, too, whole or not at all.

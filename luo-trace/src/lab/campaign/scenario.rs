@@ -217,7 +217,7 @@ fn verbs() -> String {
 }
 
 /// Verbs of a script, and how many words each needs at least.
-const VERBS: [(&str, usize); 28] = [
+const VERBS: [(&str, usize); 29] = [
     ("start", 2),
     ("try", 2),
     ("beside", 2),
@@ -232,6 +232,7 @@ const VERBS: [(&str, usize); 28] = [
     ("switch-root", 0),
     ("plain-kexec", 0),
     ("refused-kexec", 0),
+    ("panic", 0),
     ("record", 0),
     ("preserve", 0),
     ("machines", 0),

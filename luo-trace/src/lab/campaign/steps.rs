@@ -135,6 +135,7 @@ fn step(campaign: &Campaign, number: u32, text: &str) -> Step {
         "switch-root" => Step::SwitchRoot,
         "plain-kexec" => Step::PlainKexec,
         "refused-kexec" => Step::RefusedKexec,
+        "panic" => Step::Panic,
         // A script is checked when it is read.
         other => unreachable!("no step is called {other}"),
     }

@@ -1,19 +1,19 @@
-//! Faults in the machine around the program, and what is left behind after them.
+//! Faults in the carrier and in numbers, and what is left behind after them.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use luo_trace_ebpf::Event;
-use rustix::mount::{MountFlags, mount};
-use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use crate::carrier::forge::{Foreign, forge};
 use crate::carrier::{self as format, Contents};
 use crate::exit::Exit;
 use crate::liveupdate::{Device, SessionName};
@@ -23,86 +23,6 @@ const MAGIC: &[u8] = b"LUOTRACE";
 /// Where its table of sections lies, and how long an entry is.
 const TABLE: u64 = 72;
 const ENTRY: u64 = 24;
-
-/// Breaks something of the machine, by its name.
-pub fn spoil(what: &str) -> Result<Exit> {
-    let cover = |path: &str, flags| {
-        mount("tmpfs", path, "tmpfs", flags, None).with_context(|| format!("cannot cover {path}"))
-    };
-    match what {
-        "tracefs" => {
-            cover("/sys/kernel/tracing", MountFlags::empty())?;
-            // Where there is debugfs, tracefs is in it, too.
-            if Path::new("/sys/kernel/debug").is_dir() {
-                cover("/sys/kernel/debug", MountFlags::empty())?;
-            }
-        }
-        "bpffs" => cover("/sys/fs/bpf", MountFlags::empty())?,
-        "proc-sys" => cover("/proc/sys", MountFlags::empty())?,
-        "run-read-only" => {
-            fs::create_dir("/run/full")?;
-            cover("/run/full", MountFlags::RDONLY)?;
-        }
-        "kptr" => fs::write("/proc/sys/kernel/kptr_restrict", "2")?,
-        "perf" => fs::write("/proc/sys/kernel/perf_event_paranoid", "3")?,
-        "kprobes" => fs::write("/sys/kernel/debug/kprobes/enabled", "0")?,
-        "ftrace" => fs::write("/proc/sys/kernel/ftrace_enabled", "0")?,
-        "bpf-stats" => fs::write("/proc/sys/kernel/bpf_stats_enabled", "1")?,
-        "cpu" => fs::write("/sys/devices/system/cpu/cpu1/online", "0")?,
-        "trace-off" => fs::write("/sys/kernel/tracing/tracing_on", "0")?,
-        "trace-clear" => fs::write("/sys/kernel/tracing/trace", "")?,
-        "trace-clock" => fs::write("/sys/kernel/tracing/trace_clock", "global")?,
-        "own-events" => fs::write("/sys/kernel/tracing/events/sched/enable", "1")?,
-        "console" => flood_log(5_000)?,
-        "log" => flood_log(60_000)?,
-        "clock-back" => step_clock(-3_600)?,
-        "clock-on" => step_clock(90_000)?,
-        "state" => stale_state()?,
-        "clocksource" => clocksource()?,
-        other => bail!("'{other}' cannot be spoilt"),
-    }
-    Ok(Exit::Success)
-}
-
-fn flood_log(lines: u32) -> Result<()> {
-    let mut log = OpenOptions::new().write(true).open("/dev/kmsg")?;
-    for line in 0..lines {
-        // A full log is none of our errors.
-        let _ = writeln!(log, "<6>luo: flood {line} \u{1b}[31m%s%n <script>");
-    }
-    Ok(())
-}
-
-fn step_clock(seconds: i64) -> Result<()> {
-    let now = clock_gettime(ClockId::Realtime);
-    let stepped = Timespec {
-        tv_sec: now.tv_sec + seconds,
-        ..now
-    };
-    Ok(clock_settime(ClockId::Realtime, stepped)?)
-}
-
-/// What an earlier process may have left where `record` tells of itself.
-fn stale_state() -> Result<()> {
-    let own = std::process::id();
-    let whole = json!({
-        "session": "luo-trace", "pid": 1, "start_ticks": 0, "carrier_fd": 0, "tail_map": 1,
-        "tail_refused": null,
-    });
-    fs::write("/run/luo-trace-record-1.json", whole.to_string())?;
-    fs::write("/run/luo-trace-record-99999.json", "{\"session\": \"x")?;
-    fs::write(format!("/run/luo-trace-record-{own}.json"), [0xff; 64])?;
-    Ok(())
-}
-
-fn clocksource() -> Result<()> {
-    let place = Path::new("/sys/devices/system/clocksource/clocksource0");
-    let current = fs::read_to_string(place.join("current_clocksource"))?;
-    let all = fs::read_to_string(place.join("available_clocksource"))?;
-    let other = all.split_whitespace().find(|name| *name != current.trim());
-    let other = other.context("there is one clocksource only")?;
-    Ok(fs::write(place.join("current_clocksource"), other)?)
-}
 
 /// Where and how bytes of a carrier are changed.
 #[derive(clap::Args, Clone, Debug)]
@@ -122,18 +42,30 @@ pub struct Tear {
     /// Overwrite all of it with this file, if that is there
     #[arg(long)]
     replay: Option<PathBuf>,
+    /// Make it one of another build or machine
+    #[arg(long = "as", value_enum)]
+    whose: Option<Foreign>,
 }
 
 /// Changes bytes of the carrier that a running `record` holds, and says what it has lost by that.
 /// Without a change it exits with `Partial`.
 pub fn tear(tear: &Tear) -> Result<Exit> {
-    let carrier = carrier().context("nobody holds a carrier")?;
+    let (holder, carrier) = carrier().context("nobody holds a carrier")?;
     if let Some(file) = &tear.replay {
         let Ok(old) = fs::read(file) else {
             println!("nothing to replay");
             return Ok(Exit::Partial);
         };
         carrier.write_all_at(&old, 0)?;
+        return Ok(Exit::Success);
+    }
+    if let Some(whose) = tear.whose {
+        // Else it writes its own half again.
+        kill_process(holder, Signal::STOP)?;
+        let bytes = format::read_fd(&carrier)?;
+        let forged = forge(&bytes, whose).context("the carrier has no header")?;
+        carrier.write_all_at(&forged, 0)?;
+        println!("the carrier is now one of another: {whose:?}");
         return Ok(Exit::Success);
     }
     let mut draw = Draw(tear.seed);
@@ -209,10 +141,15 @@ fn extent(carrier: &File, part: &str) -> Result<(u64, u64)> {
     }
 }
 
-fn carrier() -> Option<File> {
+fn carrier() -> Option<(Pid, File)> {
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    let files = processes.flat_map(|process| fs::read_dir(process.path().join("fd")));
-    files.flatten().flatten().find_map(|fd| {
+    let files = processes.filter_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let fds = fs::read_dir(process.path().join("fd")).ok()?;
+        Some((Pid::from_raw(pid)?, fds))
+    });
+    let mut files = files.flat_map(|(pid, fds)| fds.flatten().map(move |fd| (pid, fd)));
+    files.find_map(|(pid, fd)| {
         let link = fs::read_link(fd.path()).ok()?;
         link.to_str()?.starts_with("/memfd:").then_some(())?;
         let file = OpenOptions::new()
@@ -222,7 +159,7 @@ fn carrier() -> Option<File> {
             .ok()?;
         let mut magic = [0; 8];
         file.read_exact_at(&mut magic, 0).ok()?;
-        (magic == MAGIC).then_some(file)
+        (magic == MAGIC).then_some((pid, file))
     })
 }
 

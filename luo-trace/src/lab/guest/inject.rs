@@ -49,6 +49,9 @@ pub struct Fault {
     /// Run as this user
     #[arg(long)]
     uid: Option<u32>,
+    /// Do all this only where both sides are the same, A=B
+    #[arg(long)]
+    only: Option<String>,
     /// Be the tracer of this process
     #[arg(long)]
     of: Option<i32>,
@@ -60,13 +63,17 @@ pub fn exec(fault: &Fault, args: &[OsString]) -> Result<Exit> {
         let pid = Pid::from_raw(pid).context("no process has the id 0")?;
         return fault.attend(pid).map(|()| Exit::Success);
     }
+    let mut program = Command::new(PROGRAM);
+    let sides = fault.only.as_deref().and_then(|only| only.split_once('='));
+    if sides.is_some_and(|(a, b)| a != b) {
+        return Err(program.args(args).exec().into());
+    }
     if fault.signal.is_some() || fault.error.is_some() {
         start_tracer()?;
     }
     for limit in &fault.limit {
         lower(limit)?;
     }
-    let mut program = Command::new(PROGRAM);
     if let Some(uid) = fault.uid {
         program.uid(uid).gid(uid);
     }
@@ -140,7 +147,7 @@ impl Fault {
 }
 
 /// What the program's log says once the fault has come about.
-const STRUCK: &str = "lab-agent: the fault struck";
+pub(super) const STRUCK: &str = "lab-agent: the fault struck";
 
 /// Calls that fail in practice, by name; the lab's machines and this program agree on numbers.
 const CALLS: [(&str, i64); 24] = [

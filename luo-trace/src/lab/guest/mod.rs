@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod faults;
+pub mod hog;
 pub mod host;
 pub mod inject;
 pub mod machines;
@@ -9,6 +10,7 @@ mod processes;
 pub mod provoke;
 mod ptrace;
 mod refusal;
+pub mod spoil;
 
 use std::fmt::Display;
 use std::fs;
@@ -182,12 +184,22 @@ impl Stage {
                 self.ship()?;
                 (Some(processes.run(name, args)?), None)
             }
+            Step::Panic => {
+                self.ship()?;
+                say("the kernel panics, as planned");
+                // No kernel goes on without init.
+                std::process::exit(1);
+            }
             Step::PlainKexec => {
-                image::load(
+                let loaded = image::load(
                     Path::new(Image::KERNEL),
                     Some(Path::new(NEXT_INITRAMFS)),
                     &plan.cmdline,
-                )?;
+                );
+                // A kernel that was locked down meanwhile has the image already.
+                if !is_image_loaded() {
+                    loaded?;
+                }
                 self.ship()?;
                 reboot(RebootCommand::Kexec).context("reboot(KEXEC)")?;
                 bail!("reboot(KEXEC) returned");
@@ -217,6 +229,10 @@ impl Stage {
 /// Whether a step's program is `record`, or starts it.
 fn records(args: &[String]) -> bool {
     args.iter().any(|word| word == "record" || word == "broker")
+}
+
+fn is_image_loaded() -> bool {
+    fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|loaded| loaded.trim() == "1")
 }
 
 /// Writes the next boot's initramfs, with a kernel only if that boots another.

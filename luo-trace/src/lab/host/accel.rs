@@ -55,6 +55,7 @@ fn try_kvm(kernel: &Path, interrupted: &Arc<AtomicBool>) -> Result<(), VmError> 
         cmdline: &format!("earlyprintk=serial,{CONSOLE},115200 console={CONSOLE} panic=-1"),
         cpus: 1,
         memory: 512 << 20,
+        memory_file: None,
         accel: Accel::Kvm,
         one_thread: false,
         counted: None,

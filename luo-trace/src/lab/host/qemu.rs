@@ -69,6 +69,8 @@ pub struct Machine<'a> {
     pub cpus: u32,
     /// Memory of the VM, bytes.
     pub memory: u64,
+    /// The file that is its memory, where that is to outlive the VM as it does a reset.
+    pub memory_file: Option<&'a Path>,
     pub accel: Accel,
     /// Emulate all CPUs in one thread, in turns.
     pub one_thread: bool,
@@ -303,6 +305,13 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         ("-append", machine.cmdline.to_owned()),
         ("-kernel", show(machine.kernel)),
     ];
+    let memory = machine.memory_file.map(|path| {
+        let path = show(path).replace(',', ",,");
+        let size = machine.memory >> 10;
+        let backend =
+            format!("memory-backend-file,id=memory,size={size}k,share=on,mem-path={path}");
+        ["-object", &backend, "-machine", "memory-backend=memory"].map(str::to_owned)
+    });
     let initrd = machine.initrd.map(|path| ("-initrd", show(path)));
     let disks = machine.disks.iter().map(|path| {
         let path = show(path).replace(',', ",,");
@@ -315,6 +324,7 @@ fn arguments(machine: &Machine<'_>) -> Vec<String> {
         .split(' ')
         .map(str::to_owned)
         .chain(named.flat_map(|(option, value)| [option.to_owned(), value]))
+        .chain(memory.into_iter().flatten())
         .collect()
 }
 
@@ -353,6 +363,7 @@ mod tests {
             cmdline: "quiet",
             cpus: 2,
             memory: 1 << 30,
+            memory_file: None,
             accel: Accel::Tcg,
             one_thread: false,
             counted: Some(7),

@@ -19,6 +19,15 @@ pub struct Plan {
     pub witness: bool,
 }
 
+impl Plan {
+    /// The stage that follows on a panic in this or the next ones, if one is to come.
+    pub fn after_panic(&self, stage: usize) -> Option<usize> {
+        let panics = |steps: &Vec<Step>| steps.contains(&Step::Panic);
+        let rest = self.stages.get(stage..)?;
+        Some(stage + rest.iter().position(panics)? + 1)
+    }
+}
+
 /// One step. Names are of processes and name their logs, `NAME.log`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,6 +63,8 @@ pub enum Step {
     TryKexec { name: String, args: Vec<String> },
     /// Move to another root, as an initial file system does.
     SwitchRoot,
+    /// Let the kernel panic, after which the machine boots again into the next stage.
+    Panic,
     /// Load the next kernel and kexec without the help of another process.
     PlainKexec,
 }
@@ -74,6 +85,7 @@ impl Step {
             Self::SwitchRoot => "switch-root",
             Self::PlainKexec => "plain-kexec",
             Self::RefusedKexec => "refused-kexec",
+            Self::Panic => "panic",
         }
     }
 }

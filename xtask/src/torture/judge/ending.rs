@@ -11,8 +11,7 @@ impl Verdict<'_> {
         let ends: Vec<_> = self.evidence.ends().collect();
         for (step, end) in ends {
             let (_, name) = step.split_once('-').unwrap_or((step, step));
-            if end.is_null() || !["record", "kexec", "collect", "doctor", "second"].contains(&name)
-            {
+            if end.is_null() || !is_judged(name) {
                 continue;
             }
             let log = self.evidence.log(step).to_owned();
@@ -61,7 +60,7 @@ impl Verdict<'_> {
             .and_then(|who| self.case.injected(*who))
             .unwrap_or_default();
         let fails = ["--call write --error", "--limit fsize="];
-        name == "doctor" || fails.iter().any(|fault| injected.contains(fault))
+        name.ends_with("doctor") || fails.iter().any(|fault| injected.contains(fault))
     }
 
     /// Whether a program's end by this signal is the fault's doing. Without memory a program
@@ -74,9 +73,16 @@ impl Verdict<'_> {
         let injected = self.case.injected(who).unwrap_or_default();
         let no_memory = injected.contains("--limit as=") && [6, 11].contains(&signal);
         let sent = self.case.sends(who, signal) && self.evidence.log(step).contains(STRUCK);
+        let hogs = format!("lab-agent hog --of {name}");
+        let starved = signal == 9
+            && self.case.has_step(&hogs)
+            && self
+                .evidence
+                .log(&format!("{}-hog", &step[..4]))
+                .contains(STRUCK);
         // Who is ready ends in good order by these, or goes on.
         let caught = [1, 2, 15].contains(&signal) && self.evidence.was_ready(step);
-        sent && !caught || no_memory
+        sent && !caught || no_memory || starved
     }
 
     /// Nothing stays behind in the new kernel, unless a program was killed: then `doctor` says
@@ -92,7 +98,8 @@ impl Verdict<'_> {
             };
             let told = self.is_told(number);
             for (what, in_tracefs) in PLACES {
-                let hidden = in_tracefs && self.case.spoils_new("tracefs");
+                let hidden =
+                    in_tracefs && (self.case.spoils_new("tracefs") || self.case.is_confidential());
                 let mut things = match things(&left[what]) {
                     None if hidden => continue,
                     None => {
@@ -137,10 +144,21 @@ impl Verdict<'_> {
                 words.contains("sched:") || self.case.spoils_new("own-events")
             }
             _ if thing.starts_with("syscalls:") => words.contains("trace_event=syscalls"),
+            // The kernel's own, from its command line.
+            "luo_trace" => self
+                .case
+                .everywhere()
+                .is_some_and(|words| words.contains("trace_instance=luo_trace")),
             "other" => words.contains("trace_instance=other"),
             _ => thing.contains("other") && words.contains("kprobe_event=p:other"),
         }
     }
+}
+
+/// Whether a program is one of ours, by the name of its step.
+fn is_judged(name: &str) -> bool {
+    ["record", "kexec", "collect", "doctor", "second", "again"].contains(&name)
+        || name.starts_with("user-")
 }
 
 /// What a command says that root alone may run.

@@ -15,6 +15,8 @@ pub struct Evidence {
     pub vm: Value,
     /// By the update's number.
     pub runs: BTreeMap<u32, Value>,
+    /// What was collected after a panic, by the number of the update before it.
+    pub again: BTreeMap<u32, Value>,
     /// By the step's name.
     pub logs: BTreeMap<String, String>,
 }
@@ -31,6 +33,11 @@ impl Evidence {
                 let text = fs::read(dir.join(&name))?;
                 let text = String::from_utf8_lossy(&text).into_owned();
                 evidence.logs.insert(step.to_owned(), text);
+            } else if let Some(number) = name.strip_suffix("-again.json")
+                && let Ok(number) = number.parse()
+            {
+                let run = serde_json::from_slice(&fs::read(dir.join(&name))?)?;
+                evidence.again.insert(number, run);
             } else if let Some(number) = name.strip_suffix(".run.json")
                 && let Ok(number) = number.parse()
             {

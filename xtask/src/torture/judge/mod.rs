@@ -1,12 +1,13 @@
 //! Whether an update with faults kept the promises.
 
 use self::truth::window;
-use super::case::{Case, Edit};
+use super::case::{At, Case, Edit};
 
 pub use self::evidence::Evidence;
 
 mod ending;
 mod evidence;
+mod foreign;
 mod truth;
 
 /// What was promised.
@@ -40,7 +41,10 @@ pub fn judge(case: &Case, evidence: &Evidence) -> Vec<Broken> {
     for number in 1..=case.updates() {
         verdict.truth(number);
     }
+    verdict.chained();
     verdict.endings();
+    verdict.by_user();
+    verdict.lockdown();
     verdict.left_behind();
     verdict.broken
 }
@@ -67,7 +71,7 @@ impl Verdict<'_> {
                 self.say(Promise::Update, format!("boot {}: {line}", stage["stage"]));
             }
         }
-        let boots = 1 + self.case.updates() as usize;
+        let boots = 1 + self.case.updates() as usize + usize::from(self.case.panics().is_some());
         if stages.len() != boots {
             let error = self.evidence.vm["error"].as_str().unwrap_or_default();
             let line = error.lines().next().unwrap_or_default();
@@ -77,7 +81,9 @@ impl Verdict<'_> {
             );
             self.say(Promise::Update, how);
         }
-        for number in 1..=self.case.updates() {
+        // What was not restored by then is gone with the kernel.
+        let lost = matches!(self.case.panics(), Some(At::NewStart | At::Collected));
+        for number in (1..=self.case.updates()).filter(|_| !lost) {
             if !self.evidence.is_whole(number) {
                 let verified = &self.evidence.vm["verified"][number.to_string()];
                 let how = format!("update {number}: verified {verified}");
@@ -100,13 +106,17 @@ pub fn struck(case: &Case, evidence: &Evidence) -> bool {
         Edit::Inject(who, options)
             if ["--signal", "--error"].iter().any(|o| options.contains(o)) =>
         {
+            let number = only(options).unwrap_or(number);
             let step = format!("{number:04}-{}", who.name());
             evidence.log(&step).contains(STRUCK)
         }
         Edit::Step(_, step) => match step.strip_prefix("run ").and_then(|s| s.split_once(' ')) {
             // A second program may be refused, which is the fault.
-            Some((name, args)) if args.starts_with("lab-agent ") => {
+            Some((name, args)) if args.starts_with("lab-agent ") && !name.starts_with("user-") => {
                 evidence.exit(&format!("{number:04}-{name}")) == Some(0)
+            }
+            _ if step.starts_with("beside hog ") => {
+                evidence.log(&format!("{number:04}-hog")).contains(STRUCK)
             }
             _ => true,
         },
@@ -114,17 +124,31 @@ pub fn struck(case: &Case, evidence: &Evidence) -> bool {
     })
 }
 
+/// The one update of a chain that a fault is for, if it is for one.
+fn only(options: &str) -> Option<u32> {
+    let (_, number) = options.split_once("--only {n}=")?;
+    number.split(' ').next()?.parse().ok()
+}
+
 /// What luo-trace made of a case, in few words: of its last update. With a replay it is the only
 /// one with something to replay.
 pub fn outcome(case: &Case, evidence: &Evidence) -> String {
     let number = case.updates();
-    let end = evidence.end(&format!("{number:04}-collect"));
+    let collect = match case.panics() {
+        Some(_) => format!("{number:04}-again"),
+        None => format!("{number:04}-collect"),
+    };
+    let end = evidence.end(&collect);
     let ended = match end {
         Some(end) if end["signal"].is_i64() => "collect was killed".to_owned(),
         Some(end) => format!("collect exits {}", end["exit"]),
         None => "collect did not end".to_owned(),
     };
-    let run = match evidence.runs.get(&number) {
+    let runs = match case.panics() {
+        Some(_) => &evidence.again,
+        None => &evidence.runs,
+    };
+    let run = match runs.get(&number) {
         None => "no run",
         Some(run) if run["old_kernel"].is_null() => "run without the old kernel",
         Some(run) if window(run, "restore").is_none() => "run without the window",

@@ -33,6 +33,7 @@ impl Verdict<'_> {
     /// A run holds what two clocks outside the machine say, or says where it does not know.
     pub(super) fn truth(&mut self, number: u32) {
         self.figures(number);
+        self.after_panic(number);
         let exit = self.evidence.exit(&format!("{number:04}-collect"));
         let Some(run) = self.evidence.runs.get(&number) else {
             // One that has been written elsewhere says where, which is an error.
@@ -50,6 +51,7 @@ impl Verdict<'_> {
         self.of_the_agent(number, run);
         self.outcome(number, run);
         self.bounded(number, run);
+        self.forged(number, run);
         if self.has_one_carrier() {
             self.replayed(number, run);
             self.torn(number, run, exit == Some(0));
@@ -233,7 +235,7 @@ fn is_of_update(place: &str) -> bool {
         || sides.iter().any(|side| place.starts_with(side))
 }
 
-fn holes(run: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn holes(run: &Value) -> impl Iterator<Item = &Value> {
     run["holes"].as_array().into_iter().flatten()
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::torture::case::{At, Edit, Fault, Who};
 
 mod ending;
+mod foreign;
 mod truth;
 
 fn case(edits: Vec<Edit>) -> Case {
@@ -54,6 +55,7 @@ fn good() -> Evidence {
     Evidence {
         vm,
         runs: [(1, run)].into(),
+        again: [].into(),
         logs: [("0001-left".to_owned(), left.to_string())].into(),
     }
 }
@@ -191,7 +193,7 @@ fn of_two_updates_the_last_is_told() {
     let of_one = "run with the window, collect exits 0";
     assert_eq!(outcome(&case(Vec::new()), &good()), of_one);
     let replay = Edit::Step(At::Preserved, "run replay lab-agent tear --replay x".into());
-    let case = case(vec![Edit::Chain, replay]);
+    let case = case(vec![Edit::Chain(2), replay]);
     let with = |first: i32, second: i32| {
         let mut evidence = good();
         ended(&mut evidence, "0001-replay", json!({"exit": first}));
