@@ -6,6 +6,7 @@ mod apt;
 mod dist;
 mod draw;
 mod ebpf;
+mod fleet;
 mod fuzz;
 mod host;
 mod kernel;
@@ -58,6 +59,8 @@ enum Chore {
     KnownAnswers(answers::Options),
     /// Try to break updates, and luo-trace while it traces them, and check what it promises.
     Torture(torture::Options),
+    /// Check reports/fleet: format, lints, tests, and that other engines give the same answers.
+    Fleet(fleet::Options),
     /// Check everything: format, lints, unit tests, fuzz targets, the lab.
     Test(verify::Options),
 }
@@ -105,6 +108,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Demo(demo) => lab::demo(&demo),
         Chore::KnownAnswers(options) => answers::run(&options),
         Chore::Torture(options) => torture::run(&options),
+        Chore::Fleet(options) => fleet::run(&options),
         Chore::Test(options) => verify::run(&options),
     }
 }

@@ -134,7 +134,8 @@ fn static_checks() -> Result<()> {
     )
 }
 
-fn step(what: &str, command: &mut Command) -> Result<()> {
+/// Runs one check and says what it came to.
+pub fn step(what: &str, command: &mut Command) -> Result<()> {
     let started = Instant::now();
     say(&format!("== {what}"));
     let status = command
