@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
 use reports::files::durable::Output;
 use reports::model::{Lab, Run};
 use serde::Serialize;
@@ -81,6 +82,7 @@ pub struct Runner<'a> {
     pub vms: Vec<VmSummary>,
     /// Its further turns are left out.
     pub given_up: bool,
+    bar: ProgressBar,
     _lock: File,
 }
 
@@ -99,6 +101,7 @@ impl<'a> Runner<'a> {
             interrupted,
             vms: Vec::new(),
             given_up: false,
+            bar: ProgressBar::hidden(),
             _lock: lock,
         })
     }
@@ -109,8 +112,10 @@ impl<'a> Runner<'a> {
         1 + vms * self.campaign.chain
     }
 
-    /// Runs the next VM, and writes `lab.json`. One that failed says so itself.
-    pub fn next_vm(&mut self) -> Result<()> {
+    /// Runs the next VM, and writes `lab.json`. One that failed says so itself. The bar shows how far
+    /// it is.
+    pub fn next_vm(&mut self, bar: &ProgressBar) -> Result<()> {
+        self.bar = bar.clone();
         self.vms.push(self.vm(self.next_update()));
         let summary = Summary {
             schema: "luo-trace.lab/3",
@@ -246,7 +251,10 @@ impl<'a> Runner<'a> {
         } else {
             IDLE
         };
-        Vm::start(machine, self.interrupted)?.wait(options.timeout, idle)
+        let vm = Vm::start(machine, self.interrupted)?;
+        vm.wait(options.timeout, idle, &|news| {
+            self.bar.set_message(format!(", {news}"));
+        })
     }
 
     /// What a machine does that resets itself: its first kernel boots, with what is in memory.

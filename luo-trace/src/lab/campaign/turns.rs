@@ -37,8 +37,9 @@ pub fn run<'a>(
             Some(name) => format!("{name}, "),
             None => String::new(),
         };
-        bar.set_message(format!("{whose}update {:04}", runner.next_update()));
-        runner.next_vm()?;
+        bar.set_prefix(format!("{whose}update {:04}", runner.next_update()));
+        bar.set_message("");
+        runner.next_vm(&bar)?;
         bar.inc(1);
         if let Some(vm) = runner.vms.last() {
             bar.suspend(|| match line(vm) {
@@ -69,7 +70,7 @@ fn bar(vms: u64) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} {msg} {eta}")
+    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} {prefix}{msg} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(vms).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(100));

@@ -25,6 +25,8 @@ pub struct Console {
     partial: Vec<u8>,
     tail: VecDeque<String>,
     fatal: Option<String>,
+    /// How far init is, since this was last asked for.
+    news: Option<String>,
 }
 
 impl Console {
@@ -35,6 +37,7 @@ impl Console {
             partial: Vec::new(),
             tail: VecDeque::new(),
             fatal: None,
+            news: None,
         })
     }
 
@@ -60,6 +63,13 @@ impl Console {
         if self.fatal.is_none() && kernels && FATAL.iter().any(|sign| line.contains(sign)) {
             self.fatal = Some(line.clone());
         }
+        // `lab: SECONDS WORDS`
+        let words = line
+            .strip_prefix("lab: ")
+            .and_then(|rest| rest.split_once(' '));
+        if let Some((_, words)) = words {
+            self.news = Some(words.to_owned());
+        }
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
@@ -69,6 +79,11 @@ impl Console {
     /// The first line that says that the kernel is beyond help.
     pub fn fatal(&self) -> Option<&str> {
         self.fatal.as_deref()
+    }
+
+    /// How far init is, if it said so since the last call.
+    pub fn news(&mut self) -> Option<String> {
+        self.news.take()
     }
 
     /// The last lines, the unfinished one included.
@@ -102,6 +117,15 @@ mod tests {
             Some("[    1.2] Kernel panic - not syncing: no init")
         );
         assert!(console.tail().ends_with("no init\nmore"));
+    }
+
+    #[test]
+    fn init_says_how_far_it_is() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut console = Console::open(log.path()).unwrap();
+        console.take(b"lab: 2.13 stage 1 of 2\n[    0.1] lab: 9 quoted\n");
+        assert_eq!(console.news().as_deref(), Some("stage 1 of 2"));
+        assert_eq!(console.news(), None);
     }
 
     #[test]

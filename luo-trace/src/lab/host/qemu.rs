@@ -155,8 +155,14 @@ impl Vm {
 
     /// Waits until the VM has powered off. Returns the end of its console.
     ///
-    /// It is given up after `total`, or `idle` without a byte on console or output.
-    pub fn wait(mut self, total: Duration, idle: Duration) -> Result<String, VmError> {
+    /// It is given up after `total`, or `idle` without a byte on console or output. `tell` hears how
+    /// far it is.
+    pub fn wait(
+        mut self,
+        total: Duration,
+        idle: Duration,
+        tell: &dyn Fn(&str),
+    ) -> Result<String, VmError> {
         let start = Instant::now();
         let (mut alive, mut sent) = (start, 0);
         while !self.ended()? {
@@ -164,6 +170,9 @@ impl Vm {
                 return Err(VmError::Interrupted);
             }
             let said = self.poll_console()?;
+            if let Some(news) = self.console.news() {
+                tell(&news);
+            }
             let out = fs::metadata(&self.output).map_or(0, |file| file.len());
             if said || out != sent {
                 (alive, sent) = (Instant::now(), out);
