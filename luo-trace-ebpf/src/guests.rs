@@ -37,7 +37,7 @@ static SLOT_OF_MACHINE: HashMap<u64, u32> =
 /// What `KVM_RUN` returns when it was interrupted (include/uapi/asm-generic/errno-base.h).
 const EINTR: i32 = 4;
 /// The last source of interrupts (`irq_source_id`) that is a device of the VMM or of the host:
-/// `KVM_IRQFD_RESAMPLE_IRQ_SOURCE_ID`; the next is KVM's own timer (include/linux/kvm_host.h, v7.3).
+/// `KVM_IRQFD_RESAMPLE_IRQ_SOURCE_ID`; the next is KVM's own timer (`include/linux/kvm_host.h`, v7.3).
 const DEVICE_SOURCE: i32 = 1;
 
 /// kprobe.multi on what runs virtual CPUs: of its own, as there is time to load it later.
@@ -65,7 +65,7 @@ pub fn luo_first_io(ctx: ProbeContext) -> u32 {
     let machine = match capture {
         IRQ_LINE if arg(1) as i32 > DEVICE_SOURCE || arg(3) as i32 == 0 => return 0,
         IRQ_LINE => arg(0),
-        // The machine is the first member of struct kvm_vcpu (include/linux/kvm_host.h, v7.3).
+        // The machine is the first member of struct kvm_vcpu (`include/linux/kvm_host.h`, v7.3).
         // SAFETY: the helper checks the address.
         DOORBELL => unsafe { bpf_probe_read_kernel(arg(0) as *const u64) }.unwrap_or(0),
         _ => arg(1),
