@@ -87,7 +87,7 @@ mod tests {
 
     /// Linux 7.3.4 booted by a kernel whose LUO state is of another version.
     const INCOMPATIBLE_CONSOLE: &str = "\
-lab: 3.401000 stage 0 of 2\r
+lab: 3.401000 kernel 1 of 2\r
 [    0.412345] luo: LUO state is incompatible with 'luo-v5'\r
 [    0.412399] Kernel panic - not syncing: The incoming tree failed to initialize properly [-EINVAL], disabling live update\r
 [    0.412400] CPU: 0 UID: 0 PID: 1 Comm: swapper/0\r

@@ -44,7 +44,10 @@ pub(super) const PROGRAM: &str = "/run/luo-trace";
 pub fn main() -> ExitCode {
     let mut stage = Stage::default();
     if let Err(error) = stage.act() {
-        say(format!("stage {} failed: {error:#}", stage.result.stage));
+        say(format!(
+            "kernel {} failed: {error:#}",
+            stage.result.stage + 1
+        ));
         stage.result.error = Some(format!("{error:#}"));
         stage.result.refused = refusal::in_guest(&error);
         stage.result.said = Log::read().map_or_else(|_| Vec::new(), |log| refusal::words(&log));
@@ -52,7 +55,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = stage.ship() {
         say(format!("cannot send files to the host: {error:#}"));
     }
-    say(format!("stage {} is done", stage.result.stage));
+    say(format!("kernel {} is done", stage.result.stage + 1));
     // Without ACPI there is no power to switch off; QEMU then exits on the reset.
     for command in [RebootCommand::PowerOff, RebootCommand::Restart] {
         if let Err(error) = reboot(command) {
@@ -114,7 +117,11 @@ impl Stage {
             // right before init: a handicap for the kernel, which ends here.
             let _ = fs::write("/proc/sys/kernel/printk_delay", "0\n");
         }
-        say(format!("stage {} of {}", plan.stage, plan.stages.len()));
+        say(format!(
+            "kernel {} of {}",
+            plan.stage + 1,
+            plan.stages.len()
+        ));
         let Some(steps) = plan.stages.get(plan.stage) else {
             bail!("the plan has no stage {}", plan.stage);
         };

@@ -123,8 +123,8 @@ mod tests {
     fn init_says_how_far_it_is() {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut console = Console::open(log.path()).unwrap();
-        console.take(b"lab: 2.13 stage 1 of 2\n[    0.1] lab: 9 quoted\n");
-        assert_eq!(console.news().as_deref(), Some("stage 1 of 2"));
+        console.take(b"lab: 2.13 kernel 2 of 2\n[    0.1] lab: 9 quoted\n");
+        assert_eq!(console.news().as_deref(), Some("kernel 2 of 2"));
         assert_eq!(console.news(), None);
     }
 
