@@ -5,6 +5,7 @@ mod collect;
 mod compare;
 mod doctor;
 mod export;
+mod fleet;
 mod gate;
 mod history;
 mod input;
@@ -51,6 +52,7 @@ EXAMPLES
   luo-trace gate --base base --head head --budget 'restore.p50 <= 900ms'
   luo-trace history trend.csv --append head            the trend over commits
   luo-trace export base --format perfetto -o trace     for other tools
+  luo-trace fleet add runs --to store                  the runs of many hosts
   luo-trace open today.run.json                        on a time axis, in the browser";
 
 /// Blackout-window profiler for Linux live update
@@ -107,6 +109,8 @@ enum Command {
     History(history::Options),
     /// Convert runs for other tools
     Export(export::Options),
+    /// Keep the runs of many hosts in a Parquet store, and query it (runs luo-trace-fleet)
+    Fleet(fleet::Options),
     /// Show runs in ui.perfetto.dev, without uploading them
     Open(open::Options),
 }
@@ -248,6 +252,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::Gate(options) => gate::run(&options),
         Command::History(options) => history::run(&options),
         Command::Export(options) => export::run(&options),
+        Command::Fleet(options) => fleet::run(&options),
         Command::Open(options) => open::run(&options),
     }
 }
