@@ -5,6 +5,7 @@ mod collect;
 mod compare;
 mod doctor;
 mod export;
+mod fleet;
 mod gate;
 mod history;
 mod input;
@@ -53,6 +54,7 @@ EXAMPLES
   luo-trace history trend.csv --append head            the trend over commits
   luo-trace export base --format perfetto -o trace     for other tools
   luo-trace ship --spool DIR --otlp-endpoint http://127.0.0.1:4318
+  luo-trace fleet add runs --to store                  the runs of many hosts
   luo-trace open today.run.json                        on a time axis, in the browser";
 
 /// Blackout-window profiler for Linux live update
@@ -111,6 +113,8 @@ enum Command {
     Export(export::Options),
     /// Send spooled runs to an OpenTelemetry collector
     Ship(ship::Options),
+    /// Keep the runs of many hosts in a Parquet store, and query it (runs luo-trace-fleet)
+    Fleet(fleet::Options),
     /// Show runs in ui.perfetto.dev, without uploading them
     Open(open::Options),
 }
@@ -253,6 +257,7 @@ fn dispatch(command: Command, started: Started) -> anyhow::Result<Exit> {
         Command::History(options) => history::run(&options),
         Command::Export(options) => export::run(&options),
         Command::Ship(options) => ship::run(&options),
+        Command::Fleet(options) => fleet::run(&options),
         Command::Open(options) => open::run(&options),
     }
 }

@@ -6,9 +6,19 @@ mod compact;
 mod error;
 mod facts;
 mod make;
+#[cfg(feature = "query")]
+mod percentile;
+#[cfg(feature = "query")]
+mod query;
+#[cfg(feature = "query")]
+mod report;
+#[cfg(feature = "query")]
+mod sample;
 mod store;
 mod tables;
 mod views;
+#[cfg(feature = "query")]
+mod worse;
 
 use std::process::ExitCode;
 
@@ -27,6 +37,12 @@ struct Cli {
 enum Command {
     /// Add runs to a store; those that it has are left out
     Add(add::Options),
+    /// Answer a question over a store
+    #[cfg(feature = "query")]
+    Query(query::Options),
+    /// Show the state of a fleet, and what got slower
+    #[cfg(feature = "query")]
+    Report(report::Options),
     /// Merge small files of a store, and delete what no longer counts
     Compact(compact::Options),
     /// Print which files of a store count, for the engine that answers questions
@@ -69,6 +85,10 @@ async fn run(command: Command) -> Result<bool> {
             );
             Ok(done.broken == 0)
         }
+        #[cfg(feature = "query")]
+        Command::Query(options) => query::run(&options).await,
+        #[cfg(feature = "query")]
+        Command::Report(options) => report::run(&options).await,
         Command::Compact(options) => {
             let done = compact::run(&options).await?;
             eprintln!(

@@ -224,6 +224,18 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
     })
 }
 
+/// Compares lengths that were taken from their runs before, ns: of each item those of base and
+/// of head. All are one family of tests.
+#[must_use]
+pub fn compare_lengths(items: &[(Item, Vec<i64>, Vec<i64>)], floor: Floor) -> Vec<Row> {
+    let row = |(item, base, head): &(Item, Vec<i64>, Vec<i64>)| {
+        Row::of(item.clone(), true, base, head)
+    };
+    let mut rows: Vec<Row> = items.iter().map(row).collect();
+    verdict::decide(&mut rows, &Options::default(), floor);
+    rows
+}
+
 fn floor(setup: &Setup, options: &Options) -> Floor {
     let own = if setup.deterministic() {
         Floor::DETERMINISTIC

@@ -162,15 +162,22 @@ pub fn runs_needed(percent: f64) -> usize {
 /// The one definition of a percentile, by nearest rank: the smallest of the values, in
 /// ascending order, that so many percent of them do not exceed.
 #[must_use]
+pub fn percentile(sorted: &[i64], percent: f64) -> Option<i64> {
+    sorted.get(place(sorted.len(), percent)?).copied()
+}
+
+/// Where in a list of `n` in ascending order a percentile is, from 0; nothing of nothing.
+#[must_use]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "a place in a list"
 )]
-pub fn percentile(sorted: &[i64], percent: f64) -> Option<i64> {
-    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.max(1) - 1).copied()
+pub fn place(n: usize, percent: f64) -> Option<usize> {
+    let rank = (percent / 100.0 * n as f64).ceil() as usize;
+    let place = rank.max(1) - 1;
+    (place < n).then_some(place)
 }
 
 /// Those of `asked` that so many values support.
