@@ -12,7 +12,8 @@ use aya_ebpf::macros::{kprobe, map};
 use aya_ebpf::maps::{Array, HashMap};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use luo_trace_ebpf::maps::{
-    DOORBELL, FirstIo, IRQ_LINE, NO_RUN_NS, VCPUS_PER_CPU, Vcpu, cookie_capture, cookie_returning,
+    DOORBELL, FirstIo, IRQ_LINE, MSI, NO_RUN_NS, VCPUS_PER_CPU, Vcpu, cookie_capture,
+    cookie_returning,
 };
 
 use crate::{STATS, add_one};
@@ -40,7 +41,8 @@ const EINTR: i32 = 4;
 /// `KVM_IRQFD_RESAMPLE_IRQ_SOURCE_ID`; the next is KVM's own timer (`include/linux/kvm_host.h`, v7.3).
 const DEVICE_SOURCE: i32 = 1;
 
-/// kprobe.multi on what runs virtual CPUs: of its own, as there is time to load it later.
+/// kprobe.multi on what runs virtual CPUs and brings their I/O: of its own, as there is time to load
+/// it later.
 #[kprobe]
 pub fn luo_vcpu(ctx: ProbeContext) -> u32 {
     let raw = ctx.as_ptr();
@@ -49,21 +51,21 @@ pub fn luo_vcpu(ctx: ProbeContext) -> u32 {
     if cookie_returning(cookie) {
         let ret: u64 = RetProbeContext::new(raw).ret();
         leave_guest(ret as i32);
-    } else {
-        enter_guest(ctx.arg(0).unwrap_or(0));
+        return 0;
+    }
+    match cookie_capture(cookie) {
+        capture @ (IRQ_LINE | MSI | DOORBELL) => hear(&ctx, capture),
+        _ => enter_guest(ctx.arg(0).unwrap_or(0)),
     }
     0
 }
 
-/// kprobe.multi on what brings interrupts of devices to a machine, and its doorbells to them.
-#[kprobe]
-pub fn luo_first_io(ctx: ProbeContext) -> u32 {
-    // SAFETY: the helper takes the program's own context.
-    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+/// An interrupt of a device comes to a machine, or its doorbell to a device.
+#[inline(always)]
+fn hear(ctx: &ProbeContext, capture: u8) {
     let arg = |n| ctx.arg::<u64>(n).unwrap_or(0);
-    let capture = cookie_capture(cookie);
     let machine = match capture {
-        IRQ_LINE if arg(1) as i32 > DEVICE_SOURCE || arg(3) as i32 == 0 => return 0,
+        IRQ_LINE if arg(1) as i32 > DEVICE_SOURCE || arg(3) as i32 == 0 => return,
         IRQ_LINE => arg(0),
         // The machine is the first member of struct kvm_vcpu (`include/linux/kvm_host.h`, v7.3).
         // SAFETY: the helper checks the address.
@@ -75,7 +77,7 @@ pub fn luo_first_io(ctx: ProbeContext) -> u32 {
         .get_ptr(machine)
         .map(|slot| unsafe { *slot });
     let Some(first) = slot.and_then(|slot| FIRST_IO.get_ptr_mut(slot)) else {
-        return 0;
+        return;
     };
     // SAFETY: aligned words of a map value. Of two that come at once, either may stay.
     unsafe {
@@ -87,7 +89,6 @@ pub fn luo_first_io(ctx: ProbeContext) -> u32 {
             word.write(bpf_ktime_get_boot_ns());
         }
     }
-    0
 }
 
 /// A thread begins to run a virtual CPU.

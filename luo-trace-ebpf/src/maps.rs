@@ -359,5 +359,7 @@ pub const KERNEL_NAME: u8 = Capture::KernelName as u8;
 pub const DEVICE: u8 = Capture::Device as u8;
 /// [`Capture::IrqLine`] as the programs compare it.
 pub const IRQ_LINE: u8 = Capture::IrqLine as u8;
+/// [`Capture::Msi`] as the programs compare it.
+pub const MSI: u8 = Capture::Msi as u8;
 /// [`Capture::Doorbell`] as the programs compare it.
 pub const DOORBELL: u8 = Capture::Doorbell as u8;

@@ -69,6 +69,13 @@ impl BootEvents {
         }
     }
 
+    /// Undoes [`BootEvents::step_back`].
+    pub(super) fn step_forward() {
+        if let Err(error) = rustix::process::nice(-NICE) {
+            log::debug!("cannot go back to the usual priority: {error}");
+        }
+    }
+
     /// What others have called so far.
     pub(super) fn calls() -> Vec<BootCall> {
         let own = std::process::id();

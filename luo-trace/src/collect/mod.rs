@@ -147,7 +147,13 @@ pub fn run(config: &Config, ready: Ready, started: Started) -> anyhow::Result<Ex
     let (waited, used) = early.or(late).unwrap_or_default();
     // Whoever restores comes first: what runs virtual CPUs by then is in the boot trace.
     if let Ok(probes) = &mut probes {
+        if !nobody_waits {
+            BootEvents::step_back();
+        }
         probes.watch_vcpus();
+        if !nobody_waits {
+            BootEvents::step_forward();
+        }
     }
     let armed = Armed { attach_ns, waited };
     let watch = Watch::new(probes, boot_events, marks, anchors, used, config);

@@ -81,48 +81,34 @@ pub(super) fn arm(rows: &[&'static Probe], search: Search) -> Result<Probes, Arm
     Ok(probes)
 }
 
-/// Attaches what waits until there is time for it: virtual machines.
+/// Attaches what waits until there is time for it: virtual machines. All by one link for entries
+/// and one for returns: each takes the kernel a while, and a restore may be under way.
 pub(super) fn arm_later(probes: &mut Probes) -> Result<(), ArmError> {
     let rows = std::mem::take(&mut probes.later);
-    let (io, runs): (Vec<&'static Probe>, Vec<_>) = rows
-        .into_iter()
-        .partition(|probe| probe.retention == Retention::FirstIo);
     let Some(mut programs) = probes.object.take() else {
         return Ok(());
     };
+    let (placed, missing) = symbols::look_up(&rows).map_err(|e| ArmError::Link(e.to_string()))?;
+    probes.missing.extend(missing);
+    if placed.is_empty() {
+        return Ok(());
+    }
+    let program = programs.load("luo_vcpu", AttachTo::KprobeMulti)?;
     let unmapped = |e: io::Error| ArmError::Object(e.to_string());
     let vcpus = Slots::new(programs.take_map(name::VCPUS)?).map_err(unmapped)?;
     let first_io = Slots::new(programs.take_map(name::FIRST_IO)?).map_err(unmapped)?;
-    // Before it is seen when virtual CPUs run: who was seen to run was seen to speak.
-    if link_later(probes, &mut programs, &io, "luo_first_io")? {
+    let linked = link_functions(&rows, Ok((placed, Vec::new())), &program);
+    let ((placed, missing), links) = linked.map_err(ArmError::Link)?;
+    let is_heard = |placed: &Placed| placed.probe.retention == Retention::FirstIo;
+    if placed.iter().any(is_heard) {
         probes.first_io = Some((first_io, Anchor::sample().boot_ns));
     }
-    if link_later(probes, &mut programs, &runs, "luo_vcpu")? {
-        probes.vcpus = Some(vcpus);
-    }
-    Ok(())
-}
-
-/// Attaches a program to the functions of these rows that the kernel has; whether it has any.
-fn link_later(
-    probes: &mut Probes,
-    programs: &mut Programs,
-    rows: &[&'static Probe],
-    name: &str,
-) -> Result<bool, ArmError> {
-    let (placed, missing) = symbols::look_up(rows).map_err(|e| ArmError::Link(e.to_string()))?;
-    probes.missing.extend(missing);
-    if placed.is_empty() {
-        return Ok(false);
-    }
-    let program = programs.load(name, AttachTo::KprobeMulti)?;
-    let linked = link_functions(rows, Ok((placed, Vec::new())), &program);
-    let ((placed, missing), links) = linked.map_err(ArmError::Link)?;
+    probes.vcpus = Some(vcpus);
     probes.placed.extend(placed);
     probes.missing.extend(missing);
     probes.links.extend(links);
     probes.programs.push(program);
-    Ok(true)
+    Ok(())
 }
 
 /// What is to be attached to.
@@ -176,9 +162,6 @@ fn link_functions(
 fn link_all(program: &OwnedFd, placed: &[Placed]) -> io::Result<Vec<OwnedFd>> {
     if placed.is_empty() {
         return Ok(Vec::new());
-    }
-    if !placed.iter().any(|p| p.probe.has_return()) {
-        return Ok(vec![link(program, placed, false)?]);
     }
     std::thread::scope(|scope| {
         let returns = scope.spawn(|| link(program, placed, true));
