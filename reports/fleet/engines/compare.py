@@ -2,11 +2,13 @@
 
     compare.py PROGRAM STORE QUESTIONS [spark] [clickhouse]
 
-DuckDB is always asked; `pairs` is also computed in plain Python, by the definitions of
+DuckDB and the program itself (DataFusion) are always asked; `pairs` is also computed in plain Python, by the definitions of
 luo-trace's reports. Exit 0: every cell is the same. Seconds are of the query alone.
 """
 
+import csv
 import datetime
+import io
 import json
 import math
 import pathlib
@@ -29,6 +31,20 @@ def duckdb(program, store):
     connection.execute("SET threads = 2")
     connection.execute(output(program, "views", store, "--for", "duckdb"))
     return lambda sql: connection.execute(sql).fetchall()
+
+
+def datafusion(program, store):
+    def ask(sql):
+        answer = output(program, "query", "--format", "csv", store, "--", sql)
+        return [tuple(map(plain, row)) for row in csv.reader(io.StringIO(answer))][1:]
+
+    # CSV has texts only: times and truth as the other engines have them.
+    def plain(cell):
+        if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?", cell):
+            return text(datetime.datetime.fromisoformat(cell))
+        return {"true": "1", "false": "0"}.get(cell, cell)
+
+    return ask
 
 
 def spark(program, store):
@@ -112,7 +128,7 @@ def compare(name, question, theirs, ours):
 
 def main():
     program, store, directory, *names = sys.argv[1:]
-    engines = {"DuckDB": duckdb(program, store)}
+    engines = {"DuckDB": duckdb(program, store), "DataFusion": datafusion(program, store)}
     engines |= {name: {"spark": spark, "clickhouse": clickhouse}[name](program, store) for name in names}
     same = True
     for path in sorted(pathlib.Path(directory).glob("*.sql")):
