@@ -228,9 +228,8 @@ pub fn compare(base: &Set, head: &Set, options: &Options) -> Result<Compared, Co
 /// of head. All are one family of tests.
 #[must_use]
 pub fn compare_lengths(items: &[(Item, Vec<i64>, Vec<i64>)], floor: Floor) -> Vec<Row> {
-    let row = |(item, base, head): &(Item, Vec<i64>, Vec<i64>)| {
-        Row::of(item.clone(), true, base, head)
-    };
+    let row =
+        |(item, base, head): &(Item, Vec<i64>, Vec<i64>)| Row::of(item.clone(), true, base, head);
     let mut rows: Vec<Row> = items.iter().map(row).collect();
     verdict::decide(&mut rows, &Options::default(), floor);
     rows
