@@ -143,7 +143,8 @@ fn a_delay_of_known_length_is_what_its_phase_grows_by() {
     ] {
         let length = |run: &Run| run.phase(phase).unwrap().duration_ns;
         let off = length(&delayed) - length(&base) - answer;
-        assert!(-TICK < off && off < PROCESS, "{phase}: {off} ns off");
+        // Either run may have it.
+        assert!(off.abs() < PROCESS, "{phase}: {off} ns off");
     }
     for (kernel, name, answer) in [
         (KernelSide::Old, "luo_lab_luo_freeze", MS),
